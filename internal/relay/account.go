@@ -1,0 +1,209 @@
+package relay
+
+import (
+	"net/netip"
+	"time"
+)
+
+// TLSLevel says how much TLS a delivery must have.
+type TLSLevel string
+
+// The levels, weakest first. The strongest of destination, pool and account wins.
+const (
+	TLSOpportunistic TLSLevel = ""         // use TLS when offered, any certificate; fall back to plain
+	TLSRequired      TLSLevel = "required" // TLS or defer; the certificate is not judged
+	TLSVerified      TLSLevel = "verified" // TLS with a certificate valid for the MX name, or defer
+)
+
+// Retry is a delivery schedule. The zero value means "the next one up": pool,
+// then account, then the product's default.
+type Retry struct {
+	// Intervals are the waits after the 1st, 2nd, … attempt; the last repeats.
+	// Each is jittered by ±20 %.
+	Intervals []time.Duration `json:"intervals,omitempty"`
+	// Lifetime is how long after acceptance a recipient may stay queued.
+	Lifetime time.Duration `json:"lifetime,omitempty"`
+	// DelayNotice is when a delay DSN is due, if one was asked for (RFC 3461 NOTIFY=DELAY).
+	DelayNotice time.Duration `json:"delay_notice,omitempty"`
+}
+
+// Account is a customer of the relay.
+type Account struct {
+	ID          AccountID `json:"id"`
+	Name        string    `json:"name"` // unique
+	OwnerEmail  string    `json:"owner_email"`
+	TimeZone    string    `json:"time_zone"` // IANA name; credits and hours count in it
+	DefaultPool PoolID    `json:"default_pool,omitzero"`
+	TLS         TLSLevel  `json:"tls"`
+	Retry       Retry     `json:"retry"`
+	// System marks the account that owns postern's own mail (DSNs, notices).
+	System     bool      `json:"system,omitempty"`
+	CreatedAt  time.Time `json:"created_at"`
+	DisabledAt time.Time `json:"disabled_at,omitzero"`
+}
+
+// Subuser is a separate stream under an account.
+type Subuser struct {
+	ID          SubuserID `json:"id"`
+	Account     AccountID `json:"account_id"`
+	Name        string    `json:"name"` // unique in the installation
+	Email       string    `json:"email"`
+	DefaultPool PoolID    `json:"default_pool,omitzero"`
+	CreatedAt   time.Time `json:"created_at"`
+	DisabledAt  time.Time `json:"disabled_at,omitzero"`
+}
+
+// KeyMode says what becomes of mail that a key hands in.
+type KeyMode string
+
+// The modes.
+const (
+	KeyLive KeyMode = "live" // delivered
+	KeyTest KeyMode = "test" // accepted, recorded, never delivered
+	KeyHold KeyMode = "hold" // accepted, waits for release
+)
+
+// Verifier is what the store knows of a key's secret: enough to check it, not
+// to use it.
+type Verifier struct {
+	SHA256          [32]byte // of the secret part (28 random bytes + CRC)
+	SCRAMSalt       []byte
+	SCRAMIterations int
+	SCRAMStoredKey  []byte
+	SCRAMServerKey  []byte
+	SealedCRAM      []byte // nil unless CRAM-MD5 is switched on for the key
+}
+
+// Key is an API key. The secret itself exists only in the answer that made it.
+type Key struct {
+	ID       KeyID     `json:"api_key_id"`
+	Account  AccountID `json:"account_id"`
+	Subuser  SubuserID `json:"subuser_id,omitzero"`
+	Name     string    `json:"name"`
+	Scopes   []string  `json:"scopes"`
+	Verifier Verifier  `json:"-"`
+	// Previous stays valid until PreviousUntil after a rotation.
+	Previous      *Verifier `json:"-"`
+	PreviousUntil time.Time `json:"previous_valid_until,omitzero"`
+
+	Mode             KeyMode        `json:"mode"`
+	Networks         []netip.Prefix `json:"networks,omitempty"`          // empty: anywhere
+	Senders          []string       `json:"senders,omitempty"`           // addresses or domains; empty: all of the tenant's
+	RecipientDomains []string       `json:"recipient_domains,omitempty"` // empty: all
+	PerMinute        int64          `json:"per_minute,omitempty"`        // recipients; 0: no limit of its own
+	PerHour          int64          `json:"per_hour,omitempty"`
+	PerDay           int64          `json:"per_day,omitempty"`
+	PerMonth         int64          `json:"per_month,omitempty"`
+	Hours            string         `json:"hours,omitempty"` // hours of the week, e.g. "mon-fri 08-18"; empty: always
+	Canary           bool           `json:"canary,omitempty"`
+
+	ExpiresAt  time.Time `json:"expires_at,omitzero"`
+	CreatedAt  time.Time `json:"created_at"`
+	DisabledAt time.Time `json:"disabled_at,omitzero"`
+	RevokedAt  time.Time `json:"revoked_at,omitzero"`
+
+	LastUsedAt        time.Time `json:"last_used_at,omitzero"`
+	LastUsedFrom      string    `json:"last_used_from,omitempty"`
+	LastUsedMechanism string    `json:"last_used_mechanism,omitempty"`
+	LastUsedHelo      string    `json:"last_used_helo,omitempty"`
+	UseCount          int64     `json:"use_count"`
+}
+
+// ScopeMailSend lets a key hand in mail.
+const ScopeMailSend = "mail.send"
+
+// Allows reports whether the key has a scope.
+func (k *Key) Allows(scope string) bool {
+	for _, s := range k.Scopes {
+		if s == scope {
+			return true
+		}
+	}
+	return false
+}
+
+// Pool is a set of source addresses that mail leaves from.
+type Pool struct {
+	ID        PoolID        `json:"id"`
+	Account   AccountID     `json:"account_id,omitzero"` // zero: any account may use it
+	Name      string        `json:"name"`                // unique in its account
+	Addresses []PoolAddress `json:"addresses,omitempty"` // empty: the system chooses
+	Retry     Retry         `json:"retry"`
+	TLS       TLSLevel      `json:"tls"`
+	// ReturnPathPerRecipient makes the return path name the recipient too, at
+	// the price of one transaction per recipient.
+	ReturnPathPerRecipient bool      `json:"return_path_per_recipient,omitempty"`
+	CreatedAt              time.Time `json:"created_at"`
+	DisabledAt             time.Time `json:"disabled_at,omitzero"`
+}
+
+// PoolAddress is one source address of a pool, with the name it says in EHLO.
+type PoolAddress struct {
+	Address    netip.Addr `json:"address"`
+	Helo       string     `json:"helo"`
+	DisabledAt time.Time  `json:"disabled_at,omitzero"`
+}
+
+// DomainState says how far a domain's proof has come.
+type DomainState string
+
+// The states.
+const (
+	DomainPending  DomainState = "pending"  // not usable yet
+	DomainAsserted DomainState = "asserted" // usable by the operator's word
+	DomainVerified DomainState = "verified" // proven by DNS
+	DomainFailed   DomainState = "failed"   // was proven, is no longer
+)
+
+// Domain is a domain that a tenant sends as.
+type Domain struct {
+	ID         DomainID    `json:"id"`
+	Account    AccountID   `json:"account_id"`
+	Name       string      `json:"domain"` // A-label form, lower case
+	State      DomainState `json:"state"`
+	AssertedBy string      `json:"asserted_by,omitempty"`
+	Subdomains bool        `json:"subdomains,omitempty"`  // names below it may be used too
+	Subusers   []SubuserID `json:"subusers,omitempty"`    // who shares it; empty: the account and all its subusers
+	ReturnPath string      `json:"return_path,omitempty"` // host of the envelope sender; empty: the system's
+	// System marks the domain of postern's own mail.
+	System     bool      `json:"system,omitempty"`
+	CreatedAt  time.Time `json:"created_at"`
+	DisabledAt time.Time `json:"disabled_at,omitzero"`
+}
+
+// Usable reports whether mail may be sent as the domain.
+func (d *Domain) Usable() bool {
+	return d.DisabledAt.IsZero() && (d.State == DomainAsserted || d.State == DomainVerified)
+}
+
+// DKIMAlgorithm names a signing algorithm.
+type DKIMAlgorithm string
+
+// The algorithms (RFC 6376, RFC 8463).
+const (
+	DKIMRSA     DKIMAlgorithm = "rsa-sha256"
+	DKIMEd25519 DKIMAlgorithm = "ed25519-sha256"
+)
+
+// DKIMKey is one selector of a domain with its sealed private key.
+type DKIMKey struct {
+	Domain    DomainID      `json:"domain_id"`
+	Selector  string        `json:"selector"`
+	Algorithm DKIMAlgorithm `json:"algorithm"`
+	Sealed    []byte        `json:"-"`      // PKCS #8 DER under the sealing key
+	Record    string        `json:"record"` // the TXT value to publish
+	// Active keys sign. An Ed25519 key becomes active when its record is seen or
+	// the operator says so.
+	Active    bool      `json:"active"`
+	CreatedAt time.Time `json:"created_at"`
+	RetiredAt time.Time `json:"retired_at,omitzero"`
+}
+
+// Principal is who is behind a session after AUTH: what every login ends in.
+type Principal struct {
+	Tenant
+	AccountName string
+	SubuserName string
+	Key         *Key // immutable snapshot; a change makes a new one
+	Mechanism   string
+}

@@ -1,0 +1,119 @@
+package relay
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+)
+
+// EventKind names a step in a message's life, or of the relay's.
+type EventKind string
+
+// The kinds. Those of one message carry Message; those of one recipient carry
+// Recipient too.
+const (
+	EventReceived    EventKind = "received"    // accepted: the 250 was about to be said
+	EventDeferred    EventKind = "deferred"    // an attempt failed for now
+	EventDelivered   EventKind = "delivered"   // the next hop took it (final)
+	EventBounced     EventKind = "bounced"     // refused, expired, or a DSN came back (final)
+	EventDropped     EventKind = "dropped"     // not sent for a recorded reason (final)
+	EventHeld        EventKind = "held"        // waits for release
+	EventReleased    EventKind = "released"    // a person let it go on
+	EventRetried     EventKind = "retried"     // a person asked for an attempt now
+	EventQuarantined EventKind = "quarantined" // taken out after crashes or damage
+	EventRecovered   EventKind = "recovered"   // found in flight after a crash: possibly delivered
+	EventNotified    EventKind = "notified"    // a DSN about it was queued
+	EventRelayed     EventKind = "relayed"     // delivered to a hop without DSN (RFC 3461 §5.2.2)
+)
+
+// Event is one line of the append-only event log. Epoch and Seq order it: per
+// epoch the sequence has no gaps.
+type Event struct {
+	Epoch int64     `json:"epoch"`
+	Seq   int64     `json:"seq"`
+	At    time.Time `json:"at"`
+	Kind  EventKind `json:"event"`
+	Tenant
+	Key       KeyID           `json:"api_key_id,omitzero"`
+	Message   MessageID       `json:"message_id,omitzero"`
+	N         int             `json:"n"` // recipient position; -1: the whole message
+	Recipient string          `json:"recipient,omitempty"`
+	Data      json.RawMessage `json:"data,omitempty"` // EventData, or its like
+}
+
+// EventData is the detail of an event. Each kind fills what it knows.
+type EventData struct {
+	EnvelopeFrom string            `json:"envelope_from,omitempty"`
+	From         string            `json:"from,omitempty"`
+	Subject      string            `json:"subject,omitempty"`
+	HeaderID     string            `json:"smtp_id,omitempty"`
+	Size         int64             `json:"size,omitempty"`
+	Recipients   []string          `json:"recipients,omitempty"` // on received
+	Categories   []string          `json:"categories,omitempty"`
+	UniqueArgs   map[string]string `json:"unique_args,omitempty"`
+	Source       *Source           `json:"source,omitempty"`
+	Pool         string            `json:"pool,omitempty"`
+
+	Attempt    int       `json:"attempt,omitempty"`
+	Code       int       `json:"code,omitempty"`
+	Enhanced   string    `json:"enhanced,omitempty"`
+	Reply      string    `json:"reply,omitempty"` // the remote's words, or ours
+	Host       string    `json:"host,omitempty"`  // MX name
+	IP         string    `json:"ip,omitempty"`
+	LocalIP    string    `json:"local_ip,omitempty"`
+	TLS        string    `json:"tls,omitempty"` // "TLSv1.3 TLS_AES_128_GCM_SHA256"; "" is plain
+	NextAt     time.Time `json:"next_attempt_at,omitzero"`
+	Reason     string    `json:"reason,omitempty"`
+	By         string    `json:"by,omitempty"` // the person or key behind it
+	Duplicate  bool      `json:"possibly_delivered,omitempty"`
+	Ambiguous  bool      `json:"ambiguous,omitempty"` // the link died after the data: the hop may have it
+	DurationMS int64     `json:"duration_ms,omitempty"`
+}
+
+// LoginResult is how an attempt to log in ended.
+type LoginResult string
+
+// The results. Only "ok" lets anyone in; the client sees two wordings at most.
+const (
+	LoginOK          LoginResult = "ok"
+	LoginMalformed   LoginResult = "malformed" // not a key of ours at all
+	LoginUnknown     LoginResult = "unknown"   // well-formed, no such key
+	LoginWrong       LoginResult = "wrong"     // the key exists, the secret is another
+	LoginExpired     LoginResult = "expired"
+	LoginRevoked     LoginResult = "revoked"
+	LoginDisabled    LoginResult = "disabled"    // key, subuser or account switched off
+	LoginNetwork     LoginResult = "network"     // right secret, outside the key's networks
+	LoginScope       LoginResult = "scope"       // right secret, may not send
+	LoginCanary      LoginResult = "canary"      // a key that is never valid was tried
+	LoginCleartext   LoginResult = "cleartext"   // AUTH before TLS: the credential is exposed
+	LoginAborted     LoginResult = "aborted"     // the client gave up with "*"
+	LoginUnavailable LoginResult = "unavailable" // we could not tell
+)
+
+// Login is the record of one attempt to log in, refused or not.
+type Login struct {
+	At        time.Time `json:"at"`
+	Protocol  string    `json:"protocol"` // smtp, http
+	Listener  string    `json:"listener,omitempty"`
+	Mechanism string    `json:"mechanism,omitempty"`
+	Tried     string    `json:"tried,omitempty"` // the id that was tried; never a secret
+	Key       KeyID     `json:"api_key_id,omitzero"`
+	Tenant
+	Addr   netip.Addr  `json:"addr"`
+	Helo   string      `json:"helo,omitempty"`
+	TLS    string      `json:"tls,omitempty"`
+	Result LoginResult `json:"result"`
+	Count  int64       `json:"count"` // identical refusals within a minute are one record
+}
+
+// Change is one administrative change.
+type Change struct {
+	At      time.Time       `json:"at"`
+	Account AccountID       `json:"account_id,omitzero"`
+	By      string          `json:"by"`   // "uid 0 on admin.sock", a key, a person
+	From    string          `json:"from"` // address, or "admin.sock"
+	Action  string          `json:"action"`
+	Subject string          `json:"subject"`
+	Before  json.RawMessage `json:"before,omitempty"`
+	After   json.RawMessage `json:"after,omitempty"`
+}
