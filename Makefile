@@ -1,0 +1,76 @@
+# postern: what there is to type. `make help` lists it; docs/development.md explains it.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO       ?= go
+FUZZTIME ?= 20s
+ROUNDS   ?= 100
+# Race tests need cgo; the binary never does.
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath
+# The end-to-end tests run one after the other, alone on the machine: they measure time.
+UNIT     = $$($(GO) list ./... | grep -v -e /test/e2e -e /test/soak)
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## bin/postern, without cgo
+	$(BUILD) -o bin/postern ./cmd/postern
+
+.PHONY: demo
+demo: build ## a whole local world on loopback; ONCE=1 ends by itself with 0 or 1
+	./bin/postern demo $(if $(filter-out 0,$(ONCE)),--once)
+
+.PHONY: deps
+deps: ## install what the tests need (Debian packages when root, one npm package)
+	tools/testdeps
+
+.PHONY: test
+test: deps ## every test, with the foreign clients and servers; a missing program is a failure
+	POSTERN_TEST_EXTERNAL=1 $(GO) test -timeout 15m $(UNIT)
+	POSTERN_TEST_EXTERNAL=1 POSTERN_CRASH_ROUNDS=$${POSTERN_CRASH_ROUNDS:-20} $(GO) test -timeout 30m ./test/e2e/...
+
+.PHONY: check
+check: format vet staticcheck generated repo race ## what must hold before a commit
+
+.PHONY: format vet staticcheck generated repo race
+format: ## gofmt finds nothing to change
+	@bad="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
+vet: ## go vet
+	$(GO) vet ./...
+staticcheck: ## staticcheck, at the version pinned in tools/go.mod
+	@mkdir -p bin && cd tools && $(GO) build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	./bin/staticcheck ./...
+generated: ## generated files are in step with their sources
+	tools/generated
+repo: ## import rules, dependencies, RFC references, links, security rows
+	$(GO) test -count=1 ./test/repo/...
+race: ## unit tests with the race detector
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $$($(GO) list ./... | grep -v -e /test/)
+
+.PHONY: e2e
+e2e: deps ## only the end-to-end tests
+	POSTERN_TEST_EXTERNAL=1 $(GO) test -count=1 -timeout 30m -v ./test/e2e/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	tools/fuzz $(FUZZTIME)
+
+.PHONY: soak
+soak: deps ## ROUNDS (100) seeded kill -9 rounds under load; writes its ledger to docs/
+	POSTERN_TEST_EXTERNAL=1 POSTERN_SOAK=1 POSTERN_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 6h -v ./test/soak/...
+
+.PHONY: bench
+bench: build ## postern beside tuned Postfix (and OpenDKIM), A B A B; writes docs/benchmarks.md
+	bench/run
+
+.PHONY: docs
+docs: ## write the generated pages anew
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## what this file made
+	rm -rf bin .cache .demo
