@@ -1,12 +1,22 @@
 // Package dns asks the domain name system the questions that sending mail
-// raises, and answers them for a zone of our own. Callers see Resolver, typed
+// raises, and answers them for zones of our own. Callers see Resolver, typed
 // errors and whether DNSSEC vouched for an answer; the library behind it stays
 // inside the package.
+//
+// Client is the Resolver of a running relay: a stub that asks the configured
+// recursive servers and keeps their answers as long as they may be kept. Zone
+// and ZoneServer publish records, without ever recursing. Static is a Resolver
+// over plain maps for tests and labs.
+//
+// One invariant holds for every Resolver here: an error says truthfully whether
+// asking again later can help. Mail bounces on ErrNotFound and waits on
+// ErrTemporary, so whatever is not a clear "no" from a server is ErrTemporary.
 package dns
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 )
 
@@ -17,6 +27,11 @@ var (
 	ErrNoData    = errors.New("no such record") // the name exists, the type does not
 	ErrTemporary = errors.New("look-up failed for now")
 )
+
+// ErrBadName is wrapped, beside ErrNotFound, by the error for a name that the
+// DNS cannot hold: empty, over 253 octets, a label over 63, not ASCII. Nothing
+// is asked for such a name.
+var ErrBadName = fmt.Errorf("not a domain name: %w", ErrNotFound)
 
 // MX is one mail exchanger. A null MX (RFC 7505) is a single record with Host ".".
 type MX struct {
@@ -30,15 +45,28 @@ type TLSA struct {
 	Data                          []byte
 }
 
-// Resolver asks. Names are A-labels without a trailing dot. secure reports that
-// every answer on the way was validated by DNSSEC and that the resolver's word
-// for it is to be trusted. Errors wrap one of ErrNotFound, ErrNoData,
-// ErrTemporary.
+// Resolver asks. Names are A-labels, with or without a trailing dot, in any
+// case; names in answers are lower case and have none. Aliases are followed,
+// except by CNAME. secure reports that every answer on the way was validated by
+// DNSSEC and that the resolver's word for it is to be trusted; beside
+// ErrNotFound and ErrNoData it says the same of the denial. Errors wrap one of
+// ErrNotFound, ErrNoData, ErrTemporary. The results belong to the caller.
 type Resolver interface {
-	MX(ctx context.Context, name string) (mx []MX, secure bool, err error)
-	Addr(ctx context.Context, host string) (addrs []netip.Addr, secure bool, err error) // AAAA and A
+	MX(ctx context.Context, name string) (mx []MX, secure bool, err error)              // lowest preference first
+	Addr(ctx context.Context, host string) (addrs []netip.Addr, secure bool, err error) // AAAA, then A
 	TXT(ctx context.Context, name string) (txt []string, secure bool, err error)        // one string per record
 	CNAME(ctx context.Context, name string) (target string, secure bool, err error)
 	PTR(ctx context.Context, addr netip.Addr) (names []string, secure bool, err error)
 	TLSA(ctx context.Context, name string) (tlsa []TLSA, secure bool, err error)
 }
+
+// The most that is taken from one answer. A destination that publishes more is
+// used as far as this goes; no answer can make us hold or try more.
+const (
+	maxMX    = 20       // exchangers, those with the lowest preference
+	maxAddrs = 10       // addresses of one host, per family
+	maxNames = 10       // names of one address (RFC 7208 §4.6.4)
+	maxChain = 8        // aliases followed for one question
+	maxTXT   = 64 << 10 // octets of all TXT records of one name
+	maxTLSA  = 20
+)
