@@ -1,0 +1,249 @@
+package message
+
+import (
+	"bytes"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// addressParser walks the octets once; every method leaves i behind what it
+// took.
+type addressParser struct {
+	s    []byte
+	i    int
+	utf8 bool
+}
+
+// check refuses, before anything is parsed, what no address field may hold:
+// controls, line ends that are no folding, and octets over 127 that are not
+// allowed or not UTF-8.
+func (p *addressParser) check() error {
+	for i, c := range p.s {
+		switch {
+		case c == '\r':
+			if i+2 >= len(p.s) || p.s[i+1] != '\n' || p.s[i+2] != ' ' && p.s[i+2] != '\t' {
+				return unparseable("a line end that is no folding")
+			}
+		case c == '\n':
+			if i == 0 || p.s[i-1] != '\r' {
+				return unparseable("a line end that is no folding")
+			}
+		case c < ' ' && c != '\t' || c == 0x7f:
+			return unparseable("a control character")
+		case c >= 0x80 && !p.utf8:
+			return unparseable("an 8-bit octet")
+		}
+	}
+	if p.utf8 && !utf8.Valid(p.s) {
+		return unparseable("octets that are not UTF-8")
+	}
+	return nil
+}
+
+func (p *addressParser) done() bool { return p.i >= len(p.s) }
+
+func (p *addressParser) peek() byte {
+	if p.done() {
+		return 0
+	}
+	return p.s[p.i]
+}
+
+// mailbox reads [CFWS] (name-addr / addr-spec) [CFWS].
+func (p *addressParser) mailbox() (Mailbox, error) {
+	if err := p.cfws(); err != nil {
+		return Mailbox{}, err
+	}
+	start := p.i
+	if a, err := p.addrSpec(); err == nil {
+		if err := p.cfws(); err != nil {
+			return Mailbox{}, err
+		}
+		if p.done() || p.s[p.i] == ',' {
+			return Mailbox{Address: a}, nil
+		}
+		return Mailbox{}, unparseable("text after an address")
+	}
+	p.i = start
+	name, err := p.phrase()
+	if err != nil {
+		return Mailbox{}, err
+	}
+	if p.peek() != '<' {
+		return Mailbox{}, unparseable("no address")
+	}
+	p.i++
+	a, err := p.addrSpec()
+	if err != nil {
+		return Mailbox{}, err
+	}
+	if p.peek() != '>' {
+		return Mailbox{}, unparseable("an unterminated or malformed angle address")
+	}
+	p.i++
+	return Mailbox{Name: name, Address: a}, p.cfws()
+}
+
+// phrase reads the display name up to '<': words with CFWS between them. It
+// returns it as it stands, without folding and outer white space.
+func (p *addressParser) phrase() (string, error) {
+	start := p.i
+	for !p.done() {
+		switch c := p.s[p.i]; {
+		case c == '<':
+			name := bytes.ReplaceAll(p.s[start:p.i], crlf, nil)
+			return strings.Trim(string(name), " \t"), nil
+		case c == '"':
+			if _, err := p.quoted(true); err != nil {
+				return "", err
+			}
+		case isAtext(c) || c == '.' || c >= 0x80:
+			p.i++
+		case c == ' ' || c == '\t' || c == '\r' || c == '(':
+			if err := p.cfws(); err != nil {
+				return "", err
+			}
+		default:
+			return "", unparseable("a character that a display name must quote")
+		}
+	}
+	return "", unparseable("no address")
+}
+
+// addrSpec reads local-part "@" domain without any white space or comment.
+func (p *addressParser) addrSpec() (Address, error) {
+	local, err := p.localPart()
+	if err != nil {
+		return Address{}, err
+	}
+	if p.peek() != '@' {
+		return Address{}, unparseable("an address without @")
+	}
+	p.i++
+	start := p.i
+	for !p.done() && isDomainOctet(p.s[p.i]) {
+		p.i++
+	}
+	domain, err := ParseDomain(string(p.s[start:p.i]))
+	if err != nil {
+		return Address{}, unparseable("a domain that is not a domain name")
+	}
+	a := Address{Local: local, Domain: domain}
+	if len(a.String()) > maxAddress {
+		return Address{}, unparseable("an address over 254 octets")
+	}
+	return a, nil
+}
+
+func isDomainOctet(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c >= 0x80
+}
+
+// localPart reads a dot-atom or a quoted-string and returns its canonical form.
+func (p *addressParser) localPart() (string, error) {
+	var local string
+	if p.peek() == '"' {
+		q, err := p.quoted(false)
+		if err != nil {
+			return "", err
+		}
+		local = q
+	} else {
+		start := p.i
+		for !p.done() && (isAtext(p.s[p.i]) || p.s[p.i] == '.' || p.s[p.i] >= 0x80) {
+			p.i++
+		}
+		local = string(p.s[start:p.i])
+		if !isDotAtom(local) {
+			return "", unparseable("a local part with misplaced dots")
+		}
+	}
+	switch {
+	case local == "" || len(local) > maxLocal:
+		return "", unparseable("an empty local part, or one over 64 octets")
+	case strings.Contains(local, "=?"):
+		// RFC 2047 §5: an encoded-word is never part of an addr-spec. A reader
+		// that decodes it anyway would see another address.
+		return "", unparseable("an encoded-word as an address")
+	case !isASCII([]byte(local)) && !isPlainUnicode(local):
+		return "", unparseable("a local part with invisible or compatibility characters")
+	}
+	return local, nil
+}
+
+// isPlainUnicode reports text that is its own NFKC form, so that no reader
+// that normalises sees another address (a full-width commercial at, for one),
+// without white space, controls and invisible format characters.
+func isPlainUnicode(s string) bool {
+	if !norm.NFKC.IsNormalString(s) {
+		return false
+	}
+	for _, r := range s {
+		if r >= 0x80 && (unicode.Is(unicode.C, r) || unicode.Is(unicode.Z, r)) {
+			return false
+		}
+	}
+	return true
+}
+
+// quoted reads a quoted-string and returns its content. Folding is allowed in
+// display names only.
+func (p *addressParser) quoted(folding bool) (string, error) {
+	var out []byte
+	for p.i++; !p.done(); p.i++ {
+		switch c := p.s[p.i]; c {
+		case '"':
+			p.i++
+			return string(out), nil
+		case '\\':
+			p.i++
+			// RFC 5322 §3.2.1: only VCHAR and WSP may be quoted; quoting anything
+			// else is the obsolete form.
+			if p.done() || p.s[p.i] == '\r' {
+				return "", unparseable("a quoted pair without its character")
+			}
+			out = append(out, p.s[p.i])
+		case '\r', '\n':
+			if !folding {
+				return "", unparseable("folding inside a local part")
+			}
+		case '\t':
+			if !folding {
+				return "", unparseable("a tab inside a local part")
+			}
+			out = append(out, c)
+		default:
+			out = append(out, c)
+		}
+	}
+	return "", unparseable("an unterminated quoted string")
+}
+
+// cfws skips white space, folding and comments.
+func (p *addressParser) cfws() error {
+	depth := 0
+	for ; !p.done(); p.i++ {
+		switch c := p.s[p.i]; {
+		case c == '(':
+			if depth++; depth > maxComments {
+				return unparseable("comments nested too deep")
+			}
+		case depth > 0 && c == ')':
+			depth--
+		case depth > 0 && c == '\\':
+			if p.i++; p.done() || p.s[p.i] == '\r' {
+				return unparseable("a quoted pair without its character")
+			}
+		case depth > 0 || c == ' ' || c == '\t' || c == '\r' || c == '\n':
+		default:
+			return nil
+		}
+	}
+	if depth > 0 {
+		return unparseable("an unterminated comment")
+	}
+	return nil
+}
