@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"postern/internal/smtp"
 )
 
 // addressParser walks the octets once; every method leaves i behind what it
@@ -114,26 +116,28 @@ func (p *addressParser) phrase() (string, error) {
 }
 
 // addrSpec reads local-part "@" domain without any white space or comment.
-func (p *addressParser) addrSpec() (Address, error) {
-	local, err := p.localPart()
-	if err != nil {
-		return Address{}, err
+func (p *addressParser) addrSpec() (smtp.Address, error) {
+	start := p.i
+	if err := p.localPart(); err != nil {
+		return smtp.Address{}, err
 	}
 	if p.peek() != '@' {
-		return Address{}, unparseable("an address without @")
+		return smtp.Address{}, unparseable("an address without @")
 	}
 	p.i++
-	start := p.i
 	for !p.done() && isDomainOctet(p.s[p.i]) {
 		p.i++
 	}
-	domain, err := ParseDomain(string(p.s[start:p.i]))
-	if err != nil {
-		return Address{}, unparseable("a domain that is not a domain name")
-	}
-	a := Address{Local: local, Domain: domain}
-	if len(a.String()) > maxAddress {
-		return Address{}, unparseable("an address over 254 octets")
+	a, err := smtp.ParseAddress(string(p.s[start:p.i]), p.utf8)
+	switch {
+	case err != nil:
+		return smtp.Address{}, unparseable("a malformed address")
+	case strings.Contains(a.Local(), "=?"):
+		// RFC 2047 §5: an encoded-word is never part of an addr-spec. A reader
+		// that decodes it anyway would see another address.
+		return smtp.Address{}, unparseable("an encoded-word as an address")
+	case !isPlainUnicode(a.Local()):
+		return smtp.Address{}, unparseable("a local part with invisible or compatibility characters")
 	}
 	return a, nil
 }
@@ -142,36 +146,16 @@ func isDomainOctet(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c >= 0x80
 }
 
-// localPart reads a dot-atom or a quoted-string and returns its canonical form.
-func (p *addressParser) localPart() (string, error) {
-	var local string
+// localPart skips what can be a local part; smtp.ParseAddress judges it.
+func (p *addressParser) localPart() error {
 	if p.peek() == '"' {
-		q, err := p.quoted(false)
-		if err != nil {
-			return "", err
-		}
-		local = q
-	} else {
-		start := p.i
-		for !p.done() && (isAtext(p.s[p.i]) || p.s[p.i] == '.' || p.s[p.i] >= 0x80) {
-			p.i++
-		}
-		local = string(p.s[start:p.i])
-		if !isDotAtom(local) {
-			return "", unparseable("a local part with misplaced dots")
-		}
+		_, err := p.quoted(false)
+		return err
 	}
-	switch {
-	case local == "" || len(local) > maxLocal:
-		return "", unparseable("an empty local part, or one over 64 octets")
-	case strings.Contains(local, "=?"):
-		// RFC 2047 §5: an encoded-word is never part of an addr-spec. A reader
-		// that decodes it anyway would see another address.
-		return "", unparseable("an encoded-word as an address")
-	case !isASCII([]byte(local)) && !isPlainUnicode(local):
-		return "", unparseable("a local part with invisible or compatibility characters")
+	for !p.done() && (isAtext(p.s[p.i]) || p.s[p.i] == '.' || p.s[p.i] >= 0x80) {
+		p.i++
 	}
-	return local, nil
+	return nil
 }
 
 // isPlainUnicode reports text that is its own NFKC form, so that no reader

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"strings"
 	"unicode/utf8"
+
+	"postern/internal/smtp"
 )
 
 // foldAt is the length that lines are folded to where they can be
@@ -122,7 +124,7 @@ func encodeWords(s string) string {
 // FormatMailbox writes a mailbox for From, To and their like: the display name
 // as atoms, as a quoted string or as encoded-words, whichever it needs, then
 // the address in angle brackets. An empty name gives the bare address.
-func FormatMailbox(name string, a Address) string {
+func FormatMailbox(name string, a smtp.Address) string {
 	name = strings.TrimSpace(EncodeText(name))
 	switch {
 	case name == "":

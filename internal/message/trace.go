@@ -6,6 +6,8 @@ import (
 	"encoding/base32"
 	"strings"
 	"time"
+
+	"postern/internal/smtp"
 )
 
 // Trace is what the Received field of one hop says. The client's address is
@@ -37,7 +39,7 @@ func (t Trace) Received() Field {
 // an address or address literal, which would show where the client is, becomes
 // "unknown".
 func traceName(s string) string {
-	s = sanitise(s, isTraceOctet, maxDomain)
+	s = sanitise(s, isTraceOctet, smtp.MaxDomain)
 	if strings.ContainsAny(s, "[:]") || !strings.ContainsFunc(s, func(r rune) bool { return r|0x20 >= 'a' && r|0x20 <= 'z' }) {
 		return "unknown"
 	}
