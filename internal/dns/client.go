@@ -104,7 +104,11 @@ func NewClient(c Config) (*Client, error) {
 }
 
 func parseServer(s string) (netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+	bare := s
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		bare = s[1 : len(s)-1]
+	}
+	if a, err := netip.ParseAddr(bare); err == nil {
 		return netip.AddrPortFrom(a.Unmap(), 53), nil
 	}
 	host, port, err := net.SplitHostPort(s)

@@ -40,6 +40,9 @@ type ZoneServer struct {
 // ListenZones binds addr ("127.0.0.1:0" for a free port) for UDP and TCP. The
 // server answers once Run is called; Close releases the port if it never is.
 func ListenZones(addr string, log *slog.Logger, zones ...*Zone) (*ZoneServer, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	s := &ZoneServer{log: log}
 	s.zones.Store(&map[string]*Zone{})
 	for _, z := range zones {
