@@ -112,7 +112,10 @@ func TestCacheIsBounded(t *testing.T) {
 	if sum != c.size {
 		t.Errorf("counts %d octets, holds %d", c.size, sum)
 	}
-	c = newCache(func(context.Context, question) (*answer, error) { asked.Add(1); return txtAnswer(time.Minute, "x"), nil }, -1, 4)
+	c = newCache(func(context.Context, question) (*answer, error) {
+		asked.Add(1)
+		return txtAnswer(time.Minute, "x"), nil
+	}, -1, 4)
 	asked.Store(0)
 	get("a.example.test")
 	get("a.example.test")
