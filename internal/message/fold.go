@@ -100,8 +100,9 @@ func EncodeText(s string) string {
 }
 
 // wordOctets is how many octets of UTF-8 one encoded-word carries: with its
-// frame it stays within the 75 characters of RFC 2047 §2.
-const wordOctets = 45
+// frame and "Subject: " before it, it stays within the 76 characters that
+// RFC 2047 §2 allows a line with encoded-words.
+const wordOctets = 39
 
 func encodeWords(s string) string {
 	var b strings.Builder
