@@ -5,9 +5,9 @@ import (
 	"path/filepath"
 )
 
-// earlyDays reports that the tree is not whole yet: there is no wiring.
+// earlyDays reports that the tree is not whole yet: there is no demo command.
 func earlyDays() bool {
-	_, err := os.Stat(filepath.Join(root, "internal", "app"))
+	_, err := os.Stat(filepath.Join(root, "cmd", "postern", "demo.go"))
 	return err != nil
 }
 

@@ -24,7 +24,7 @@ var layers = []layerRule{
 	{path: "sasl", layer: 0, why: "mechanisms"},
 	{path: "message", layer: 0, why: "header index and edits"},
 	{path: "dkim", layer: 0, why: "signer"},
-	{path: "dmarc", layer: 0, why: "alignment and reports", later: true},
+	{path: "dmarc", layer: 0, why: "policy discovery and alignment"},
 	{path: "report", layer: 0, why: "DSN and ARF"},
 	{path: "dns", layer: 0, why: "resolver and zone server"},
 	{path: "tlspolicy", layer: 0, why: "which TLS a destination must have"},
