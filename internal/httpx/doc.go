@@ -1,0 +1,108 @@
+// Package httpx is what every HTTP handler of postern stands on: handlers that
+// return errors, one renderer for those, one log event per request, recovery
+// from panics, security headers, strict JSON and a router whose routes are data.
+// It knows no route and no service.
+//
+// Its one invariant: an answer never shows more of an error than the Public text
+// of a relay.Error; what has none is answered with a request id and nothing else.
+//
+//	handler := httpx.New(httpx.Options{Logger: log}, []httpx.Route{
+//		{Method: "GET", Pattern: "/things/{id}", Handler: getThing},
+//	})
+package httpx
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// Handler answers a request or returns an error, which is then rendered. After it
+// has written, it must return nil or an error that it accepts to be only logged.
+type Handler func(w http.ResponseWriter, r *http.Request) error
+
+// Route is one line of a route table.
+type Route struct {
+	Method  string // GET also answers HEAD
+	Pattern string // as net/http.ServeMux, without method and host: "/things/{id}"
+	Handler Handler
+}
+
+// Options are what the handlers of one listener share.
+type Options struct {
+	Logger   *slog.Logger
+	Listener string // its name in log events
+	// MaxBody is the largest request body in octets; 0: 1 MiB.
+	MaxBody int64
+	// Proxies are the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto
+	// are believed.
+	Proxies []netip.Prefix
+	// Local serves requests in the clear from anywhere: for Unix sockets and
+	// listeners that are bound to loopback. Others serve https only.
+	Local bool
+	// OnRequest is told of each request at its end, for metrics. Route is the
+	// pattern, "" if none matched. Optional; must not block.
+	OnRequest func(route string, status int, took time.Duration)
+	// OnPanic is told of each recovered panic. Optional; must not block.
+	OnPanic func()
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// defaultMaxBody is generous for administration; the mail API sets its own.
+const defaultMaxBody = 1 << 20
+
+// New makes the handler of a listener: the routes with everything around them.
+// Conflicting patterns are a programming error and panic at start, as with
+// net/http.
+func New(o Options, routes []Route) http.Handler {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = defaultMaxBody
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	rt := newRouter(routes)
+	return o.observe(o.guard(rt.serve))
+}
+
+// ServerLimits sets the time-outs and sizes that a public net/http server needs
+// (slow headers, slow bodies, idle connections) and silences its own log in
+// favour of l.
+func ServerLimits(s *http.Server, l *slog.Logger) {
+	s.ReadHeaderTimeout = 10 * time.Second
+	s.ReadTimeout = 5 * time.Minute // a 30 MB message over a slow line
+	s.WriteTimeout = 5 * time.Minute
+	s.IdleTimeout = 2 * time.Minute
+	s.MaxHeaderBytes = 32 << 10
+	s.ErrorLog = slog.NewLogLogger(l.Handler(), slog.LevelDebug)
+}
+
+type contextKey struct{}
+
+// eventOf returns the request's event; outside of New's handlers one that goes
+// nowhere.
+func eventOf(ctx context.Context) *event {
+	if e, ok := ctx.Value(contextKey{}).(*event); ok {
+		return e
+	}
+	return &event{}
+}
+
+// RequestID returns the id under which the request is logged.
+func RequestID(ctx context.Context) string { return eventOf(ctx).id }
+
+// Client returns the address of the client, behind the known proxies. It is not
+// valid for a Unix socket.
+func Client(ctx context.Context) netip.Addr { return eventOf(ctx).client }
+
+// Annotate adds attributes to the request's log event. Not for secrets.
+func Annotate(ctx context.Context, attrs ...slog.Attr) {
+	e := eventOf(ctx)
+	e.attrs = append(e.attrs, attrs...)
+}

@@ -1,0 +1,133 @@
+package httpx
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"postern/internal/relay"
+)
+
+// ErrorItem is one error of an error answer, as clients of SendGrid's v3 expect it.
+type ErrorItem struct {
+	Message string  `json:"message"`
+	Field   *string `json:"field"` // null: not about one member
+	Help    *string `json:"help"`
+}
+
+// ErrorBody is the body of an error answer.
+type ErrorBody struct {
+	Errors []ErrorItem `json:"errors"`
+	// ID is the request id, in answers that can say nothing better.
+	ID string `json:"id,omitempty"`
+}
+
+// statusError is an error of the HTTP layer itself, which relay's kinds do not know.
+type statusError struct {
+	status int
+	public string
+}
+
+func (e *statusError) Error() string { return e.public }
+
+// closedByClient is logged, never sent: the client has gone. (The number is
+// nginx's.)
+const closedByClient = 499
+
+// kindStatus is the one table from kinds to statuses.
+var kindStatus = map[relay.Kind]struct {
+	status int
+	public string // when the error has no text of its own
+}{
+	relay.Internal:        {http.StatusInternalServerError, "An internal error occurred. The operator finds it under this id."},
+	relay.Invalid:         {http.StatusBadRequest, "Bad Request"},
+	relay.Unauthenticated: {http.StatusUnauthorized, "authorization required"},
+	relay.Forbidden:       {http.StatusForbidden, "access forbidden"},
+	relay.NotFound:        {http.StatusNotFound, "not found"},
+	relay.Conflict:        {http.StatusConflict, "conflicts with what is there"},
+	relay.RateLimited:     {http.StatusTooManyRequests, "too many requests"},
+	relay.TooLarge:        {http.StatusRequestEntityTooLarge, "too large"},
+	relay.Unavailable:     {http.StatusServiceUnavailable, "temporarily unavailable; try again"},
+}
+
+// render turns an error into status and body. Only Public texts get out.
+func render(err error, id string) (int, ErrorBody) {
+	if s, ok := errors.AsType[*statusError](err); ok {
+		return s.status, ErrorBody{Errors: []ErrorItem{{Message: s.public}}}
+	}
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok && tooLarge != nil {
+		err = relay.E(relay.TooLarge, "The request body is too large.")
+	}
+	if errors.Is(err, context.DeadlineExceeded) && relay.KindOf(err) == relay.Internal {
+		err = &relay.Error{Kind: relay.Unavailable, Err: err}
+	}
+	kind := relay.KindOf(err)
+	row, ok := kindStatus[kind]
+	if !ok {
+		kind, row = relay.Internal, kindStatus[relay.Internal]
+	}
+	if kind == relay.Internal { // even a Public text of an internal fault stays inside
+		return row.status, ErrorBody{Errors: []ErrorItem{{Message: row.public}}, ID: id}
+	}
+	body := ErrorBody{}
+	for _, e := range classed(err) {
+		item := ErrorItem{Message: e.Public}
+		if item.Message == "" {
+			item.Message = row.public
+		}
+		if e.Field != "" {
+			item.Field = &e.Field
+		}
+		body.Errors = append(body.Errors, item)
+	}
+	return row.status, body
+}
+
+// classed lists the classed errors that are told: the outermost one, or, of
+// errors.Join, each of the first one's kind.
+func classed(err error) []*relay.Error {
+	first, ok := errors.AsType[*relay.Error](err)
+	if !ok {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []*relay.Error{first}
+	}
+	var out []*relay.Error
+	for _, e := range joined.Unwrap() {
+		if c, ok := errors.AsType[*relay.Error](e); ok && c.Kind == first.Kind {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// writeError answers with an error. It returns the status.
+func writeError(w http.ResponseWriter, r *http.Request, err error) int {
+	status, body := render(err, RequestID(r.Context()))
+	switch status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="postern"`)
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		if w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", "5")
+		}
+	}
+	_ = WriteJSON(w, status, body) // the client is gone if this fails; there is nobody to tell
+	return status
+}
+
+// WriteJSON answers with v. Content is made before the status is sent, so that
+// what cannot be encoded is an error and not half an answer.
+func WriteJSON(w http.ResponseWriter, status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, err = w.Write(append(b, '\n'))
+	return err
+}

@@ -1,0 +1,67 @@
+package httpx
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// router finds the route of a request. It wraps net/http's mux, which answers
+// unknown paths and methods in plain text.
+type router struct {
+	mux     *http.ServeMux
+	known   map[string]bool // by "METHOD pattern"
+	methods []string
+}
+
+func newRouter(routes []Route) *router {
+	rt := &router{mux: http.NewServeMux(), known: map[string]bool{}}
+	for _, route := range routes {
+		key := route.Method + " " + route.Pattern
+		if strings.HasSuffix(route.Pattern, "/") && route.Pattern != "/" {
+			panic("httpx: pattern " + route.Pattern + " would make the mux redirect")
+		}
+		h := route.Handler
+		rt.mux.HandleFunc(key, func(w http.ResponseWriter, r *http.Request) {
+			eventOf(r.Context()).result = h(w, r)
+		})
+		rt.known[key] = true
+		if !slices.Contains(rt.methods, route.Method) {
+			rt.methods = append(rt.methods, route.Method)
+		}
+	}
+	slices.Sort(rt.methods)
+	return rt
+}
+
+func (rt *router) serve(w http.ResponseWriter, r *http.Request) error {
+	_, key := rt.mux.Handler(r)
+	if !rt.known[key] {
+		if allowed := rt.allowed(r); len(allowed) > 0 {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			return &statusError{http.StatusMethodNotAllowed, "method not allowed"}
+		}
+		return &statusError{http.StatusNotFound, "not found"}
+	}
+	_, pattern, _ := strings.Cut(key, " ")
+	e := eventOf(r.Context())
+	e.route = pattern
+	rt.mux.ServeHTTP(w, r)
+	return e.result
+}
+
+// allowed lists the methods that the path has.
+func (rt *router) allowed(r *http.Request) []string {
+	var out []string
+	for _, m := range rt.methods {
+		probe := *r
+		probe.Method = m
+		if _, key := rt.mux.Handler(&probe); rt.known[key] {
+			out = append(out, m)
+			if m == http.MethodGet {
+				out = append(out, http.MethodHead)
+			}
+		}
+	}
+	return out
+}
