@@ -10,11 +10,24 @@ import (
 	"strings"
 )
 
+// arity is how many arguments a call has at least.
+var arity = map[string]int{
+	"close": 1, "dup": 1, "dup2": 2, "dup3": 3, "fsync": 1, "fdatasync": 1, "syncfs": 1,
+	"write": 3, "writev": 3, "pwrite64": 4, "pwritev": 4, "pwritev2": 4, "sendto": 3, "sendmsg": 2,
+	"ftruncate": 2, "truncate": 2, "fallocate": 4, "lseek": 3, "mmap": 6,
+	"open": 2, "openat": 3, "openat2": 3, "creat": 2,
+	"rename": 2, "renameat": 4, "renameat2": 4, "link": 2, "linkat": 4, "symlink": 2, "symlinkat": 3,
+	"unlink": 1, "rmdir": 1, "unlinkat": 2, "mkdir": 2, "mkdirat": 3,
+}
+
 // play follows one half of a call. A failed call changes nothing; one that never
 // returned may have changed something, so that its effect stays possible and
 // never becomes certain.
 func (m *Model) play(s step) error {
 	c := s.call
+	if len(c.Args) < arity[c.Name] {
+		return fmt.Errorf("%d arguments, want %d", len(c.Args), arity[c.Name])
+	}
 	if c.Errno != "" && c.Errno != "?" {
 		return nil
 	}
@@ -182,6 +195,9 @@ func (m *Model) offset(c *Call, d *descr, n int64) (int64, error) {
 		if err != nil || off >= 0 {
 			return off, err
 		}
+		if c.Name != "pwritev2" || off != -1 {
+			return 0, fmt.Errorf("written at %d", off)
+		}
 	}
 	if d.append {
 		d.pos = d.node.size
@@ -193,7 +209,7 @@ func (m *Model) offset(c *Call, d *descr, n int64) (int64, error) {
 
 func (m *Model) seek(c *Call) error {
 	d, err := m.file(c.Args[0])
-	if d != nil {
+	if d != nil && c.Ret >= 0 {
 		d.pos = c.Ret
 	}
 	return err
@@ -219,7 +235,7 @@ func (m *Model) resize(c *Call) error {
 		return m.allocate(c, n)
 	}
 	size, err := number(arg)
-	if err != nil || n == nil {
+	if err != nil || n == nil || size < 0 {
 		return fmt.Errorf("truncate of unknown file: %w", err)
 	}
 	n.size = size
@@ -237,6 +253,9 @@ func (m *Model) allocate(c *Call, n *node) error {
 		return err
 	}
 	length, err := number(c.Args[3])
+	if err == nil && (off < 0 || length < 0 || off+length < 0) {
+		return fmt.Errorf("%d octets at %d", length, off)
+	}
 	if err != nil || c.Args[1] != "0" || off+length <= n.size {
 		return err
 	}

@@ -147,6 +147,9 @@ func (c *pending) finish(text string) error {
 		}
 		result = len(strings.TrimRight(text[:end], " ")) - 1
 	}
+	if result <= open {
+		return fmt.Errorf("no arguments in %.80q", text)
+	}
 	args, err := splitArgs(text[open+1 : result])
 	if err != nil {
 		return err
@@ -167,7 +170,7 @@ func (c *Call) result(s string) error {
 	}
 	n, err := strconv.ParseInt(number, 0, 64)
 	if err != nil {
-		// Addresses of mappings may exceed an int64; nothing here needs them.
+		// An address may exceed an int64; nothing here needs it, so it stays clamped.
 		if _, err := strconv.ParseUint(number, 0, 64); err != nil {
 			return fmt.Errorf("result %.40q: %w", s, err)
 		}
