@@ -37,18 +37,18 @@ type Address struct {
 	ascii  string // lower-case A-labels, or the lower-case literal
 }
 
-// ParseAddress reads a mailbox without angle brackets. utf8 says whether
-// SMTPUTF8 applies; without it, any octet above 127 is ErrNeedsUTF8. Address
+// ParseAddress reads a mailbox without angle brackets. smtputf8 says
+// whether SMTPUTF8 applies; without it, any octet above 127 is ErrNeedsUTF8. Address
 // literals are recognised and refused (ErrAddressLiteral); ParseLiteral accepts
 // them. Source routes are ErrRoute.
 //
 // deviation: an empty quoted local part and a domain whose last label is a
 // number (which other software would read as an IPv4 address) are refused,
 // although the grammar of RFC 5321 allows them.
-func ParseAddress(s string, utf8 bool) (Address, error) { return parseAddress(s, utf8, false) }
+func ParseAddress(s string, smtputf8 bool) (Address, error) { return parseAddress(s, smtputf8, false) }
 
 // ParseLiteral is ParseAddress for the callers that accept address literals.
-func ParseLiteral(s string, utf8 bool) (Address, error) { return parseAddress(s, utf8, true) }
+func ParseLiteral(s string, smtputf8 bool) (Address, error) { return parseAddress(s, smtputf8, true) }
 
 // Postmaster is the address without a domain that every server must know as a
 // recipient (RFC 5321 §4.5.1). word is its spelling, in any case.
@@ -128,13 +128,16 @@ func (a *Address) UnmarshalText(b []byte) error {
 	return err
 }
 
-func parseAddress(s string, utf8 bool, literal bool) (Address, error) {
+func parseAddress(s string, smtputf8, literal bool) (Address, error) {
 	switch {
 	case strings.HasPrefix(s, "@"):
 		return Address{}, ErrRoute
 	case len(s) > MaxAddress:
 		return Address{}, fmt.Errorf("%w: %d octets", ErrAddressLength, len(s))
-	case !utf8 && !isASCII(s):
+	case !smtputf8 && !isASCII(s):
+		if !utf8.ValidString(s) {
+			return Address{}, fmt.Errorf("%w: not UTF-8", ErrAddress)
+		}
 		return Address{}, ErrNeedsUTF8
 	}
 	n, local, err := scanLocal(s)

@@ -23,6 +23,9 @@ var (
 // line, in octets.
 const MaxDiscard = 256 << 10
 
+// headSize is how much of an over-long line ReadLine returns.
+const headSize = 8
+
 // ReadLine reads one command line, without its CRLF, of at most limit octets
 // CRLF included. The result is valid until the next read from br, whose buffer
 // must hold more than limit octets.
@@ -31,16 +34,18 @@ const MaxDiscard = 256 << 10
 // LF is seen, with the octets before it consumed; where the real line ends
 // cannot be known then, so the caller must close. After ErrBareCR, ErrNUL and
 // ErrLineTooLong the whole line up to its CRLF has been consumed and the stream
-// is in step. An end of input within a line is io.ErrUnexpectedEOF; at its
+// is in step; with ErrLineTooLong the line's first octets are returned, so that
+// the caller can tell which command it was. An end of input within a line is io.ErrUnexpectedEOF; at its
 // start io.EOF.
 func ReadLine(br *bufio.Reader, limit int) ([]byte, error) {
-	if br.Size() <= limit {
+	if br.Size() <= limit || limit < headSize {
 		return nil, fmt.Errorf("read line: buffer of %d octets for a line of %d", br.Size(), limit)
 	}
 	line, err := br.ReadSlice('\n')
 	switch {
 	case err == bufio.ErrBufferFull:
-		return nil, discardLine(br, line[len(line)-1])
+		head := append([]byte(nil), line[:headSize]...)
+		return head, discardLine(br, line[len(line)-1])
 	case err == io.EOF && len(line) > 0:
 		return nil, io.ErrUnexpectedEOF
 	case err != nil:
@@ -48,7 +53,7 @@ func ReadLine(br *bufio.Reader, limit int) ([]byte, error) {
 	case len(line) < 2 || line[len(line)-2] != '\r':
 		return nil, ErrBareLF
 	case len(line) > limit:
-		return nil, ErrLineTooLong
+		return line[:headSize], ErrLineTooLong
 	}
 	line = line[:len(line)-2]
 	switch {

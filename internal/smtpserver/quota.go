@@ -1,0 +1,104 @@
+package smtpserver
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+)
+
+// QuotaLimits bound all sessions of the servers that share a Quota. 0 means the
+// default in brackets.
+type QuotaLimits struct {
+	Connections int   // at once [5000]; more: 421 4.3.2
+	PerAddress  int   // at once, from one IPv4 address or IPv6 /64 [50]; more: 421 4.7.0
+	InFlight    int64 // octets of content of messages that are being received [256 MiB]; more: 452 4.3.1
+}
+
+// Quota counts connections and the octets of unfinished messages.
+type Quota struct {
+	limits   QuotaLimits
+	inFlight atomic.Int64
+
+	mu     sync.Mutex // guards what follows
+	total  int
+	byAddr map[netip.Prefix]int
+}
+
+// NewQuota makes a Quota.
+func NewQuota(l QuotaLimits) *Quota {
+	def(&l.Connections, 5000)
+	def(&l.PerAddress, 50)
+	def(&l.InFlight, 256<<20)
+	return &Quota{limits: l, byAddr: make(map[netip.Prefix]int)}
+}
+
+// refusal says which cap a connection met.
+type refusal string
+
+const (
+	admitted      refusal = ""
+	tooManyHere   refusal = "address"
+	tooManyInAll  refusal = "total"
+	refusedByStop refusal = "draining"
+)
+
+// network is what the connections of one client are counted by: mapped IPv4
+// addresses count as IPv4, and all of an IPv6 /64 as one.
+func network(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits) // the zero Addr gives the zero Prefix: peers without an address share a count
+	return p
+}
+
+func (q *Quota) enter(a netip.Addr) refusal {
+	n := network(a)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.byAddr[n] >= q.limits.PerAddress {
+		return tooManyHere
+	}
+	if q.total >= q.limits.Connections {
+		return tooManyInAll
+	}
+	q.total++
+	q.byAddr[n]++
+	return admitted
+}
+
+func (q *Quota) leave(a netip.Addr) {
+	n := network(a)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.total--
+	if q.byAddr[n]--; q.byAddr[n] == 0 {
+		delete(q.byAddr, n)
+	}
+}
+
+// Connections is the number of connections that are open.
+func (q *Quota) Connections() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.total
+}
+
+// InFlight is the number of octets of unfinished messages.
+func (q *Quota) InFlight() int64 { return q.inFlight.Load() }
+
+// full reports that no new message should begin.
+func (q *Quota) full() bool { return q.inFlight.Load() >= q.limits.InFlight }
+
+// take counts n more octets; false (and not counted) over the limit.
+func (q *Quota) take(n int64) bool {
+	if q.inFlight.Add(n) > q.limits.InFlight {
+		q.inFlight.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (q *Quota) give(n int64) { q.inFlight.Add(-n) }
