@@ -46,7 +46,10 @@ func EncodeLongLines(head, body []byte) (newHead, newBody []byte, changed bool, 
 		}
 		if s.head == nil { // the message itself is the leaf
 			newText, err := reencode(&h, text, true)
-			return h.Bytes(), newText, err == nil, err
+			if err != nil {
+				return nil, nil, false, err
+			}
+			return h.Bytes(), newText, true, nil
 		}
 		newText, err := reencode(s.head, text, false)
 		if err != nil {
@@ -57,7 +60,10 @@ func EncodeLongLines(head, body []byte) (newHead, newBody []byte, changed bool, 
 		out = append(out, newText...)
 		done = s.end
 	}
-	return head, append(out, body[done:]...), true, nil
+	if out = append(out, body[done:]...); longestLine(out) > MaxLine {
+		return nil, nil, false, longLineIn("the header of a part")
+	}
+	return head, out, true, nil
 }
 
 func longLineIn(where string) *Error {
