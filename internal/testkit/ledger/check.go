@@ -22,7 +22,7 @@ type Report struct {
 
 	Lost     []string // acked, no copy: the one thing that must never be
 	Unmarked []string // more copies than one plus the marks
-	TooMany  []string // more extra copies than kills
+	TooMany  []string // more extra copies than kills between its end of data and its last copy
 	Forged   []string // a copy of what was refused or cut off
 	Damaged  []string // a copy whose body is not what was sent
 	Unknowns []string // copies of messages or recipients that were never offered
@@ -53,7 +53,7 @@ func (l *Ledger) Check(marks []Mark) Report {
 		}
 		for _, rcpt := range e.Recipients {
 			k := id + " " + rcpt
-			r.judge(e, k, copies[k], len(marked[k]))
+			r.judge(e, k, copies[k], len(marked[k]), l.killsOf(e, copies[k]))
 			delete(copies, k)
 		}
 	}
@@ -64,8 +64,20 @@ func (l *Ledger) Check(marks []Mark) Report {
 	return r
 }
 
+// killsOf counts the kills that can have caused a second copy: those between the
+// end of data and the last copy.
+func (l *Ledger) killsOf(e *Entry, copies []Take) int {
+	n := 0
+	for _, k := range l.kills {
+		if len(copies) > 0 && k.After(e.EndAt) && k.Before(copies[len(copies)-1].At) {
+			n++
+		}
+	}
+	return n
+}
+
 // judge compares one recipient's copies with what its client was told.
-func (r *Report) judge(e *Entry, key string, copies []Take, marks int) {
+func (r *Report) judge(e *Entry, key string, copies []Take, marks, kills int) {
 	for _, c := range copies {
 		if !c.Intact {
 			r.Damaged = append(r.Damaged, key)
@@ -84,8 +96,8 @@ func (r *Report) judge(e *Entry, key string, copies []Take, marks int) {
 	}
 	extra := n - 1
 	r.Extra += extra
-	if extra > r.Kills {
-		r.TooMany = append(r.TooMany, fmt.Sprintf("%s (%d copies, %d kills)", key, n, r.Kills))
+	if extra > kills {
+		r.TooMany = append(r.TooMany, fmt.Sprintf("%s (%d copies, %d kills in its time)", key, n, kills))
 	}
 	if extra > marks {
 		r.Unmarked = append(r.Unmarked, fmt.Sprintf("%s (%d copies, marked %d times)", key, n, marks))

@@ -128,12 +128,15 @@ func TestExtraCopies(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%d copies %d kills %d marks", tt.copies, tt.kills, tt.marks), func(t *testing.T) {
 			l := New(1)
-			l.open(Entry{ID: "m", Phase: Acked, Recipients: []string{"a@b.test"}})
-			for range tt.copies {
-				l.take(Take{ID: "m", Recipient: "a@b.test"}, [32]byte{})
-			}
+			at := time.Now()
+			l.open(Entry{ID: "m", Phase: Acked, Recipients: []string{"a@b.test"}, EndAt: at})
+			l.Kill(at.Add(-time.Second)) // before its time: no excuse
+			l.Kill(at.Add(time.Minute))  // after it
 			for range tt.kills {
-				l.Kill(time.Now())
+				l.Kill(at.Add(time.Second))
+			}
+			for range tt.copies {
+				l.take(Take{ID: "m", Recipient: "a@b.test", At: at.Add(2 * time.Second)}, [32]byte{})
 			}
 			r := l.Check(slices.Repeat([]Mark{{ID: "m", Recipient: "a@b.test"}}, tt.marks))
 			if got := len(r.Unmarked) > 0; got != tt.unmarked {
