@@ -12,6 +12,7 @@ import (
 
 	"postern/internal/message"
 	"postern/internal/relay"
+	"postern/internal/smtp"
 )
 
 // Directory is what sender needs to know; *identity.Directory has it.
@@ -63,9 +64,9 @@ func May(d Directory, p *relay.Principal, id message.Identity) Decision {
 	return from
 }
 
-func judge(d Directory, p *relay.Principal, field string, a message.Address) Decision {
+func judge(d Directory, p *relay.Principal, field string, a smtp.Address) Decision {
 	dec := Decision{Field: field, Address: a.String(), Rule: NotOwned}
-	domain, ok := d.DomainFor(p.Tenant, a.Domain)
+	domain, ok := d.DomainFor(p.Tenant, a.ASCIIDomain())
 	if !ok {
 		return dec
 	}
@@ -80,16 +81,16 @@ func judge(d Directory, p *relay.Principal, field string, a message.Address) Dec
 // listed reports whether a list of addresses and domains covers an address. An
 // entry with "@" is exactly that address, case of the local part included; one
 // without is exactly that domain. An empty list covers everything.
-func listed(list []string, a message.Address) bool {
+func listed(list []string, a smtp.Address) bool {
 	if len(list) == 0 {
 		return true
 	}
 	for _, e := range list {
 		if local, domain, ok := cutLast(e, "@"); ok {
-			if local == a.Local && strings.EqualFold(domain, a.Domain) {
+			if local == a.Local() && strings.EqualFold(domain, a.ASCIIDomain()) {
 				return true
 			}
-		} else if strings.EqualFold(e, a.Domain) {
+		} else if strings.EqualFold(e, a.ASCIIDomain()) {
 			return true
 		}
 	}
@@ -106,10 +107,10 @@ func cutLast(s, sep string) (before, after string, found bool) {
 // MayNotify reports whether a DSN may go to an envelope sender: it must be
 // under a usable domain of the tenant. Anything else would be backscatter.
 func MayNotify(d Directory, t relay.Tenant, addr string) bool {
-	a, err := message.ParseAddress(addr)
+	a, err := smtp.ParseAddress(addr, true)
 	if err != nil {
 		return false
 	}
-	_, ok := d.DomainFor(t, a.Domain)
+	_, ok := d.DomainFor(t, a.ASCIIDomain())
 	return ok
 }
