@@ -87,6 +87,7 @@ type Publisher interface {
 // Its zero value knows of no destination and is ready for use. It is safe for
 // concurrent use as long as its members do not change.
 type Decider struct {
+	Default      Level // every destination has at least this
 	Destinations *Table
 	Publishers   []Publisher
 }
@@ -98,6 +99,7 @@ type Decider struct {
 func (d *Decider) Decide(ctx context.Context, domain string, asked ...Level) (Requirement, error) {
 	r := Requirement{Source: "default"}
 	if d != nil {
+		r.Level = d.Default
 		for _, p := range d.Publishers {
 			published, err := p.Published(ctx, domain)
 			if err != nil {

@@ -140,6 +140,12 @@ func TestDecide(t *testing.T) {
 			t.Errorf("%s: the published judgement of hosts got lost or came from nowhere", tc.name)
 		}
 	}
+	floor := Decider{Default: Required, Destinations: table}
+	for domain, level := range map[string]Level{"other.test": Required, "required.test": Required, "verified.test": Verified} {
+		if got, err := floor.Decide(t.Context(), domain, Opportunistic); err != nil || got.Level != level {
+			t.Errorf("default required, %s: %v, %v", domain, got.Level, err)
+		}
+	}
 	var none *Decider
 	if got, err := none.Decide(t.Context(), "other.test", Required); err != nil || got.Level != Required {
 		t.Errorf("a nil Decider: %v, %v", got.Level, err)
