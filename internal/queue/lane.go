@@ -1,0 +1,216 @@
+package queue
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	"postern/internal/deliver"
+	"postern/internal/relay"
+	"postern/internal/store"
+)
+
+// job is one message with its recipients in one lane: the unit of an attempt.
+type job struct {
+	msg     *relay.Message
+	rcpts   []relay.Recipient
+	payload *payload // the octets, if they are in memory; else they are read from the store
+	flow    *flow
+	running bool
+	gone    bool // taken back by a person; skip it
+}
+
+// payload is a message's octets in memory, shared by the jobs of its lanes.
+type payload struct {
+	content store.Content
+	bytes   int64
+	users   int // jobs that still need it, guarded by Queue.mu
+
+	// once: a message that goes to several destinations is signed once.
+	once   sync.Mutex
+	signed bool
+	fields []byte
+	with   []string
+}
+
+// sign returns the message's signature fields, made by the first job that asks.
+// A failure is not kept: the next one tries again.
+func (p *payload) sign(ctx context.Context, s Signer, m *relay.Message) ([]byte, []string, error) {
+	p.once.Lock()
+	defer p.once.Unlock()
+	if p.signed {
+		return p.fields, p.with, nil
+	}
+	fields, with, err := s.Sign(ctx, m, p.content)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.signed, p.fields, p.with = true, fields, with
+	return fields, with, nil
+}
+
+func (j *job) refs() []store.Ref {
+	refs := make([]store.Ref, len(j.rcpts))
+	for i := range j.rcpts {
+		refs[i] = store.Ref{Message: j.msg.ID, N: j.rcpts[i].N, Generation: j.rcpts[i].Generation}
+	}
+	return refs
+}
+
+// flowState says in which one list a flow stands.
+type flowState int
+
+const (
+	flowIdle     flowState = iota // nothing ready, in no list
+	flowRunnable                  // in its tenant's list
+	flowRouting                   // waits for its lane's route
+	flowSite                      // waits for a slot of its site
+)
+
+// flow is one tenant's mail in one lane. All fields are guarded by Queue.mu.
+type flow struct {
+	lane    *lane
+	tenant  *tenant
+	ready   fifo[*job]
+	state   flowState
+	granted bool // a slot of the site is already counted for it
+
+	// due is the earliest time at which something in the store is worth claiming;
+	// zero: nothing waits there. heapAt is its place in the timers, -1: none.
+	due     time.Time
+	heapAt  int
+	loading bool
+}
+
+// tenant takes turns with the others for the attempts that may run at once.
+type tenant struct {
+	id     relay.Tenant
+	flows  fifo[*flow] // runnable ones
+	listed bool        // in Queue.runnable
+	bytes  int64       // of payloads in memory
+	active int
+}
+
+// lane is one (pool, destination domain).
+type lane struct {
+	key     relay.Lane
+	flows   map[relay.Tenant]*flow
+	routing bool
+	waiting fifo[*flow] // flows that wait for the route
+	route   deliver.Route
+	failure error // of the route, until routedAt + a while
+	routed  time.Time
+	site    *site
+}
+
+// routeLife is how long a route is used without asking again (the resolver's
+// cache knows the records' own lifetimes; this bounds the work per message).
+const (
+	routeLife        = time.Minute
+	routeFailureLife = 15 * time.Second
+)
+
+// site is what a route leads to: all domains with the same set of mail
+// exchangers share it, and so its limits.
+type site struct {
+	name    string
+	active  int
+	limit   float64
+	waiting fifo[*flow]
+	// Back-off after connection failures or a throttling reply.
+	failures int
+	until    time.Time
+	reason   string
+	lastUsed time.Time
+}
+
+func (s *site) free(now time.Time) bool {
+	return s.active < int(s.limit) && !now.Before(s.until)
+}
+
+// flow returns the flow of a lane and tenant, making it if need be.
+func (q *Queue) flow(key relay.Lane, t relay.Tenant) *flow {
+	l := q.lanes[key]
+	if l == nil {
+		l = &lane{key: key, flows: map[relay.Tenant]*flow{}}
+		q.lanes[key] = l
+	}
+	f := l.flows[t]
+	if f == nil {
+		tn := q.tenants[t]
+		if tn == nil {
+			tn = &tenant{id: t}
+			q.tenants[t] = tn
+		}
+		f = &flow{lane: l, tenant: tn, heapAt: -1}
+		l.flows[t] = f
+	}
+	return f
+}
+
+// forget drops a flow that has nothing left, and its lane with the last one.
+func (q *Queue) forget(f *flow) {
+	if f.state != flowIdle || f.ready.len() > 0 || f.heapAt >= 0 || f.loading || f.granted {
+		return
+	}
+	l := f.lane
+	if l.flows[f.tenant.id] == f {
+		delete(l.flows, f.tenant.id)
+	}
+	if len(l.flows) == 0 && !l.routing {
+		delete(q.lanes, l.key)
+	}
+	if t := f.tenant; t.active == 0 && t.bytes == 0 && t.flows.len() == 0 && !t.listed && !q.tenantUsed(t) {
+		delete(q.tenants, t.id)
+	}
+}
+
+// tenantUsed is only asked when a tenant looks idle: rare enough to search.
+func (q *Queue) tenantUsed(t *tenant) bool {
+	if len(q.lanes) > 64 {
+		return true // not worth a search; a tenant is a hundred octets
+	}
+	for _, l := range q.lanes {
+		if l.flows[t.id] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// list puts a flow with ready work into its tenant's turn.
+func (q *Queue) list(f *flow) {
+	f.state = flowRunnable
+	f.tenant.flows.push(f)
+	q.listTenant(f.tenant)
+}
+
+func (q *Queue) listTenant(t *tenant) {
+	if !t.listed && t.flows.len() > 0 {
+		t.listed = true
+		q.runnable.push(t)
+	}
+}
+
+// setDue notes that work waits in the store from at on; the earlier wins.
+func (q *Queue) setDue(f *flow, at time.Time) {
+	if at.IsZero() || (!f.due.IsZero() && !at.Before(f.due)) {
+		return
+	}
+	q.replaceDue(f, at)
+}
+
+// replaceDue sets or (zero) clears the time at which the store is asked.
+func (q *Queue) replaceDue(f *flow, at time.Time) {
+	f.due = at
+	switch {
+	case at.IsZero() && f.heapAt >= 0:
+		heap.Remove(&q.timers, f.heapAt)
+	case at.IsZero():
+	case f.heapAt >= 0:
+		heap.Fix(&q.timers, f.heapAt)
+	default:
+		heap.Push(&q.timers, f)
+	}
+}
