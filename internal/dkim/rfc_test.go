@@ -1,0 +1,167 @@
+package dkim
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"io"
+	"strings"
+	"testing"
+
+	"postern/internal/message"
+)
+
+// rfc8463Message is the message of RFC 8463 appendix A.3 without its
+// signatures; that of RFC 6376 appendix A has the same body.
+const rfc8463Message = "From: Joe SixPack <joe@football.example.com>\r\nTo: Suzie Q <suzie@shopping.example.net>\r\n" +
+	"Subject: Is dinner ready?\r\nDate: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)\r\n" +
+	"Message-ID: <20030712040037.46341.5F8J@football.example.com>\r\n\r\n" +
+	"Hi.\r\n\r\nWe lost the game.  Are you hungry yet?\r\n\r\nJoe.\r\n"
+
+func rfc8463Seed(tb testing.TB) []byte {
+	tb.Helper()
+	seed, err := base64.StdEncoding.DecodeString("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return seed
+}
+
+// TestRFC8463Signature remakes the Ed25519 signature of RFC 8463 appendix A.3
+// from its own field: our canonical octets must give its very b=, for Ed25519
+// signatures are deterministic.
+func TestRFC8463Signature(t *testing.T) {
+	t.Parallel()
+	field := " v=1; a=ed25519-sha256; c=relaxed/relaxed;\r\n d=football.example.com; i=@football.example.com;\r\n" +
+		" q=dns/txt; s=brisbane; t=1528637909; h=from : to :\r\n subject : date : message-id : from : subject : date;\r\n" +
+		" bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r\n b="
+	h, err := message.ParseHeader([]byte(rfc8463Message), message.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var input []byte
+	for _, name := range []string{"from", "to", "subject", "date", "message-id"} {
+		f, ok := h.First(name)
+		if !ok {
+			t.Fatalf("no %s", name)
+		}
+		input = appendRelaxed(input, f.Name, f.Value())
+	}
+	input = appendRelaxed(input, "DKIM-Signature", []byte(field))
+	digest := sha256.Sum256(input[:len(input)-2])
+	k := Key{Algorithm: Ed25519, Signer: ed25519.NewKeyFromSeed(rfc8463Seed(t))}
+	sig, err := k.signDigest(digest)
+	const want = "/gCrinpcQOoIfuHNQIbq4pgh9kyIK3AQUdt9OdqQehSwhEIug4D11BusFa3bT3FY5OsU7ZbnKELq+eXdp1Q1Dw=="
+	if got := base64.StdEncoding.EncodeToString(sig); err != nil || got != want {
+		t.Errorf("b=%s, %v", got, err)
+	}
+}
+
+func bodyHash(s string) string {
+	h := NewBodyHash()
+	io.WriteString(h, s)
+	sum := h.Sum()
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// TestBodyHashVectors: RFC 6376 §3.4.4 and §3.4.5, RFC 8463 appendix A.3.
+func TestBodyHashVectors(t *testing.T) {
+	t.Parallel()
+	sum := func(s string) string {
+		b := sha256.Sum256([]byte(s))
+		return base64.StdEncoding.EncodeToString(b[:])
+	}
+	_, body, _ := strings.Cut(rfc8463Message, "\r\n\r\n")
+	for in, want := range map[string]string{
+		"":                          "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", // §3.4.4, SHA-256 of nothing
+		"\r\n\r\n":                  "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+		body:                        "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=",
+		" C \r\nD \t E\r\n\r\n\r\n": sum(" C\r\nD E\r\n"), // §3.4.5
+		" \r\n":                     sum(""),
+		"a":                         sum("a\r\n"),
+		"a\r":                       sum("a\r\r\n"),
+		"a \r":                      sum("a \r\r\n"),
+		"\r\n\r\na":                 sum("\r\n\r\na\r\n"),
+		"a\r\n \r\nb":               sum("a\r\n\r\nb\r\n"),
+		"a\nb \n":                   sum("a\nb \n\r\n"), // bare LFs are octets
+		"a \r\r\n":                  sum("a \r\r\n"),
+		"\t\ta\r\n":                 sum(" a\r\n"),
+	} {
+		if got := bodyHash(in); got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestRelaxedHeaderVectors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, value, want string }{
+		{"A", " X", "a:X\r\n"}, // RFC 6376 §3.4.5
+		{"B ", " Y\t\r\n\tZ  ", "b :Y Z\r\n"},
+		{"Subject", "", "subject:\r\n"},
+		{"S", " \t ", "s:\r\n"},
+		{"S", "a\r\n b", "s:a b\r\n"},
+		{"S", "\r\n a", "s:a\r\n"},
+	} {
+		if got := string(appendRelaxed(nil, c.name, []byte(c.value))); got != c.want {
+			t.Errorf("%q %q: %q", c.name, c.value, got)
+		}
+	}
+}
+
+// slowBody is relaxed form written the plain way, from the RFC's words.
+func slowBody(s string) string {
+	lines := strings.Split(s, "\r\n")
+	for i, l := range lines {
+		var b strings.Builder
+		space := false
+		for _, c := range []byte(l) {
+			if c == ' ' || c == '\t' {
+				space = true
+				continue
+			}
+			if space {
+				b.WriteByte(' ')
+			}
+			space = false
+			b.WriteByte(c)
+		}
+		lines[i] = b.String()
+	}
+	for len(lines) > 0 && lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return strings.Join(lines, "\r\n") + "\r\n"
+}
+
+// FuzzBodyHash compares with the plain way, whatever the cuts between writes.
+func FuzzBodyHash(f *testing.F) {
+	for _, msg := range corpus {
+		if len(msg) < 2000 {
+			f.Add([]byte(msg), uint16(7))
+		}
+	}
+	f.Add([]byte(strings.Repeat("abc def\r\n", 300)+"a  b\r\n"+strings.Repeat("x\r\n", 300)), uint16(1000))
+	f.Add([]byte(strings.Repeat("y", 700)+" \r\n\r\n\r\n"), uint16(1))
+	f.Add([]byte("a\r"), uint16(1))
+	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
+		want := sha256.Sum256([]byte(slowBody(string(b))))
+		h := NewBodyHash()
+		for rest, n := b, int(cut)%997+1; len(rest) > 0; {
+			k := min(n, len(rest))
+			h.Write(rest[:k])
+			rest = rest[k:]
+		}
+		if got := h.Sum(); got != want {
+			t.Fatalf("%q cut every %d: hash of %q expected", b, int(cut)%997+1, slowBody(string(b)))
+		}
+		h.Reset()
+		h.Write(b)
+		if got := h.Sum(); got != want {
+			t.Fatalf("%q in one: hash of %q expected", b, slowBody(string(b)))
+		}
+	})
+}
