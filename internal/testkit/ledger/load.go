@@ -138,6 +138,12 @@ func (l *Load) size(rng *rand.Rand) int {
 // Offer hands one message in and records every step of it in the ledger. It
 // reports whether the session can go on.
 func Offer(c *Client, l *Ledger, e Entry, from string, body []byte) bool {
+	return l.OfferSlowly(c, e, from, body, func() {})
+}
+
+// OfferSlowly is [Offer] with a pause of the caller's choice between the text and
+// its end.
+func (l *Ledger) OfferSlowly(c *Client, e Entry, from string, body []byte, pause func()) bool {
 	e.Conn = c.LocalAddr()
 	e.Sum, e.Size = sha256.Sum256(body), len(body)
 	l.open(e)
@@ -148,6 +154,7 @@ func Offer(c *Client, l *Ledger, e Entry, from string, body []byte) bool {
 	if err != nil {
 		return l.refused(c, e.ID, err)
 	}
+	pause()
 	// From here on the relay may have the message. The entry says so before the
 	// octets leave: a test that stops in between must not take it for cut off.
 	l.update(e.ID, func(e *Entry) { e.Phase, e.EndAt = Sent, time.Now() })
