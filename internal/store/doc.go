@@ -6,6 +6,3 @@
 // change is committed and synced; when it returns an error, the change did not
 // happen, or the error says that it is unknown. See DESIGN.md beside this file.
 package store
-
-// Body collects a message's octets while they are received.
-type Body struct{}

@@ -112,6 +112,7 @@ type Snapshot struct {
 
 // MessageFilter selects queued messages. Zero members do not restrict.
 type MessageFilter struct {
+	IDs       []relay.MessageID // only these
 	Account   relay.AccountID
 	Subuser   relay.SubuserID
 	Key       relay.KeyID

@@ -1,0 +1,115 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Lengths of the write-ahead log.
+const (
+	// walPassive: pages are copied to the database in the background.
+	walPassive = 8 << 20
+	// walRestart: the rest is copied between two batches, so that the log starts
+	// again from its beginning. What the background copy left is little.
+	walRestart = 32 << 20
+	// vacuumPages are given back to the file system at a time, when a third of the
+	// file is free.
+	vacuumPages = 512
+	vacuumEvery = time.Minute
+)
+
+// maintain keeps the log short without making the writer wait for the disk: a
+// passive checkpoint copies and syncs while batches go on; only the few pages
+// written meanwhile are copied between two batches. Readers are short, so the
+// log can then start again.
+func (e *sqliteEngine) maintain(ctx context.Context) error {
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	var lastVacuum time.Time
+	idle := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		size := e.walSize()
+		if idle++; size < walPassive && (size == 0 || idle%int(time.Minute/checkpointEvery) != 0) {
+			continue
+		}
+		if err := e.checkpoint(ctx, size >= walRestart); err != nil {
+			return err
+		}
+		if time.Since(lastVacuum) > vacuumEvery {
+			lastVacuum = time.Now()
+			if err := e.vacuum(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// checkpoint copies the log into the database; with restart it makes the log
+// start again. A full disk is no error here: the log goes on as it is.
+func (e *sqliteEngine) checkpoint(ctx context.Context, restart bool) error {
+	if err := e.walCheckpoint(ctx, "PASSIVE"); err != nil || !restart {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// With the writer out of the way, all frames are copied unless a reader is
+	// still on an old one; the next batch then begins the log anew.
+	return e.walCheckpoint(ctx, "PASSIVE")
+}
+
+func (e *sqliteEngine) walCheckpoint(ctx context.Context, mode string) error {
+	var busy, frames, copied int64
+	err := e.cdb.QueryRowContext(context.WithoutCancel(ctx), "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &copied)
+	if err == nil {
+		err = e.inject("checkpoint")
+	}
+	switch {
+	case err == nil:
+		return nil
+	case judge(err) == vFull || judge(err) == vBusy:
+		e.s.log.Warn("checkpoint put off", "err", err)
+		return nil
+	}
+	return fmt.Errorf("checkpoint: %w", err)
+}
+
+// vacuum gives free pages back when they are a third of the file.
+func (e *sqliteEngine) vacuum(ctx context.Context) error {
+	var pages, free int64
+	if err := e.s.db.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages); err != nil {
+		return e.s.readError(err)
+	}
+	if err := e.s.db.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free); err != nil {
+		return e.s.readError(err)
+	}
+	for n := 0; free > pages/3 && free > 8*vacuumPages && n < 32 && ctx.Err() == nil; n++ {
+		if err := e.vacuumSome(ctx); err != nil {
+			return err
+		}
+		free, pages = free-vacuumPages, pages-vacuumPages
+	}
+	return nil
+}
+
+// vacuumSome frees a few pages between two batches.
+func (e *sqliteEngine) vacuumSome(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	rows, err := e.conn.QueryContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages))
+	if err == nil {
+		for rows.Next() { // it frees a page a step
+		}
+		err = rows.Err()
+		_ = rows.Close()
+	}
+	if err != nil && judge(err) == vStop {
+		return fmt.Errorf("vacuum: %w", err)
+	}
+	return nil
+}
