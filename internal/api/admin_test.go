@@ -1,0 +1,419 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"postern/internal/relay"
+	"postern/internal/secret"
+	"postern/internal/store"
+)
+
+func TestAccountsLife(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	var made relay.Account
+	f.ok(t, "POST", "/accounts", `{"name":"Globex Inc.","owner_email":"ops@globex.example","tls":"verified"}`, 201, &made)
+	want := relay.Account{ID: made.ID, Name: "Globex Inc.", OwnerEmail: "ops@globex.example", TimeZone: "UTC", TLS: relay.TLSVerified, CreatedAt: now}
+	if diff := cmp.Diff(want, made); diff != "" || made.ID.IsZero() {
+		t.Errorf("made (-want +got):\n%s", diff)
+	}
+	var all list[relay.Account]
+	f.ok(t, "GET", "/accounts", "", 200, &all)
+	if len(all.Result) != 3 {
+		t.Errorf("%d accounts, want 3", len(all.Result))
+	}
+	for _, ref := range []string{"Globex%20Inc.", made.ID.String()} {
+		var got relay.Account
+		f.ok(t, "POST", "/accounts/"+ref+"/disable", "", 200, &got)
+		if got.ID != made.ID || got.DisabledAt.IsZero() {
+			t.Errorf("disabled %+v", got)
+		}
+		got = relay.Account{}
+		f.ok(t, "POST", "/accounts/"+ref+"/enable", "{}", 200, &got)
+		if !got.DisabledAt.IsZero() {
+			t.Errorf("enabled %+v", got)
+		}
+	}
+	if f.changes[0] != "uid 1000 admin.sock: account Globex Inc." {
+		t.Errorf("change noted as %q", f.changes[0])
+	}
+}
+
+// Each wrong request has its own answer, and changes nothing.
+func TestWrongRequests(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 101)
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+		field, text        string
+	}{
+		{"POST", "/accounts", `{}`, 400, "name", "required"},
+		{"POST", "/accounts", `{"name":"` + long + `","owner_email":"a@b.example"}`, 400, "name", "longer"},
+		{"POST", "/accounts", `{"name":" x","owner_email":"a@b.example"}`, 400, "name", "spaces"},
+		{"POST", "/accounts", `{"name":"a\u202eb","owner_email":"a@b.example"}`, 400, "name", "shown"},
+		{"POST", "/accounts", `{"name":"a/b","owner_email":"a@b.example"}`, 400, "name", "slash"},
+		{"POST", "/accounts", `{"name":"..","owner_email":"a@b.example"}`, 400, "name", "letter"},
+		{"POST", "/accounts", `{"name":"` + acmeID.String() + `","owner_email":"a@b.example"}`, 400, "name", "like an id"},
+		{"POST", "/accounts", `{"name":"x","owner_email":"nobody"}`, 400, "owner_email", "email"},
+		{"POST", "/accounts", `{"name":"x","owner_email":"N <a@b.example>"}`, 400, "owner_email", "email"},
+		{"POST", "/accounts", `{"name":"x","owner_email":"a@b.example","time_zone":"Mars/Base"}`, 400, "time_zone", "time zone"},
+		{"POST", "/accounts", `{"name":"x","owner_email":"a@b.example","time_zone":"Local"}`, 400, "time_zone", "time zone"},
+		{"POST", "/accounts", `{"name":"x","owner_email":"a@b.example","tls":"none"}`, 400, "tls", "level of TLS"},
+		{"POST", "/accounts", `{"name":"x","owner_email":"a@b.example","default_pool":"no"}`, 404, "default_pool", "no pool"},
+		{"POST", "/accounts", `{"name":"x","owner_email":"a@b.example","system":true}`, 400, "system", "no such member"},
+		{"POST", "/accounts", `{"name":"acme","owner_email":"a@b.example"}`, 409, "name", "taken"},
+		{"GET", "/accounts/nobody", "", 404, "account", `no account \"nobody\"`},
+		{"POST", "/accounts/system/disable", "", 409, "", "own mail"},
+		{"POST", "/accounts/acme/delete", "", 404, "", "not found"},
+		{"DELETE", "/accounts/acme", "", 405, "", "method"},
+		{"POST", "/subusers", `{"name":"x","account":"nobody"}`, 404, "account", "no account"},
+		{"POST", "/subusers", `{"name":"x","email":"y"}`, 400, "email", "email"},
+		{"GET", "/subusers?acount=acme", "", 400, "acount", "no such parameter"},
+		{"GET", "/subusers?account=a&account=b", "", 400, "account", "twice"},
+		{"GET", "/subusers?%zz", "", 400, "", "query string"},
+		{"POST", "/keys", `{"name":""}`, 400, "name", "required"},
+		{"POST", "/keys", `{"name":"k","account":"system"}`, 400, "account", "no keys"},
+		{"POST", "/keys", `{"name":"k","scopes":["mail.sned"]}`, 400, "scopes.0", "mail.send"},
+		{"POST", "/keys", `{"name":"k","mode":"dead"}`, 400, "mode", "live"},
+		{"POST", "/keys", `{"name":"k","networks":["10.0.0.0/8","10.0.0.1/8"]}`, 400, "networks.1", "10.0.0.0/8"},
+		{"POST", "/keys", `{"name":"k","networks":["::ffff:10.0.0.0/104"]}`, 400, "networks.0", "IPv4"},
+		{"POST", "/keys", `{"name":"k","networks":["here"]}`, 400, "networks.0", "network"},
+		{"POST", "/keys", `{"name":"k","senders":["@x.example"]}`, 400, "senders.0", "neither"},
+		{"POST", "/keys", `{"name":"k","senders":["a b@x.example"]}`, 400, "senders.0", "neither"},
+		{"POST", "/keys", `{"name":"k","recipient_domains":["x_y"]}`, 400, "recipient_domains.0", "domain"},
+		{"POST", "/keys", `{"name":"k","per_day":-1}`, 400, "per_day", "0 (none)"},
+		{"POST", "/keys", `{"name":"k","expires_at":"tomorrow"}`, 400, "expires_at", "time to come"},
+		{"POST", "/keys", `{"name":"k","expires_at":"2026-02-01T00:00:00Z"}`, 400, "expires_at", "time to come"},
+		{"POST", "/keys", `{"name":"k","subuser":"nobody"}`, 404, "subuser", "no subuser"},
+		{"GET", "/keys/nobody", "", 404, "key", "no key"},
+		{"POST", "/pools", `{"name":"p","addresses":[{"address":"x"}]}`, 400, "addresses.0.address", "IP address"},
+		{"POST", "/pools", `{"name":"p","addresses":[{"address":"0.0.0.0"}]}`, 400, "addresses.0.address", "send from"},
+		{"POST", "/pools", `{"name":"p","addresses":[{"address":"::ffff:192.0.2.1"}]}`, 400, "addresses.0.address", "IPv4"},
+		{"POST", "/pools", `{"name":"p","addresses":[{"address":"192.0.2.1","helo":"host"}]}`, 400, "addresses.0.helo", "full host name"},
+		{"POST", "/pools", `{"name":"p","addresses":[{"address":"192.0.2.1","helo":"a.b\r\nx"}]}`, 400, "addresses.0.helo", "full host name"},
+		{"POST", "/pools", `{"name":"p","addresses":[{"address":"192.0.2.1"},{"address":"192.0.2.1"}]}`, 400, "addresses.1.address", "twice"},
+		{"POST", "/domains", `{"domain":"nodot"}`, 400, "domain", "domain name"},
+		{"POST", "/domains", `{"domain":"192.0.2.1"}`, 400, "domain", "address"},
+		{"POST", "/domains", `{"domain":"acme.example","return_path":"bounces.evil.example"}`, 400, "return_path", "below acme.example"},
+		{"POST", "/domains", `{"domain":"acme.example","return_path":"xacme.example"}`, 400, "return_path", "below"},
+		{"POST", "/domains", `{"domain":"acme.example","state":"verified"}`, 400, "state", "no such member"},
+		{"GET", "/domains/other.example", "", 404, "domain", "no domain"},
+		{"GET", "/queue?state=lost", "", 400, "state", "queued, held"},
+		{"GET", "/queue?limit=1001", "", 400, "limit", "1000"},
+		{"GET", "/queue?limit=-1", "", 400, "limit", "1000"},
+		{"GET", "/queue?after=x", "", 400, "after", "22 characters"},
+		{"GET", "/queue/short", "", 404, "", "no such message"},
+		{"GET", "/queue/AAAAAAAAAAAAAAAAAAAAAA/why", "", 404, "", "no such message"},
+		{"POST", "/queue/hold", `{}`, 400, "messages", "Name messages"},
+		{"POST", "/queue/hold", `{"filter":{}}`, 400, "filter", "empty"},
+		{"POST", "/queue/hold", `{"messages":["x"]}`, 400, "messages.0", "22 characters"},
+		{"POST", "/queue/hold", `{"messages":["AAAAAAAAAAAAAAAAAAAAAA"],"filter":{"all":true}}`, 400, "filter", "not both"},
+		{"POST", "/queue/hold", `{"filter":{"all":true},"reason":"a\r\nb"}`, 400, "reason", "one line"},
+		{"POST", "/queue/hold", `{"filter":{"account":"nobody"}}`, 404, "account", "no account"},
+		{"POST", "/queue/explode", `{}`, 404, "", "not found"},
+		{"POST", "/queue/hold", ``, 415, "", "application/json"},
+		{"GET", "/events?event=eaten", "", 400, "event", "not an event"},
+		{"GET", "/events?since=yesterday", "", 400, "since", "2006-01-02"},
+		{"GET", "/events?newest=yes", "", 400, "newest", "true or false"},
+		{"GET", "/logins?after=x", "", 400, "after", "number"},
+		{"GET", "/changes?key=x", "", 400, "key", "no such parameter"},
+	} {
+		t.Run(tt.method+tt.path+tt.body, func(t *testing.T) {
+			t.Parallel()
+			f := newFake()
+			status, body := f.call(t, tt.method, tt.path, tt.body)
+			if status != tt.status || !strings.Contains(body, tt.text) {
+				t.Errorf("%d %s; want %d with %q", status, body, tt.status, tt.text)
+			}
+			field := `"field":null`
+			if tt.field != "" {
+				field = fmt.Sprintf("%q:%q", "field", tt.field)
+			}
+			if !strings.Contains(body, field) {
+				t.Errorf("%s; want %s", body, field)
+			}
+			if len(f.changes) != 0 {
+				t.Errorf("a wrong request changed something: %v", f.changes)
+			}
+		})
+	}
+}
+
+func TestSubusersLife(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	var s relay.Subuser
+	f.ok(t, "POST", "/subusers", `{"name":"news","email":"news@acme.example"}`, 201, &s) // the only account
+	if s.Account != acmeID {
+		t.Errorf("subuser of %s, want acme's", s.Account)
+	}
+	f.accounts = append(f.accounts, relay.Account{ID: relay.AccountID{ID: relay.NewID(now)}, Name: "globex"})
+	if status, body := f.call(t, "POST", "/subusers", `{"name":"x"}`); status != 400 || !strings.Contains(body, "There are 2 accounts") {
+		t.Errorf("which account? %d %s", status, body)
+	}
+	f.ok(t, "POST", "/subusers", `{"name":"shop","account":"globex"}`, 201, nil)
+	var all list[relay.Subuser]
+	f.ok(t, "GET", "/subusers?account=globex", "", 200, &all)
+	if len(all.Result) != 1 || all.Result[0].Name != "shop" {
+		t.Errorf("globex has %+v", all.Result)
+	}
+	f.ok(t, "POST", "/subusers/news/disable", "", 200, &s)
+	if s.DisabledAt.IsZero() {
+		t.Error("not disabled")
+	}
+	// A subuser of another account does not exist for this one.
+	if status, _ := f.call(t, "POST", "/keys", `{"name":"k","account":"acme","subuser":"shop"}`); status != 404 {
+		t.Errorf("key of acme for globex's subuser: %d", status)
+	}
+}
+
+func TestKeyIsShownOnce(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	var made CreatedKey
+	f.ok(t, "POST", "/keys", `{"name":"web","networks":["10.0.0.0/8","192.0.2.7"],"senders":["News@Acme.Example","acme.example"],`+
+		`"recipient_domains":["Bücher.example"],"per_hour":10,"expires_at":"2027-01-01T00:00:00+01:00","mode":"test"}`, 201, &made)
+	parsed, err := secret.ParseKey(made.APIKey, "SG")
+	if err != nil || parsed.IDText() != made.ID.String() {
+		t.Fatalf("key %q: %v", made.APIKey, err)
+	}
+	stored := f.keys[0]
+	if !secret.VerifySHA256(parsed, stored.Verifier.SHA256) || stored.Verifier.SCRAMIterations == 0 || len(stored.Verifier.SCRAMStoredKey) == 0 {
+		t.Error("the stored verifier does not verify the key")
+	}
+	want := relay.Key{
+		ID: made.ID, Account: acmeID, Name: "web", Scopes: []string{"mail.send"}, Mode: relay.KeyTest, PerHour: 10, CreatedAt: now,
+		Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32")},
+		Senders:  []string{"News@acme.example", "acme.example"}, RecipientDomains: []string{"xn--bcher-kva.example"},
+		ExpiresAt: time.Date(2026, 12, 31, 23, 0, 0, 0, time.UTC), Verifier: stored.Verifier,
+	}
+	if diff := cmp.Diff(want, stored, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+	whole := strings.Split(made.APIKey, ".")[2]
+	for _, path := range []string{"/keys", "/keys?all=true", "/keys/web", "/keys/" + made.ID.String()} {
+		status, body := f.call(t, "GET", path, "")
+		if status != 200 || !strings.Contains(body, made.ID.String()) {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+		if strings.Contains(body, whole) || strings.Contains(strings.ToLower(body), "sha256") || strings.Contains(strings.ToLower(body), "scram") {
+			t.Errorf("%s shows the secret or its verifier: %s", path, body)
+		}
+	}
+	if strings.Contains(f.log.String(), whole) {
+		t.Error("the log shows the secret")
+	}
+}
+
+func TestKeyRevocationIsForEver(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	for range 2 {
+		f.ok(t, "POST", "/keys", `{"name":"twin"}`, 201, nil)
+	}
+	if status, body := f.call(t, "POST", "/keys/twin/disable", ""); status != 409 || !strings.Contains(body, "2 keys") {
+		t.Errorf("an ambiguous name: %d %s", status, body)
+	}
+	id := f.keys[0].ID.String()
+	var k relay.Key
+	f.ok(t, "POST", "/keys/"+id+"/disable", "", 200, &k)
+	if k.DisabledAt.IsZero() {
+		t.Error("not disabled")
+	}
+	f.ok(t, "POST", "/keys/"+id+"/revoke", "", 200, &k)
+	if k.RevokedAt.IsZero() {
+		t.Error("not revoked")
+	}
+	if status, _ := f.call(t, "POST", "/keys/"+id+"/enable", ""); status != 409 {
+		t.Errorf("enable after revoke: %d", status)
+	}
+	var all list[relay.Key]
+	f.ok(t, "GET", "/keys", "", 200, &all)
+	if len(all.Result) != 1 {
+		t.Errorf("list without all shows %d keys, want 1", len(all.Result))
+	}
+}
+
+func TestPoolsLife(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	var p relay.Pool
+	f.ok(t, "POST", "/pools", `{"name":"bulk","addresses":[{"address":"192.0.2.1"},{"address":"2001:db8::1","helo":"out6.example.test"}],"tls":"required"}`, 201, &p)
+	want := []relay.PoolAddress{{Address: netip.MustParseAddr("192.0.2.1"), Helo: "relay.example.test"}, {Address: netip.MustParseAddr("2001:db8::1"), Helo: "out6.example.test"}}
+	if diff := cmp.Diff(want, p.Addresses, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || !p.Account.IsZero() {
+		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+	f.ok(t, "PUT", "/pools/bulk/addresses", `{"addresses":[]}`, 200, &p)
+	if len(f.pools[0].Addresses) != 0 {
+		t.Errorf("addresses after PUT: %v", f.pools[0].Addresses)
+	}
+	f.ok(t, "POST", "/pools", `{"name":"bulk","account":"acme"}`, 201, nil)
+	if status, _ := f.call(t, "GET", "/pools/bulk", ""); status != 409 {
+		t.Errorf("an ambiguous name: %d", status)
+	}
+	var s relay.Subuser // its account's own pool is meant
+	f.ok(t, "POST", "/subusers", `{"name":"news","default_pool":"bulk"}`, 201, &s)
+	if s.DefaultPool != f.pools[1].ID {
+		t.Error("the shared pool was taken although the account has its own of that name")
+	}
+	f.ok(t, "POST", "/pools/"+p.ID.String()+"/disable", "", 200, &p)
+	if p.DisabledAt.IsZero() {
+		t.Error("not disabled")
+	}
+}
+
+func TestDomainsLife(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	var d DomainAnswer
+	f.ok(t, "POST", "/domains", `{"domain":"Bücher.example","assert":true,"return_path":"bounces.bücher.example"}`, 201, &d)
+	if d.Name != "xn--bcher-kva.example" || d.State != relay.DomainAsserted || d.AssertedBy != "uid 1000" || len(d.DKIM) != 2 {
+		t.Errorf("made %+v", d)
+	}
+	var names []string
+	for _, r := range d.Records {
+		names = append(names, r.Name+" "+r.Type)
+	}
+	want := []string{
+		"s1._domainkey.xn--bcher-kva.example TXT", "s1e._domainkey.xn--bcher-kva.example TXT",
+		"bounces.xn--bcher-kva.example MX", "bounces.xn--bcher-kva.example TXT", "_dmarc.xn--bcher-kva.example TXT",
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+	if _, body := f.call(t, "GET", "/domains/xn--bcher-kva.example", ""); strings.Contains(body, "SEALED") || strings.Contains(strings.ToLower(body), "sealed") {
+		t.Errorf("the private key gets out: %s", body)
+	}
+	if status, body := f.call(t, "POST", "/domains/xn--bcher-kva.example/dkim/s1/disable", ""); status != 409 || !strings.Contains(body, "only selector") {
+		t.Errorf("disable of the last selector: %d %s", status, body)
+	}
+	f.ok(t, "POST", "/domains/xn--bcher-kva.example/dkim/s1e/enable", "", 200, &d)
+	f.ok(t, "POST", "/domains/xn--bcher-kva.example/dkim/s1/disable", "", 200, &d)
+	if d.DKIM[0].Active || !d.DKIM[1].Active {
+		t.Errorf("selectors %+v", d.DKIM)
+	}
+	if status, _ := f.call(t, "POST", "/domains/xn--bcher-kva.example/dkim/s9/enable", ""); status != 404 {
+		t.Errorf("unknown selector: %d", status)
+	}
+	f.ok(t, "POST", "/domains/XN--bcher-kva.example/disable", "", 200, &d)
+	if d.DisabledAt.IsZero() {
+		t.Error("not disabled")
+	}
+}
+
+func TestQueueActions(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	for i := range 2500 {
+		id := relay.MessageID{ID: relay.NewID(now.Add(time.Duration(i) * time.Millisecond))}
+		f.queue = append(f.queue, store.Queued{Message: relay.Message{ID: id, Tenant: relay.Tenant{Account: acmeID}, State: relay.MessageQueued}})
+	}
+	var page queuePage
+	f.ok(t, "GET", "/queue?limit=2", "", 200, &page)
+	if len(page.Result) != 2 || page.Next != f.queue[1].Message.ID {
+		t.Fatalf("page %+v", page)
+	}
+	f.ok(t, "GET", "/queue?limit=1000&after="+f.queue[2498].Message.ID.String(), "", 200, &page)
+	if len(page.Result) != 1 {
+		t.Errorf("last page has %d", len(page.Result))
+	}
+	var n Affected
+	f.ok(t, "POST", "/queue/hold", `{"filter":{"account":"acme"},"reason":"under review"}`, 200, &n)
+	if n.Messages != 2500 {
+		t.Errorf("held %d, want 2500", n.Messages)
+	}
+	want := []string{"uid 1000 admin.sock: hold 1000 under review", "uid 1000 admin.sock: hold 1000 under review", "uid 1000 admin.sock: hold 500 under review"}
+	if diff := cmp.Diff(want, f.changes); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+	for _, verb := range []string{"release", "retry", "bounce"} {
+		f.ok(t, "POST", "/queue/"+verb, `{"messages":["`+f.queue[7].Message.ID.String()+`"]}`, 200, &n)
+		if n.Messages != 1 || !strings.Contains(f.changes[len(f.changes)-1], verb+" 1") {
+			t.Errorf("%s: %+v, %s", verb, n, f.changes[len(f.changes)-1])
+		}
+	}
+	f.ok(t, "POST", "/queue/drain", `{}`, 200, nil)
+	if !f.draining {
+		t.Error("does not drain")
+	}
+	f.ok(t, "POST", "/queue/drain", `{"off":true}`, 200, nil)
+	if f.draining {
+		t.Error("still drains")
+	}
+	var why struct{ Text []string }
+	f.ok(t, "GET", "/queue/"+f.queue[0].Message.ID.String()+"/why", "", 200, &why)
+	if len(why.Text) != 1 {
+		t.Errorf("why: %+v", why)
+	}
+}
+
+func TestHistoryFilters(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	f.ok(t, "POST", "/keys", `{"name":"web"}`, 201, nil)
+	id := relay.NewID(now)
+	f.ok(t, "GET", "/events?message="+id.String()+"&recipient=a@b.example&event=bounced&event=deferred&since=2026-01-01T00:00:00Z&after_epoch=3&after_seq=9&limit=50&account=acme&key=web", "", 200, nil)
+	f.ok(t, "GET", "/logins?result=wrong&addr=192.0.2.1&newest=true&limit=5", "", 200, nil)
+	f.ok(t, "GET", "/changes?account=acme&action=key.create&after=7", "", 200, nil)
+	want := []any{
+		store.EventFilter{
+			Message: relay.MessageID{ID: id}, Recipient: "a@b.example", Kinds: []relay.EventKind{"bounced", "deferred"},
+			Since: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), AfterEpoch: 3, AfterSeq: 9, Limit: 50, Account: acmeID, Key: f.keys[0].ID,
+		},
+		store.LoginFilter{Result: "wrong", Addr: "192.0.2.1", Newest: true, Limit: 5},
+		store.ChangeFilter{Account: acmeID, Action: "key.create", After: 7},
+	}
+	if diff := cmp.Diff(want, f.filters); diff != "" {
+		t.Errorf("filters (-want +got):\n%s", diff)
+	}
+}
+
+// Who is not known to the kernel changes nothing; what breaks inside stays inside.
+func TestEveryRoute(t *testing.T) {
+	t.Parallel()
+	for _, route := range Admin(newFake().services()) {
+		path := strings.TrimPrefix(route.Pattern, "/admin/v1")
+		for from, to := range map[string]string{
+			"{account}": "acme", "{subuser}": "news", "{key}": "web", "{pool}": "bulk", "{domain}": "acme.example",
+			"{selector}": "s1e", "{message}": relay.NewID(now).String(),
+		} {
+			path = strings.ReplaceAll(path, from, to)
+		}
+		verb := "disable"
+		if strings.HasPrefix(path, "/queue") {
+			verb = "drain"
+		}
+		path = strings.ReplaceAll(path, "{verb}", verb)
+		t.Run(route.Method+path, func(t *testing.T) {
+			t.Parallel()
+			f := newFake()
+			for _, seed := range [][2]string{{"/subusers", `{"name":"news"}`}, {"/keys", `{"name":"web"}`}, {"/pools", `{"name":"bulk"}`}, {"/domains", `{"domain":"acme.example","ed25519":true}`}} {
+				f.ok(t, "POST", seed[0], seed[1], 201, nil)
+			}
+			f.changes = nil
+			body := ""
+			if route.Method != "GET" {
+				body = `{}`
+				if status, text := f.call(t, route.Method, path, body, true); status != 403 || len(f.changes) != 0 {
+					t.Errorf("nobody: %d %s, changes %v", status, text, f.changes)
+				}
+			}
+			f.fail = errors.New("SELECT leak FROM inside")
+			status, text := f.call(t, route.Method, path, body)
+			if status < 400 || strings.Contains(text, "leak") {
+				t.Errorf("a broken service: %d %s", status, text)
+			}
+			if len(f.changes) != 0 {
+				t.Errorf("changes of a broken service: %v", f.changes)
+			}
+		})
+	}
+}

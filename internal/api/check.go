@@ -1,0 +1,123 @@
+package api
+
+import (
+	"fmt"
+	"net/mail"
+	"net/netip"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+
+	"postern/internal/relay"
+)
+
+// maxName is the longest name of anything, in octets.
+const maxName = 100
+
+// invalid is an error about one member of the request.
+func invalid(field, format string, args ...any) error {
+	return &relay.Error{Kind: relay.Invalid, Field: field, Public: fmt.Sprintf(format, args...)}
+}
+
+// name checks a name that people give. One that reads like an id would make
+// "show NAME" ambiguous.
+func checkName(field, s string) error {
+	switch {
+	case s == "":
+		return invalid(field, "A name is required.")
+	case len(s) > maxName:
+		return invalid(field, "The name is longer than %d octets.", maxName)
+	case !utf8.ValidString(s) || strings.TrimSpace(s) != s || strings.ContainsFunc(s, unprintable):
+		return invalid(field, "The name has characters that cannot be shown, or spaces around it.")
+	case strings.ContainsAny(s, "/\\;"):
+		return invalid(field, "The name must not have a slash, a backslash or a semicolon.")
+	case s == "." || s == "..":
+		return invalid(field, "The name must have a letter or digit.")
+	}
+	if _, err := relay.ParseID(s); err == nil {
+		return invalid(field, "The name looks like an id; choose another.")
+	}
+	return nil
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+
+// checkEmail is for addresses that postern writes to or shows, not for envelopes.
+func checkEmail(field, s string) error {
+	a, err := mail.ParseAddress(s)
+	if err != nil || a.Address != s || len(s) > 254 {
+		return invalid(field, "%q is not an email address.", s)
+	}
+	return nil
+}
+
+// domainName brings a domain into the form that is stored: A-label, lower case.
+func domainName(field, s string) (string, error) {
+	name, err := idna.Lookup.ToASCII(s)
+	if err != nil || len(name) > 253 || strings.HasSuffix(name, ".") || !strings.Contains(name, ".") {
+		return "", invalid(field, "%q is not a domain name.", s)
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return "", invalid(field, "%q is an address, not a domain name.", s)
+	}
+	return strings.ToLower(name), nil
+}
+
+// senderEntry checks an address or a domain that a key may send as.
+func senderEntry(field, s string) (string, error) {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 {
+		return domainName(field, s)
+	}
+	domain, err := domainName(field, s[at+1:])
+	if err != nil || at == 0 || at > 64 || strings.ContainsFunc(s[:at], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return "", invalid(field, "%q is neither a domain nor an address.", s)
+	}
+	return s[:at+1] + domain, nil
+}
+
+// network reads "10.0.0.0/8" or a single address.
+func network(field, s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return netip.Prefix{}, invalid(field, "%q is neither a network such as 10.0.0.0/8 nor an address.", s)
+	case p != p.Masked():
+		return netip.Prefix{}, invalid(field, "%q has bits set behind its length; %s is meant?", s, p.Masked())
+	case p.Addr().Is4In6():
+		return netip.Prefix{}, invalid(field, "%q is an IPv4 network in IPv6 form; write it as IPv4.", s)
+	}
+	return p, nil
+}
+
+// ehlo checks a name to say in EHLO.
+var ehlo = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+$`)
+
+func timeZone(field, s string) error {
+	if s == "Local" {
+		return invalid(field, "Name the time zone, such as Europe/Berlin.")
+	}
+	if _, err := time.LoadLocation(s); err != nil {
+		return invalid(field, "%q is not a time zone; write it as Europe/Berlin or UTC.", s)
+	}
+	return nil
+}
+
+func tlsLevel(field, s string) (relay.TLSLevel, error) {
+	switch l := relay.TLSLevel(s); l {
+	case relay.TLSOpportunistic, relay.TLSRequired, relay.TLSVerified:
+		return l, nil
+	}
+	if s == "opportunistic" {
+		return relay.TLSOpportunistic, nil
+	}
+	return "", invalid(field, "%q is not a level of TLS; choose opportunistic, required or verified.", s)
+}

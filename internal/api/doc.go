@@ -1,0 +1,131 @@
+// Package api is postern over HTTP: the administration that the command line
+// uses on admin.sock, and the operator's listener with health, metrics and
+// profiles. It checks and words what comes in, names who did it, and calls
+// services; it holds no state and decides nothing that a service should.
+//
+// The route tables (Admin, Operator, Public) are data: the router, the tests and
+// the documentation read the same.
+//
+// Its one invariant: a secret is in exactly one answer, the one that made it.
+package api
+
+import (
+	"context"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/sender"
+	"postern/internal/store"
+)
+
+// Services are what the administration acts on. All members must be set.
+type Services struct {
+	Accounts Accounts
+	Subusers Subusers
+	Keys     Keys
+	Pools    Pools
+	Domains  Domains
+	Queue    Queue
+	History  History
+	System   System
+
+	// KeyPrefix starts new keys.
+	KeyPrefix string
+	// Hostname is what the DNS records of domains point at.
+	Hostname string
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// The services. Each method that changes something is one transaction with its
+// change record; absent things are relay.NotFound, taken names relay.Conflict.
+// *store.Store has the first four, and History.
+type (
+	// Accounts keeps accounts.
+	Accounts interface {
+		CreateAccount(ctx context.Context, by store.By, a relay.Account) error
+		UpdateAccount(ctx context.Context, by store.By, a relay.Account) error
+		Accounts(ctx context.Context) ([]relay.Account, error)
+		SetAccountDisabled(ctx context.Context, by store.By, id relay.AccountID, disabled bool) error
+	}
+	// Subusers keeps subusers.
+	Subusers interface {
+		CreateSubuser(ctx context.Context, by store.By, s relay.Subuser) error
+		Subusers(ctx context.Context) ([]relay.Subuser, error)
+		SetSubuserDisabled(ctx context.Context, by store.By, id relay.SubuserID, disabled bool) error
+	}
+	// Keys keeps keys, revoked ones too.
+	Keys interface {
+		CreateKey(ctx context.Context, by store.By, k relay.Key) error
+		Keys(ctx context.Context) ([]relay.Key, error)
+		SetKeyDisabled(ctx context.Context, by store.By, id relay.KeyID, disabled bool) error
+		RevokeKey(ctx context.Context, by store.By, id relay.KeyID) error
+	}
+	// Pools keeps pools with their addresses.
+	Pools interface {
+		CreatePool(ctx context.Context, by store.By, p relay.Pool) error
+		UpdatePool(ctx context.Context, by store.By, p relay.Pool) error
+		Pools(ctx context.Context) ([]relay.Pool, error)
+		SetPoolDisabled(ctx context.Context, by store.By, id relay.PoolID, disabled bool) error
+	}
+	// Domains keeps sending domains with their DKIM keys.
+	Domains interface {
+		// Add makes the domain with its DKIM keys.
+		Add(ctx context.Context, by store.By, d sender.NewDomain) (relay.Domain, []relay.DKIMKey, error)
+		Domains(ctx context.Context) ([]relay.Domain, error)
+		DKIMKeys(ctx context.Context, id relay.DomainID) ([]relay.DKIMKey, error)
+		SetDomainDisabled(ctx context.Context, by store.By, id relay.DomainID, disabled bool) error
+		SetDKIMKeyActive(ctx context.Context, by store.By, id relay.DomainID, selector string, active bool) error
+	}
+	// Queue is what a person may see of and do to queued mail. n counts the
+	// messages that it applied to; those that left meanwhile are not an error.
+	Queue interface {
+		Messages(ctx context.Context, f store.MessageFilter) ([]store.Queued, error)
+		Message(ctx context.Context, id relay.MessageID) (store.Queued, error)
+		// Why explains in words; the value goes out as JSON and has a member "text",
+		// an array of sentences.
+		Why(ctx context.Context, id relay.MessageID) (any, error)
+		Hold(ctx context.Context, by store.By, ids []relay.MessageID, reason string) (n int64, err error)
+		Release(ctx context.Context, by store.By, ids []relay.MessageID) (n int64, err error)
+		Retry(ctx context.Context, by store.By, ids []relay.MessageID) (n int64, err error)
+		Bounce(ctx context.Context, by store.By, ids []relay.MessageID, reason string) (n int64, err error)
+		// Drain stops (or takes up again) the acceptance of new mail; what is queued
+		// goes on leaving.
+		Drain(ctx context.Context, by store.By, on bool) error
+	}
+	// History is what happened.
+	History interface {
+		Events(ctx context.Context, f store.EventFilter) ([]relay.Event, error)
+		Logins(ctx context.Context, f store.LoginFilter) ([]store.StoredLogin, error)
+		Changes(ctx context.Context, f store.ChangeFilter) ([]store.StoredChange, error)
+	}
+	// System is the process itself.
+	System interface {
+		// Reload reads the configuration again and applies it, or keeps the old one
+		// and says why.
+		Reload(ctx context.Context, by store.By) error
+		// ReopenLog goes on in the log file that has the name now.
+		ReopenLog() error
+		Status(ctx context.Context) (Status, error)
+	}
+)
+
+// Status is what the process says of itself.
+type Status struct {
+	Version   string    `json:"version"`
+	Hostname  string    `json:"hostname"`
+	Epoch     int64     `json:"epoch"`
+	StartedAt time.Time `json:"started_at"`
+	Ready     bool      `json:"ready"`
+	Reason    string    `json:"reason,omitempty"` // why it is not ready
+	Draining  bool      `json:"draining"`
+	// Messages and recipients in the queue, by state.
+	Queued      int64 `json:"queued"`
+	Held        int64 `json:"held"`
+	Quarantined int64 `json:"quarantined"`
+	Recipients  int64 `json:"recipients"`
+	Sessions    int64 `json:"sessions"` // SMTP connections now
+	Attempts    int   `json:"attempts"` // deliveries under way
+	// CertificateExpiresAt is the end of the certificate in use.
+	CertificateExpiresAt time.Time `json:"certificate_expires_at,omitzero"`
+}

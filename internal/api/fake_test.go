@@ -1,0 +1,337 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/httpx"
+	"postern/internal/relay"
+	"postern/internal/sender"
+	"postern/internal/store"
+)
+
+var now = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+
+// fake is every service, in memory. It keeps the promises of the interfaces:
+// taken names are Conflict, absent things NotFound, and everything that changes
+// is noted with its author.
+type fake struct {
+	accounts []relay.Account
+	subusers []relay.Subuser
+	keys     []relay.Key
+	pools    []relay.Pool
+	domains  []relay.Domain
+	dkim     map[relay.DomainID][]relay.DKIMKey
+	queue    []store.Queued
+	changes  []string
+	filters  []any // what the history was asked for
+	draining bool
+	fail     error // returned by everything
+	log      bytes.Buffer
+}
+
+var (
+	systemID = relay.AccountID{ID: relay.NewID(now.Add(-time.Hour))}
+	acmeID   = relay.AccountID{ID: relay.NewID(now.Add(-time.Minute))}
+)
+
+func newFake() *fake {
+	return &fake{
+		accounts: []relay.Account{{ID: systemID, Name: "system", System: true}, {ID: acmeID, Name: "acme", OwnerEmail: "ops@acme.example"}},
+		dkim:     map[relay.DomainID][]relay.DKIMKey{},
+	}
+}
+
+func (f *fake) change(by store.By, format string, args ...any) error {
+	if f.fail != nil {
+		return f.fail
+	}
+	f.changes = append(f.changes, by.Who+" "+by.From+": "+fmt.Sprintf(format, args...))
+	return nil
+}
+
+func taken(name string) error {
+	return &relay.Error{Kind: relay.Conflict, Field: "name", Public: "The name " + name + " is taken."}
+}
+
+func at(disabled bool) time.Time {
+	if disabled {
+		return now
+	}
+	return time.Time{}
+}
+
+func (f *fake) Accounts(context.Context) ([]relay.Account, error) {
+	return slices.Clone(f.accounts), f.fail
+}
+
+func (f *fake) CreateAccount(_ context.Context, by store.By, a relay.Account) error {
+	if slices.ContainsFunc(f.accounts, func(x relay.Account) bool { return x.Name == a.Name }) {
+		return taken(a.Name)
+	}
+	f.accounts = append(f.accounts, a)
+	return f.change(by, "account %s", a.Name)
+}
+
+func (f *fake) UpdateAccount(_ context.Context, by store.By, a relay.Account) error {
+	return f.change(by, "update account %s", a.Name)
+}
+
+func (f *fake) SetAccountDisabled(_ context.Context, by store.By, id relay.AccountID, disabled bool) error {
+	for i := range f.accounts {
+		if f.accounts[i].ID == id {
+			f.accounts[i].DisabledAt = at(disabled)
+		}
+	}
+	return f.change(by, "account disabled %v", disabled)
+}
+
+func (f *fake) Subusers(context.Context) ([]relay.Subuser, error) {
+	return slices.Clone(f.subusers), f.fail
+}
+
+func (f *fake) CreateSubuser(_ context.Context, by store.By, s relay.Subuser) error {
+	if slices.ContainsFunc(f.subusers, func(x relay.Subuser) bool { return x.Name == s.Name }) {
+		return taken(s.Name)
+	}
+	f.subusers = append(f.subusers, s)
+	return f.change(by, "subuser %s", s.Name)
+}
+
+func (f *fake) SetSubuserDisabled(_ context.Context, by store.By, id relay.SubuserID, disabled bool) error {
+	for i := range f.subusers {
+		if f.subusers[i].ID == id {
+			f.subusers[i].DisabledAt = at(disabled)
+		}
+	}
+	return f.change(by, "subuser disabled %v", disabled)
+}
+
+func (f *fake) Keys(context.Context) ([]relay.Key, error) { return slices.Clone(f.keys), f.fail }
+
+func (f *fake) CreateKey(_ context.Context, by store.By, k relay.Key) error {
+	f.keys = append(f.keys, k)
+	return f.change(by, "key %s", k.Name)
+}
+
+func (f *fake) SetKeyDisabled(_ context.Context, by store.By, id relay.KeyID, disabled bool) error {
+	for i := range f.keys {
+		if f.keys[i].ID == id {
+			f.keys[i].DisabledAt = at(disabled)
+		}
+	}
+	return f.change(by, "key disabled %v", disabled)
+}
+
+func (f *fake) RevokeKey(_ context.Context, by store.By, id relay.KeyID) error {
+	for i := range f.keys {
+		if f.keys[i].ID == id {
+			f.keys[i].RevokedAt = now
+		}
+	}
+	return f.change(by, "key revoked")
+}
+
+func (f *fake) Pools(context.Context) ([]relay.Pool, error) { return slices.Clone(f.pools), f.fail }
+
+func (f *fake) CreatePool(_ context.Context, by store.By, p relay.Pool) error {
+	f.pools = append(f.pools, p)
+	return f.change(by, "pool %s", p.Name)
+}
+
+func (f *fake) UpdatePool(_ context.Context, by store.By, p relay.Pool) error {
+	for i := range f.pools {
+		if f.pools[i].ID == p.ID {
+			f.pools[i] = p
+		}
+	}
+	return f.change(by, "update pool %s", p.Name)
+}
+
+func (f *fake) SetPoolDisabled(_ context.Context, by store.By, id relay.PoolID, disabled bool) error {
+	for i := range f.pools {
+		if f.pools[i].ID == id {
+			f.pools[i].DisabledAt = at(disabled)
+		}
+	}
+	return f.change(by, "pool disabled %v", disabled)
+}
+
+func (f *fake) Add(_ context.Context, by store.By, n sender.NewDomain) (relay.Domain, []relay.DKIMKey, error) {
+	d := relay.Domain{ID: relay.DomainID{ID: relay.NewID(now)}, Account: n.Account, Name: n.Name, State: relay.DomainPending, Subdomains: n.Subdomains, ReturnPath: n.ReturnPath, CreatedAt: now}
+	if n.Assert {
+		d.State, d.AssertedBy = relay.DomainAsserted, by.Who
+	}
+	keys := []relay.DKIMKey{
+		{Domain: d.ID, Selector: "s1", Algorithm: relay.DKIMRSA, Record: "v=DKIM1; k=rsa; p=RSA", Active: true, Sealed: []byte("SEALED")},
+		{Domain: d.ID, Selector: "s1e", Algorithm: relay.DKIMEd25519, Record: "v=DKIM1; k=ed25519; p=ED", Active: n.Ed25519, Sealed: []byte("SEALED")},
+	}
+	f.domains = append(f.domains, d)
+	f.dkim[d.ID] = keys
+	return d, keys, f.change(by, "domain %s", n.Name)
+}
+
+func (f *fake) Domains(context.Context) ([]relay.Domain, error) {
+	return slices.Clone(f.domains), f.fail
+}
+
+func (f *fake) DKIMKeys(_ context.Context, id relay.DomainID) ([]relay.DKIMKey, error) {
+	return slices.Clone(f.dkim[id]), f.fail
+}
+
+func (f *fake) SetDomainDisabled(_ context.Context, by store.By, id relay.DomainID, disabled bool) error {
+	for i := range f.domains {
+		if f.domains[i].ID == id {
+			f.domains[i].DisabledAt = at(disabled)
+		}
+	}
+	return f.change(by, "domain disabled %v", disabled)
+}
+
+func (f *fake) SetDKIMKeyActive(_ context.Context, by store.By, id relay.DomainID, selector string, active bool) error {
+	for i, k := range f.dkim[id] {
+		if k.Selector == selector {
+			f.dkim[id][i].Active = active
+		}
+	}
+	return f.change(by, "selector %s active %v", selector, active)
+}
+
+// Messages pages by id, as the store does.
+func (f *fake) Messages(_ context.Context, m store.MessageFilter) ([]store.Queued, error) {
+	var out []store.Queued
+	for _, q := range f.queue {
+		if bytes.Compare(q.Message.ID.ID[:], m.After.ID[:]) > 0 && (m.State == "" || q.Message.State == m.State) && (m.Account.IsZero() || q.Message.Account == m.Account) && len(out) < m.Limit {
+			out = append(out, q)
+		}
+	}
+	f.filters = append(f.filters, m)
+	return out, f.fail
+}
+
+func (f *fake) Message(_ context.Context, id relay.MessageID) (store.Queued, error) {
+	for _, q := range f.queue {
+		if q.Message.ID == id {
+			return q, f.fail
+		}
+	}
+	return store.Queued{}, relay.E(relay.NotFound, "There is no such message in the queue.")
+}
+
+func (f *fake) Why(ctx context.Context, id relay.MessageID) (any, error) {
+	if _, err := f.Message(ctx, id); err != nil {
+		return nil, err
+	}
+	return map[string][]string{"text": {"It waits."}}, f.fail
+}
+
+func (f *fake) act(by store.By, what string, ids []relay.MessageID, reason string) (int64, error) {
+	var n int64
+	for _, id := range ids {
+		for i := range f.queue {
+			if f.queue[i].Message.ID == id {
+				n++
+			}
+		}
+	}
+	return n, f.change(by, "%s %d %s", what, n, reason)
+}
+
+func (f *fake) Hold(_ context.Context, by store.By, ids []relay.MessageID, reason string) (int64, error) {
+	return f.act(by, "hold", ids, reason)
+}
+
+func (f *fake) Release(_ context.Context, by store.By, ids []relay.MessageID) (int64, error) {
+	return f.act(by, "release", ids, "")
+}
+
+func (f *fake) Retry(_ context.Context, by store.By, ids []relay.MessageID) (int64, error) {
+	return f.act(by, "retry", ids, "")
+}
+
+func (f *fake) Bounce(_ context.Context, by store.By, ids []relay.MessageID, reason string) (int64, error) {
+	return f.act(by, "bounce", ids, reason)
+}
+
+func (f *fake) Drain(_ context.Context, by store.By, on bool) error {
+	f.draining = on
+	return f.change(by, "drain %v", on)
+}
+
+func (f *fake) Events(_ context.Context, e store.EventFilter) ([]relay.Event, error) {
+	f.filters = append(f.filters, e)
+	return nil, f.fail
+}
+
+func (f *fake) Logins(_ context.Context, l store.LoginFilter) ([]store.StoredLogin, error) {
+	f.filters = append(f.filters, l)
+	return []store.StoredLogin{{ID: 7, Login: relay.Login{At: now, Protocol: "smtp", Result: relay.LoginOK}}}, f.fail
+}
+
+func (f *fake) Changes(_ context.Context, c store.ChangeFilter) ([]store.StoredChange, error) {
+	f.filters = append(f.filters, c)
+	return nil, f.fail
+}
+
+func (f *fake) Reload(_ context.Context, by store.By) error { return f.change(by, "reload") }
+
+func (f *fake) ReopenLog() error { return f.fail }
+
+func (f *fake) Status(context.Context) (Status, error) {
+	return Status{Version: "v1", Epoch: 3, Ready: true, Draining: f.draining}, f.fail
+}
+
+func (f *fake) services() Services {
+	return Services{
+		Accounts: f, Subusers: f, Keys: f, Pools: f, Domains: f, Queue: f, History: f, System: f,
+		KeyPrefix: "SG", Hostname: "relay.example.test", Now: func() time.Time { return now },
+	}
+}
+
+// call asks the administration as uid 1000, or as nobody.
+func (f *fake) call(t testing.TB, method, path, body string, anonymous ...bool) (int, string) {
+	t.Helper()
+	h := httpx.New(httpx.Options{Local: true, Logger: slog.New(slog.NewJSONHandler(&f.log, nil))}, Admin(f.services()))
+	var content *strings.Reader
+	if content = strings.NewReader(body); body == "" {
+		content = strings.NewReader("")
+	}
+	r := httptest.NewRequest(method, "/admin/v1"+path, content)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if len(anonymous) == 0 {
+		r = r.WithContext(withBy(r.Context(), store.By{Who: "uid 1000", From: FromSocket}))
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if !json.Valid(w.Body.Bytes()) {
+		t.Errorf("%s %s: not JSON: %s", method, path, w.Body)
+	}
+	return w.Code, w.Body.String()
+}
+
+// ok is call that must answer with a status and decodes into v.
+func (f *fake) ok(t testing.TB, method, path, body string, status int, v any) {
+	t.Helper()
+	code, text := f.call(t, method, path, body)
+	if code != status {
+		t.Fatalf("%s %s: %d %s, want %d", method, path, code, text, status)
+	}
+	if v != nil {
+		if err := json.Unmarshal([]byte(text), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+var _ http.Handler = httpx.New(httpx.Options{}, Admin(newFake().services())) // patterns do not clash
