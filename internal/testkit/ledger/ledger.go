@@ -194,3 +194,11 @@ func (l *Ledger) String() string {
 	return fmt.Sprintf("seed %d: %d offered (%d acked, %d sent without answer, %d refused, %d cut), %d copies taken, %d kills",
 		l.Seed, len(l.entries), n[Acked], n[Sent], n[Refused], n[Cut], len(l.takes), len(l.kills))
 }
+
+// Adopt takes over the entries of an earlier ledger, whose promises this one is
+// to see kept.
+func (l *Ledger) Adopt(entries []Entry) {
+	for _, e := range entries {
+		l.open(e)
+	}
+}
