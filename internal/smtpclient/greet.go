@@ -126,7 +126,7 @@ func (s *Session) handshake(ctx context.Context) *Error {
 		s.broken = true
 		e := broke(ctx, StageHandshake, slow, err)
 		if ctx.Err() == nil {
-			e.Code, e.Enhanced, e.Text = replyHandshake.Code, replyHandshake.Enhanced, replyHandshake.Text
+			e = local(StageHandshake, replyHandshake, err)
 		}
 		return e
 	}

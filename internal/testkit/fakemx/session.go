@@ -24,6 +24,8 @@ type session struct {
 	seen  map[Stage]int
 	tx    *Transaction
 	ended bool
+	// abrupt: the connection is closed without draining it.
+	abrupt bool
 }
 
 // Serve runs one session to its end and closes the connection.
@@ -102,14 +104,15 @@ func (c *session) play(step Step, reply string) byte {
 }
 
 // hangUp closes the connection. A plain close first says so to the other side
-// and drains what it still sends, so that its last words are not lost to a reset.
+// and drains what it still sends, so that its last words are not lost to a
+// reset; but not within a message, which is to run into the closed door.
 func (c *session) hangUp(reset bool) {
 	c.ended = true
 	tcp, ok := c.raw.(*net.TCPConn)
 	switch {
 	case ok && reset:
 		tcp.SetLinger(0)
-	case ok:
+	case ok && !c.abrupt:
 		tcp.CloseWrite()
 		tcp.SetReadDeadline(time.Now().Add(2 * time.Second))
 		io.Copy(io.Discard, tcp)
@@ -227,7 +230,9 @@ func (c *session) data(line string) {
 			c.ended = true
 			return
 		}
+		c.abrupt = true
 		c.play(step, "421 4.3.2 Going away")
+		c.abrupt = false
 		if c.ended {
 			return
 		}
