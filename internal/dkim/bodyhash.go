@@ -3,7 +3,9 @@ package dkim
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"hash"
+	"math/bits"
 )
 
 // BodyHash computes the bh= of a body while it is written, in relaxed form
@@ -14,17 +16,17 @@ import (
 type BodyHash struct {
 	sum  hash.Hash
 	buf  []byte // canonical octets on their way to sum
-	crlf int    // line ends seen and not yet written
-	wsp  bool   // white space seen and not yet written
-	cr   bool   // a CR seen that may be half of a line end
+	crlf int    // line ends seen and not yet written: they count if text follows
+	wsp  bool   // white space seen and not yet written, after those line ends
+	cr   bool   // a CR seen, after that white space, that may be half of a line end
 	any  bool   // there was text
 }
 
-// NewBodyHash returns the hash of an empty body.
-func NewBodyHash() *BodyHash { return &BodyHash{sum: sha256.New(), buf: make([]byte, 0, bufSize)} }
-
 // bufSize is how much canonical text is gathered before it is hashed.
 const bufSize = 4 << 10
+
+// NewBodyHash returns the hash of an empty body.
+func NewBodyHash() *BodyHash { return &BodyHash{sum: sha256.New(), buf: make([]byte, 0, bufSize)} }
 
 // Reset makes h ready for another body.
 func (h *BodyHash) Reset() {
@@ -32,34 +34,11 @@ func (h *BodyHash) Reset() {
 	*h = BodyHash{sum: h.sum, buf: h.buf[:0]}
 }
 
-// Write takes the next octets of the body.
-func (h *BodyHash) Write(p []byte) (int, error) {
-	n := len(p)
-	for len(p) > 0 {
-		// Whole lines that are canonical already need no octet-wise work: most
-		// mail is base64, or text with single spaces.
-		if !h.wsp && !h.cr {
-			if clean := cleanPrefix(p); clean > 0 {
-				h.lines(p[:clean])
-				p = p[clean:]
-				continue
-			}
-		}
-		i := bytes.IndexByte(p, '\n') + 1
-		if i == 0 {
-			i = len(p)
-		}
-		h.octets(p[:i])
-		p = p[i:]
-	}
-	return n, nil
-}
-
 // Sum ends the body and is its hash. Only Reset may follow.
 func (h *BodyHash) Sum() [sha256.Size]byte {
 	if h.cr { // not half of a line end after all
 		h.cr = false
-		h.word(crlf[:1])
+		h.octets(crlf[:1])
 	}
 	if h.any {
 		// Any number of line ends at the end, and none, count as one. A body of
@@ -72,138 +51,95 @@ func (h *BodyHash) Sum() [sha256.Size]byte {
 	return out
 }
 
-// cleanPrefix is the length of the lines at the start of p, CRLF included, in
-// which relaxing changes nothing. It looks at blocks that grow while all is
-// clean, so that one bad line sends little good text the slow way.
-func cleanPrefix(p []byte) int {
-	total := 0
-	for size := minBlock; total < len(p); size = min(2*size, maxBlock) {
-		block := p[total:min(len(p), total+size)]
-		end := bytes.LastIndexByte(block, '\n') + 1
-		if end == 0 && len(block) == size && size < maxBlock {
-			continue // the line is longer than the block: look further
-		}
-		if end < 2 || block[end-2] != '\r' {
-			break
-		}
-		block = block[:end]
-		if bad := firstBad(block); bad >= 0 {
-			if i := bytes.LastIndex(block[:bad], crlf); i >= 0 {
-				total += i + 2
-			}
-			break
-		}
-		total += end
-	}
-	return total
-}
-
-// The blocks that cleanPrefix looks at.
-const (
-	minBlock = 256
-	maxBlock = 8 << 10
-)
-
 var (
-	crlf      = []byte("\r\n")
-	twoSpaces = []byte("  ")
-	spaceCR   = []byte(" \r")
+	crlf  = []byte("\r\n")
+	space = []byte(" ")
 )
 
-// firstBad is the offset of the first white space in block that relaxing would
-// change, -1 if there is none.
-func firstBad(block []byte) int {
-	bad := -1
-	if i := bytes.Index(block, twoSpaces); i >= 0 {
-		bad, block = i, block[:i]
-	}
-	if i := bytes.IndexByte(block, '\t'); i >= 0 {
-		bad, block = i, block[:i]
-	}
-	if i := bytes.Index(block, spaceCR); i >= 0 {
-		bad = i
-	}
-	return bad
-}
-
-// lines takes whole lines that are canonical.
-func (h *BodyHash) lines(p []byte) {
-	text := p
-	for bytes.HasSuffix(text, crlf) {
-		text = text[:len(text)-2]
-	}
-	if len(text) > 0 {
-		h.lineEnds()
-		h.text(text)
-	}
-	h.crlf += (len(p) - len(text)) / 2
-}
-
-// octets takes any octets.
-func (h *BodyHash) octets(p []byte) {
-	for i := 0; i < len(p); {
-		c := p[i]
+// Write takes the next octets of the body.
+//
+// It goes from one piece of white space that relaxed form changes to the next;
+// what lies between is canonical already, and in most mail that is nearly all.
+func (h *BodyHash) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
 		if h.cr {
 			h.cr = false
-			if c == '\n' {
-				h.wsp = false
-				h.crlf++
-				i++
-				continue
+			if p[0] == '\n' {
+				h.lineEnd()
+				p = p[1:]
+			} else {
+				h.octets(crlf[:1])
 			}
-			h.word(crlf[:1])
+			continue
 		}
-		switch c {
-		case ' ', '\t':
-			h.wsp = true
-			i++
-		case '\r':
+		if p[0] == '\r' {
 			h.cr = true
-			i++
-		default:
-			j := i + 1
-			for j < len(p) && p[j] > '\r' && p[j] != ' ' || j < len(p) && p[j] < '\t' {
-				j++
-			}
-			h.word(p[i:j])
-			i = j
+			p = p[1:]
+			continue
+		}
+		if h.wsp && (p[0] == ' ' || p[0] == '\t') { // the run went on after a cut
+			p = p[1:]
+			continue
+		}
+		i := changed(p)
+		h.stretch(p[:i], i == len(p))
+		for p = p[i:]; len(p) > 0 && (p[0] == ' ' || p[0] == '\t'); p = p[1:] {
+			h.wsp = true
 		}
 	}
+	return n, nil
 }
 
-// word writes octets that are neither white space nor line end, after what was
-// pending before them.
-func (h *BodyHash) word(p []byte) {
-	h.lineEnds()
-	if h.wsp {
-		h.wsp = false
-		h.text(oneSpace)
+// lineEnd: white space before it is dropped.
+func (h *BodyHash) lineEnd() {
+	h.wsp = false
+	h.crlf++
+}
+
+// stretch takes octets that are canonical but for line ends at their end. They
+// do not start with a CR. last says that no octet after them is known.
+func (h *BodyHash) stretch(p []byte, last bool) {
+	if last && bytes.HasSuffix(p, crlf[:1]) {
+		p = p[:len(p)-1]
+		h.cr = true
 	}
-	h.text(p)
+	ends := 0
+	for bytes.HasSuffix(p, crlf) {
+		p = p[:len(p)-2]
+		ends++
+	}
+	h.octets(p)
+	h.crlf += ends
 }
 
-var oneSpace = []byte{' '}
-
-// lineEnds writes the pending line ends: text follows, so they count.
-func (h *BodyHash) lineEnds() {
+// octets writes text, after what was pending before it.
+func (h *BodyHash) octets(p []byte) {
+	if len(p) == 0 {
+		return
+	}
 	for ; h.crlf > 0; h.crlf-- {
 		h.text(crlf)
 	}
+	if h.wsp {
+		h.wsp = false
+		h.text(space)
+	}
+	h.text(p)
 }
 
 // directWrite is from where on octets go to the hash without a copy.
 const directWrite = 512
 
-// text writes canonical octets.
 func (h *BodyHash) text(p []byte) {
 	h.any = true
-	if len(h.buf)+len(p) > cap(h.buf) {
-		h.flush()
-	}
-	if len(p) >= directWrite || len(p) > cap(h.buf) {
+	if len(p) >= directWrite {
 		h.flush()
 		h.sum.Write(p)
 		return
+	}
+	if len(h.buf)+len(p) > cap(h.buf) {
+		h.flush()
 	}
 	h.buf = append(h.buf, p...)
 }
@@ -211,4 +147,39 @@ func (h *BodyHash) text(p []byte) {
 func (h *BodyHash) flush() {
 	h.sum.Write(h.buf)
 	h.buf = h.buf[:0]
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones
+	lows  = 0x7f * ones
+)
+
+// changed is the offset of the first white space in p that relaxed form
+// changes or that only the next octets can judge: a TAB, or a space before
+// white space, a line end or p's end. It may name a space before another
+// control character as well, which costs time and nothing else. len(p) if
+// there is none.
+//
+// It looks at eight octets at once: a byte of the masks has its high bit set
+// where its octet matches.
+func changed(p []byte) int {
+	i := 0
+	for ; i+9 <= len(p); i += 8 {
+		x := binary.LittleEndian.Uint64(p[i:])
+		next := binary.LittleEndian.Uint64(p[i+1:])
+		sp, tab := x^(' '*ones), x^('\t'*ones)
+		noSpace := (sp&lows + lows) | sp
+		noTab := (tab&lows + lows) | tab
+		nextText := (next&lows + (0x7f-' ')*ones) | next // high bit: over ' '
+		if m := (^noTab | ^noSpace&^nextText) & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)/8
+		}
+	}
+	for ; i < len(p); i++ {
+		if p[i] == '\t' || p[i] == ' ' && (i+1 == len(p) || p[i+1] <= ' ') {
+			return i
+		}
+	}
+	return i
 }

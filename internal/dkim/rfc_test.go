@@ -137,6 +137,35 @@ func slowBody(s string) string {
 	return strings.Join(lines, "\r\n") + "\r\n"
 }
 
+// TestBodyHashExhaustively tries every short body of the octets that matter,
+// with every one cut between two writes; behind other text too, so that the
+// part that looks at eight octets at once is tried as well.
+func TestBodyHashExhaustively(t *testing.T) {
+	t.Parallel()
+	for prefix, length := range map[string]int{"": 7, "01 3456": 5, "0123456789abcde": 5} {
+		tryBodies(t, []byte(prefix), len(prefix)+length)
+	}
+}
+
+func tryBodies(t *testing.T, body []byte, length int) {
+	h := NewBodyHash()
+	want := sha256.Sum256([]byte(slowBody(string(body))))
+	for cut := range len(body) + 1 {
+		h.Reset()
+		h.Write(body[:cut])
+		h.Write(body[cut:])
+		if h.Sum() != want {
+			t.Fatalf("%q cut at %d: hash of %q expected", body, cut, slowBody(string(body)))
+		}
+	}
+	if len(body) == length {
+		return
+	}
+	for _, c := range []byte("a \t\r\n") {
+		tryBodies(t, append(body[:len(body):len(body)], c), length)
+	}
+}
+
 // FuzzBodyHash compares with the plain way, whatever the cuts between writes.
 func FuzzBodyHash(f *testing.F) {
 	for _, msg := range corpus {
@@ -147,6 +176,9 @@ func FuzzBodyHash(f *testing.F) {
 	f.Add([]byte(strings.Repeat("abc def\r\n", 300)+"a  b\r\n"+strings.Repeat("x\r\n", 300)), uint16(1000))
 	f.Add([]byte(strings.Repeat("y", 700)+" \r\n\r\n\r\n"), uint16(1))
 	f.Add([]byte("a\r"), uint16(1))
+	f.Add([]byte("a\r "), uint16(8))
+	f.Add([]byte("000  0"), uint16(3))
+	f.Add([]byte("00000\r\n\r\n"), uint16(7))
 	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
 		want := sha256.Sum256([]byte(slowBody(string(b))))
 		h := NewBodyHash()
