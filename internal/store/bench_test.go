@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -16,6 +17,14 @@ func cpuTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// written is how many octets the process has handed to the kernel.
+func written() int64 {
+	b, _ := os.ReadFile("/proc/self/io")
+	var r, w int64
+	_, _ = fmt.Sscanf(string(b), "rchar: %d\nwchar: %d", &r, &w)
+	return w
 }
 
 // life is a message's whole life: accepted with a lease, marked, delivered.
@@ -53,7 +62,7 @@ func benchLife(b *testing.B, s *Store, batches *atomic.Int64, workers int) {
 	var left atomic.Int64
 	left.Store(int64(b.N))
 	b.ResetTimer()
-	cpu, began := cpuTime(), time.Now()
+	cpu, began, wrote := cpuTime(), time.Now(), written()
 	for range workers {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
@@ -67,6 +76,7 @@ func benchLife(b *testing.B, s *Store, batches *atomic.Int64, workers int) {
 	wg.Wait()
 	n := float64(b.N)
 	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/n, "cpu-µs/msg")
+	b.ReportMetric(float64(written()-wrote)/n/1024, "KB-written/msg")
 	b.ReportMetric(n/time.Since(began).Seconds(), "msgs/s")
 	b.ReportMetric(float64(batches.Load())/n, "syncs/msg")
 }

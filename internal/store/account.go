@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"postern/internal/relay"
+)
+
+const (
+	accountColumns = `id, name, owner_email, time_zone, default_pool, tls, retry, system, created_at, disabled_at`
+	selectAccounts = `SELECT ` + accountColumns + ` FROM accounts`
+	insertAccount  = `INSERT INTO accounts (` + accountColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+	updateAccount  = `UPDATE accounts SET name = $1, owner_email = $2, time_zone = $3, default_pool = $4, tls = $5, retry = $6, disabled_at = $7 WHERE id = $8`
+)
+
+// scanner is a row or rows.
+type scanner interface{ Scan(into ...any) error }
+
+func scanAccount(r scanner) (relay.Account, error) {
+	var a relay.Account
+	var id, pool []byte
+	var tls, retry string
+	var system, created, disabled int64
+	if err := r.Scan(&id, &a.Name, &a.OwnerEmail, &a.TimeZone, &pool, &tls, &retry, &system, &created, &disabled); err != nil {
+		return a, err
+	}
+	a.ID.ID, a.DefaultPool.ID, a.TLS, a.System = idOf(id), idOf(pool), relay.TLSLevel(tls), system != 0
+	a.CreatedAt, a.DisabledAt = timeOf(created), timeOf(disabled)
+	return a, unpackJSON(retry, &a.Retry, "accounts.retry")
+}
+
+// packRetry stores a schedule; the zero value, "as the next one up", is "".
+func packRetry(r relay.Retry) (string, error) {
+	return packJSON(r, len(r.Intervals) == 0 && r.Lifetime == 0 && r.DelayNotice == 0)
+}
+
+// list reads all rows of a query.
+func list[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	var all []T
+	err := eachRow(ctx, q, query, args, func(r *sql.Rows) error {
+		v, err := scan(r)
+		all = append(all, v)
+		return err
+	})
+	return all, err
+}
+
+// one reads the row of a query, or relay.NotFound.
+func one[T any](ctx context.Context, q querier, what string, scan func(scanner) (T, error), query string, args ...any) (T, error) {
+	v, err := scan(q.QueryRowContext(ctx, query, args...))
+	if errors.Is(err, sql.ErrNoRows) {
+		return v, notFound(what)
+	}
+	return v, err
+}
+
+// read wraps the error of a reading with what was read.
+func read[T any](s *Store, what string, v T, err error) (T, error) {
+	if err == nil || relay.KindOf(err) != relay.Internal {
+		return v, err
+	}
+	return v, fmt.Errorf("read %s: %w", what, s.readError(err))
+}
+
+// forUpdate locks the row that a change starts from. SQLite has one writer.
+func (s *Store) forUpdate() string {
+	if s.eng.dialect() == dPostgres {
+		return " FOR UPDATE"
+	}
+	return ""
+}
+
+// CreateAccount adds an account. relay.Conflict: the id or name is taken.
+func (s *Store) CreateAccount(ctx context.Context, by By, a relay.Account) error {
+	retry, err := packRetry(a.Retry)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
+		_, err := tx.ExecContext(ctx, insertAccount, blob(a.ID.ID), text(a.Name), text(a.OwnerEmail), text(a.TimeZone),
+			blob(a.DefaultPool.ID), string(a.TLS), retry, flag(a.System), micros(a.CreatedAt), micros(a.DisabledAt))
+		return note{account: a.ID, action: "account.create", subject: "account " + a.Name, after: a}, err
+	})
+}
+
+// Account returns one account, or relay.NotFound.
+func (s *Store) Account(ctx context.Context, id relay.AccountID) (relay.Account, error) {
+	v, err := one(ctx, s.db, "account", scanAccount, selectAccounts+` WHERE id = $1`, blob(id.ID))
+	return read(s, "account", v, err)
+}
+
+// Accounts lists all accounts by name.
+func (s *Store) Accounts(ctx context.Context) ([]relay.Account, error) {
+	v, err := list(ctx, s.db, scanAccount, selectAccounts+` ORDER BY name`)
+	return read(s, "accounts", v, err)
+}
+
+// UpdateAccount replaces what may change: all but id, System and CreatedAt.
+func (s *Store) UpdateAccount(ctx context.Context, by By, a relay.Account) error {
+	return s.changeAccount(ctx, by, a.ID, "account.update", func(old relay.Account) relay.Account {
+		a.System, a.CreatedAt = old.System, old.CreatedAt
+		return a
+	})
+}
+
+// SetAccountDisabled switches an account off at a time, or on again with the
+// zero time. Queued mail stays and is delivered: hold it where it must not be.
+func (s *Store) SetAccountDisabled(ctx context.Context, by By, id relay.AccountID, at time.Time) error {
+	return s.changeAccount(ctx, by, id, switched("account", at), func(a relay.Account) relay.Account {
+		a.DisabledAt = at
+		return a
+	})
+}
+
+// switched names the action of switching something off or on.
+func switched(what string, at time.Time) string {
+	if at.IsZero() {
+		return what + ".enable"
+	}
+	return what + ".disable"
+}
+
+func (s *Store) changeAccount(ctx context.Context, by By, id relay.AccountID, action string, edit func(relay.Account) relay.Account) error {
+	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
+		old, err := one(ctx, tx, "account", scanAccount, selectAccounts+` WHERE id = $1`+s.forUpdate(), blob(id.ID))
+		if err != nil {
+			return note{}, err
+		}
+		a := edit(old)
+		retry, err := packRetry(a.Retry)
+		if err != nil {
+			return note{}, err
+		}
+		_, err = tx.ExecContext(ctx, updateAccount, text(a.Name), text(a.OwnerEmail), text(a.TimeZone), blob(a.DefaultPool.ID),
+			string(a.TLS), retry, micros(a.DisabledAt), blob(id.ID))
+		return note{account: id, action: action, subject: "account " + a.Name, before: old, after: a}, err
+	})
+}
