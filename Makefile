@@ -65,7 +65,8 @@ soak: deps ## ROUNDS (100) seeded kill -9 rounds under load; writes its ledger t
 
 .PHONY: bench
 bench: build ## postern beside tuned Postfix (and OpenDKIM), A B A B; writes docs/benchmarks.md
-	bench/run
+	tools/testdeps bench
+	$(GO) run ./bench -postern bin/postern -out docs/benchmarks.md
 
 .PHONY: docs
 docs: ## write the generated pages anew

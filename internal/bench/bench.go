@@ -140,7 +140,7 @@ func Run(parent context.Context, conf Config) (*Report, error) {
 		return nil, err
 	}
 	r := &run{Config: conf, release: make(chan struct{})}
-	before, err := readUsage(conf.PID)
+	before, err := ReadUsage(conf.PID)
 	if err != nil {
 		return nil, fmt.Errorf("bench: process %d: %w", conf.PID, err)
 	}
@@ -159,7 +159,7 @@ func Run(parent context.Context, conf Config) (*Report, error) {
 	}
 	r.held.Wait()
 	sent := time.Since(start)
-	after, usageErr := readUsage(conf.PID)
+	after, usageErr := ReadUsage(conf.PID)
 	generator := selfCPU() - self
 	idle := r.holdOpen(ctx)
 	close(r.release)
@@ -175,17 +175,17 @@ func Run(parent context.Context, conf Config) (*Report, error) {
 }
 
 // holdOpen waits while all connections are idle, then looks at the server.
-func (r *run) holdOpen(ctx context.Context) usage {
+func (r *run) holdOpen(ctx context.Context) Usage {
 	if r.Hold == 0 {
-		return usage{}
+		return Usage{}
 	}
 	select {
 	case <-time.After(r.Hold):
 	case <-ctx.Done():
 	}
-	u, err := readUsage(r.PID)
+	u, err := ReadUsage(r.PID)
 	if err != nil {
-		return usage{}
+		return Usage{}
 	}
 	return u
 }
@@ -280,8 +280,8 @@ func startWatch(ctx context.Context, r *run, start time.Time) func() int64 {
 			case <-end:
 				return
 			}
-			if u, err := readUsage(r.PID); err == nil {
-				peak = max(peak, u.rss)
+			if u, err := ReadUsage(r.PID); err == nil {
+				peak = max(peak, u.RSS)
 			}
 			if r.Progress != nil {
 				r.Progress(Progress{

@@ -339,7 +339,7 @@ func TestParseStat(t *testing.T) {
 	}
 	for _, name := range []string{"postern", "a b", "evil) R 9 9", ""} {
 		u, err := parseStat([]byte(fields(name)))
-		if err != nil || u.cpu != 127*clockTick || u.rss != 5*int64(os.Getpagesize()) {
+		if err != nil || u.CPU != 127*clockTick || u.RSS != 5*int64(os.Getpagesize()) {
 			t.Errorf("%q: %+v, %v", name, u, err)
 		}
 	}

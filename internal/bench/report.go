@@ -63,14 +63,14 @@ type Server struct {
 	RSSPerIdle int64 `json:"rss_per_idle_connection,omitempty"`
 }
 
-func serverSpent(before, after, idle usage, peak int64, connections int, messages int64) *Server {
+func serverSpent(before, after, idle Usage, peak int64, connections int, messages int64) *Server {
 	s := &Server{
-		Spent:     Spent{CPU: (after.cpu - before.cpu).Seconds()}.per(messages),
-		RSSBefore: before.rss, RSSPeak: max(peak, after.rss), RSSAfter: after.rss,
+		Spent:     Spent{CPU: (after.CPU - before.CPU).Seconds()}.per(messages),
+		RSSBefore: before.RSS, RSSPeak: max(peak, after.RSS), RSSAfter: after.RSS,
 	}
-	if idle.rss > 0 {
-		s.RSSIdle = idle.rss
-		s.RSSPerIdle = (idle.rss - before.rss) / int64(connections)
+	if idle.RSS > 0 {
+		s.RSSIdle = idle.RSS
+		s.RSSPerIdle = (idle.RSS - before.RSS) / int64(connections)
 	}
 	return s
 }

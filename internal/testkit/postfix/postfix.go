@@ -36,7 +36,9 @@ type Service struct {
 type Config struct {
 	Listen []Service
 	Main   map[string]string // main.cf, on top of what every instance here has
-	Files  map[string]string // further files of the configuration folder, by name
+	// Files are further files of the configuration folder, by relative path. @DIR@ in their
+	// text becomes the instance's folder.
+	Files map[string]string
 	// Limits of daemon processes by service name (smtpd, smtp, cleanup …).
 	MaxProc map[string]int
 }
@@ -102,6 +104,9 @@ func (i *Instance) start(conf Config) error {
 		return fmt.Errorf("chown: %w: %s", err, out)
 	}
 	for name, text := range conf.files(i.dir) {
+		if err := os.MkdirAll(filepath.Dir(i.Path("etc", name)), 0o755); err != nil {
+			return err
+		}
 		if err := os.WriteFile(i.Path("etc", name), []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -204,7 +209,7 @@ func (i *Instance) halt() error {
 func (c Config) files(dir string) map[string]string {
 	all := map[string]string{"main.cf": c.mainCF(dir), "master.cf": c.masterCF()}
 	for name, text := range c.Files {
-		all[name] = text
+		all[name] = strings.ReplaceAll(text, "@DIR@", dir)
 	}
 	return all
 }

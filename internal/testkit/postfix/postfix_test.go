@@ -15,14 +15,14 @@ func TestConfiguration(t *testing.T) {
 	conf := Config{
 		Listen:  []Service{{Addr: "127.0.0.1:2525"}, {Addr: "127.0.0.1:4465", Implicit: true, Main: map[string]string{"smtpd_sasl_auth_enable": "yes"}}},
 		Main:    map[string]string{"myhostname": "mx.receiver.test"},
-		Files:   map[string]string{"passwd": "x"},
+		Files:   map[string]string{"passwd": "x in @DIR@"},
 		MaxProc: map[string]int{"smtpd": 300, "qmgr": 1},
 	}
 	files := conf.files("/d")
 	for file, wants := range map[string][]string{
 		"main.cf":   {"myhostname = mx.receiver.test\n", "queue_directory = /d/queue\n", "inet_interfaces = 127.0.0.1\n"},
 		"master.cf": {"127.0.0.1:2525 inet n - n - 300 smtpd\n", "4465 inet n - n - 300 smtpd\n  -o smtpd_tls_wrappermode=yes\n  -o {smtpd_sasl_auth_enable=yes}\n", "qmgr unix n - n 300 1 qmgr\n"},
-		"passwd":    {"x"},
+		"passwd":    {"x in /d"},
 	} {
 		for _, want := range wants {
 			if !strings.Contains(files[file], want) {
