@@ -73,6 +73,37 @@ func inject(t *testing.T, w *relayproc.World, calls, how string) (record string,
 	return "", nil
 }
 
+// copyDir copies the files and directories below from, with their modes. Sockets
+// are left out, as they would be by a disk.
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	must(t, filepath.WalkDir(from, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		stat, err := e.Info()
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, name)
+		switch {
+		case e.IsDir():
+			return os.MkdirAll(target, 0o700)
+		case !stat.Mode().IsRegular():
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, b, stat.Mode().Perm())
+	}))
+}
+
 // syncBuffer is a buffer that one goroutine fills and another reads.
 type syncBuffer struct {
 	mu sync.Mutex

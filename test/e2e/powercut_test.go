@@ -56,9 +56,7 @@ func record(t *testing.T) *recording {
 	w.Setup(t)
 	w.Stop(t)
 	base, file := filepath.Join(t.TempDir(), "base"), filepath.Join(t.TempDir(), "record")
-	if err := os.CopyFS(base, os.DirFS(w.Dir)); err != nil {
-		t.Fatal(err)
-	}
+	copyDir(t, w.Dir, base)
 	w.StartUnder(t, func(program []string) []string { return powercut.Command(file, nil, program...) })
 	load := w.Load(4, envInt(t, "POSTERN_POWERCUT_MESSAGES", 60))
 	load.Sizes = []int{300, 4000, 20_000, 20_000, 300_000}
