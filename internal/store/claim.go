@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,6 +16,8 @@ const (
 		AND r.lease = 0 AND r.held = 0 ORDER BY r.due_at, r.message_id, r.n LIMIT $6`
 	selectFreeOf = `SELECT ` + messageColumns + `, ` + recipientColumns + ` FROM recipients r JOIN messages m ON m.id = r.message_id
 		WHERE r.message_id = $1 AND r.lease = 0 ORDER BY r.n`
+	selectNextDue = `SELECT due_at FROM recipients WHERE pool_id = $1 AND site = $2 AND account_id = $3 AND subuser_id = $4
+		AND lease = 0 AND held = 0 ORDER BY due_at LIMIT 1`
 )
 
 var (
@@ -38,6 +41,20 @@ func (s *Store) Claim(ctx context.Context, lane relay.Lane, tenant relay.Tenant,
 		return nil, fmt.Errorf("claim lane %s: %w", lane.Site, err)
 	}
 	return jobs, nil
+}
+
+// NextDue is when the earliest unleased recipient of a lane and tenant is due:
+// one step into the due-time index. The zero time: nothing waits.
+func (s *Store) NextDue(ctx context.Context, lane relay.Lane, tenant relay.Tenant) (time.Time, error) {
+	var due int64
+	err := s.db.QueryRowContext(ctx, selectNextDue, blob(lane.Pool.ID), lane.Site, blob(tenant.Account.ID), blob(tenant.Subuser.ID)).Scan(&due)
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("next due of lane %s: %w", lane.Site, s.readError(err))
+	}
+	return timeOf(due), nil
 }
 
 // ClaimMessage leases all recipients of a message that nobody has leased,
