@@ -97,7 +97,7 @@ var corpus = map[string]string{
 	"blank lines at the top":  "From: a@example.test\r\n\r\n\r\n\r\ntext\r\n",
 	"no final CRLF":           "From: a@example.test\r\n\r\ntext",
 	"white space at line end": "From: a@example.test\r\n\r\na \r\nb\t\r\n c  d\t e \t \r\n",
-	"no CRLF, white space":    "From: a@example.test\r\n\r\ntext  ",
+	"white space and no CRLF": "From: a@example.test\r\n\r\ntext  ",
 	"leading white space":     "From: a@example.test\r\n\r\n  indented\r\n\tand\r\n",
 	"8-bit":                   "From: a@example.test\r\nSubject: \xe4\r\n\r\nM\xfcnchen\r\n\xff\xfe\r\n",
 	"dots":                    "From: a@example.test\r\n\r\n.\r\n..\r\n",
