@@ -49,27 +49,27 @@ func TestFR(t *testing.T) {
 	t.Parallel()
 	// Things that some software takes for the end of the data.
 	for id, seq := range map[string]string{
-		"FR-01_LF_dot_LF": "\n.\n", "FR-02_LF_dot_CRLF": "\n.\r\n", "FR-03_CRLF_dot_LF": "\r\n.\n",
-		"FR-04_CR_dot_CR": "\r.\r", "FR-05_CR_dot_CRLF": "\r.\r\n", "FR-06_CRLF_dot_CR": "\r\n.\r",
-		"FR-07_CR_dot_LF": "\r.\n", "FR-08_LF_dot_CR": "\n.\r", "FR-09_NUL_before_dot": "\r\n\x00.\r\n",
-		"FR-10_NUL_after_dot": "\r\n.\x00\r\n", "FR-11_CR_CRLF_dot_CR_CRLF": "\r\r\n.\r\r\n", "FR-12_CRLF_dot_CR_CRLF": "\r\n.\r\r\n",
-		"FR-21_bare_LF": "b\nc", "FR-22_bare_CR": "b\rc", "FR-24_NUL": "b\x00c",
+		"FR-01 LF dot LF": "\n.\n", "FR-02 LF dot CRLF": "\n.\r\n", "FR-03 CRLF dot LF": "\r\n.\n",
+		"FR-04 CR dot CR": "\r.\r", "FR-05 CR dot CRLF": "\r.\r\n", "FR-06 CRLF dot CR": "\r\n.\r",
+		"FR-07 CR dot LF": "\r.\n", "FR-08 LF dot CR": "\n.\r", "FR-09 NUL before dot": "\r\n\x00.\r\n",
+		"FR-10 NUL after dot": "\r\n.\x00\r\n", "FR-11 CR CRLF dot CR CRLF": "\r\r\n.\r\r\n", "FR-12 CRLF dot CR CRLF": "\r\n.\r\r\n",
+		"FR-21 bare LF": "b\nc", "FR-22 bare CR": "b\rc", "FR-24 NUL": "b\x00c",
 	} {
 		t.Run(id, func(t *testing.T) {
 			t.Parallel()
 			refusedText(t, "Subject: x\r\n\r\na"+seq+strings.ReplaceAll(tail, "\r\n.\r\n", "\r\n"))
 		})
 	}
-	for id, first := range map[string]string{"FR-15_dot_LF_first": ".\n", "FR-15_dot_CR_first": ".\r", "FR-16_LF_dot_CRLF_first": "\n.\r\n"} {
+	for id, first := range map[string]string{"FR-15 dot LF first": ".\n", "FR-15 dot CR first": ".\r", "FR-16 LF dot CRLF first": "\n.\r\n"} {
 		t.Run(id, func(t *testing.T) {
 			t.Parallel()
 			refusedText(t, first+strings.ReplaceAll(tail, "\r\n.\r\n", "\r\n"))
 		})
 	}
-	for id, header := range map[string]string{"FR-23_LF_in_header": "X: 1\nFrom: <forged@victim.test>\r\n\r\n", "FR-23_CR_in_header": "X: 1\rFrom: <forged@victim.test>\r\n\r\n"} {
+	for id, header := range map[string]string{"FR-23 LF in header": "X: 1\nFrom: <forged@victim.test>\r\n\r\n", "FR-23 CR in header": "X: 1\rFrom: <forged@victim.test>\r\n\r\n"} {
 		t.Run(id, func(t *testing.T) { t.Parallel(); refusedText(t, header) })
 	}
-	t.Run("FR-24_NUL_in_header", func(t *testing.T) { t.Parallel(); refusedText(t, "X: a\x00b\r\n\r\n") })
+	t.Run("FR-24 NUL in header", func(t *testing.T) { t.Parallel(); refusedText(t, "X: a\x00b\r\n\r\n") })
 	t.Run("FR-13", func(t *testing.T) {
 		t.Parallel()
 		acceptedText(t, "a\r\n. \r\n.\t\r\nb\r\n.\r\n", "a\r\n \r\n\t\r\nb\r\n")

@@ -275,3 +275,23 @@ func (c *client) alive() {
 	c.t.Helper()
 	c.cmd("NOOP", "250 2.0.0")
 }
+
+// netConn is the TCP connection beneath.
+func netConn(c *client) net.Conn {
+	if t, ok := c.conn.(*tls.Conn); ok {
+		return t.NetConn()
+	}
+	return c.conn
+}
+
+func implicit(c *smtpserver.Config) { c.ImplicitTLS = true }
+
+// tlsDial connects to an implicit-TLS server.
+func (w *world) tlsDial(cfg *tls.Config) (*client, error) {
+	conn, err := tls.Dial("tcp", w.addr, cfg)
+	if err != nil {
+		return nil, err
+	}
+	w.t.Cleanup(func() { conn.Close() })
+	return newClient(w.t, conn), nil
+}

@@ -230,6 +230,8 @@ func (x *session) lost(err error) *end {
 		return &end{"too slow", replyTooSlow}
 	case errors.Is(err, smtp.ErrLineFlood):
 		return &end{"endless line", replyFlood}
+	case errors.Is(err, errUnexpectedTLS):
+		return &end{"TLS on a plain-text port", replyBadLine}
 	case errors.Is(err, errWrite):
 		return &end{why: "client does not read"}
 	case isTimeout(err):
@@ -254,8 +256,11 @@ func (x *session) line(limit int) ([]byte, error) {
 	if !x.arm(time.Now().Add(x.cfg.Limits.Idle)) {
 		return nil, errDrain
 	}
-	err := x.w.wait()
 	var line []byte
+	err := x.w.wait()
+	if err == nil && x.peer.TLS == nil {
+		err = x.checkPlain()
+	}
 	if err == nil {
 		line, err = smtp.ReadLine(x.w.in(), limit)
 	}
@@ -263,6 +268,21 @@ func (x *session) line(limit int) ([]byte, error) {
 		return nil, errDrain
 	}
 	return line, err
+}
+
+// tlsRecord is the first octet of a TLS handshake (RFC 8446 §5.1).
+const tlsRecord = 0x16
+
+// errUnexpectedTLS ends a session in which a client starts TLS unasked.
+var errUnexpectedTLS = errors.New("TLS on a plain-text port")
+
+// checkPlain looks at the first octet of a line: a client that starts TLS waits
+// for more than a line end, and nothing of it is a command.
+func (x *session) checkPlain() error {
+	if p, err := x.w.in().Peek(1); err != nil || p[0] != tlsRecord {
+		return err
+	}
+	return errUnexpectedTLS
 }
 
 // arm sets the deadline of a wait that wake may cut short; false: it was, and

@@ -81,15 +81,12 @@ func (x *session) dispatch(ctx context.Context, line []byte) (smtp.Reply, *end) 
 	word, arg, _ := bytes.Cut(line, []byte(" "))
 	v, known := lookUp(word)
 	switch {
-	case len(line) > 0 && line[0] == 0x16 && x.peer.TLS == nil:
-		// A TLS handshake where none is expected: what follows is not commands.
-		return replyBadLine, &end{why: "TLS on a plain-text port"}
+	case len(line) > x.cfg.Limits.CommandLine-2 && !isAuth(line):
+		return replyLongLine, nil
 	case !known && !utf8.Valid(line):
 		return replyBadText, nil
 	case !known:
 		return replyUnknown, nil
-	case len(line) > x.cfg.Limits.CommandLine-2 && !isAuth(line):
-		return replyLongLine, nil
 	case v.noArg && len(bytes.TrimRight(arg, " ")) > 0:
 		return replyNoArgument, nil
 	}
