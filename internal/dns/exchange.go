@@ -13,7 +13,7 @@ import (
 
 const (
 	// ednsSize is the UDP payload that we say we take: what passes every common
-	// path unfragmented, since fragments can be forged (RFC 9715 §3.1).
+	// path unfragmented, since fragments can be forged (RFC 9715 §3.2).
 	ednsSize = 1232
 	// maxStray is how many datagrams that answer another question are ignored
 	// before the question is asked again over TCP: somebody may be guessing.

@@ -387,3 +387,19 @@ func pick(sets map[uint16][]mdns.RR, typ uint16, name string) found {
 	}
 	return f
 }
+
+// ZoneFor is the zone among several that a name belongs to: the one with the
+// longest origin that it is within; nil: none.
+func ZoneFor(zones []*Zone, name string) *Zone {
+	n, err := normal(name)
+	if err != nil {
+		return nil
+	}
+	var best *Zone
+	for _, z := range zones {
+		if within(n, z.origin) && (best == nil || len(z.origin) > len(best.origin)) {
+			best = z
+		}
+	}
+	return best
+}

@@ -254,3 +254,15 @@ sel._domainkey IN TXT ( "v=DKIM1; p=" "abc" )
 		t.Errorf("a refused text left something behind:\n%s", diff)
 	}
 }
+
+func TestZoneFor(t *testing.T) {
+	t.Parallel()
+	top, low := newZone(t, "test"), newZone(t, "example.test")
+	for name, want := range map[string]*dns.Zone{
+		"test": top, "a.test": top, "example.test": low, "A.Example.Test.": low, "notexample.test": top, "test.invalid": nil, "..": nil,
+	} {
+		if got := dns.ZoneFor([]*dns.Zone{top, low}, name); got != want {
+			t.Errorf("%s: another zone", name)
+		}
+	}
+}
