@@ -1,0 +1,320 @@
+// Package app puts the parts together: it opens the store, binds the listeners,
+// owns every goroutine and stops them in an order that loses nothing.
+//
+// Its one invariant: when Run returns, nothing of the process still writes to
+// the store, and everything that was answered with 250 is on stable storage.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"postern/internal/auth"
+	"postern/internal/cert"
+	"postern/internal/config"
+	"postern/internal/deliver"
+	"postern/internal/dns"
+	"postern/internal/identity"
+	"postern/internal/logfile"
+	"postern/internal/queue"
+	"postern/internal/relay"
+	"postern/internal/secret"
+	"postern/internal/sender"
+	"postern/internal/store"
+	"postern/internal/submit"
+)
+
+// Options are what an App is made of.
+type Options struct {
+	Config  *config.Config
+	Version string
+	Logger  *slog.Logger
+	Level   *slog.LevelVar // changed by a reload; may be nil
+	LogFile *logfile.File  // opened anew on demand; may be nil
+	// KeyPrefix is that of the installation's keys; "" is the default.
+	KeyPrefix string
+	// Resolver replaces DNS, for labs and tests; nil: as configured.
+	Resolver dns.Resolver
+	// Routes are extra handlers of the public HTTP listener (the demo's inbox).
+	Routes []Route
+}
+
+// App is one running relay. New, then Run; or Start and Stop.
+type App struct {
+	opt     Options
+	log     *slog.Logger
+	started time.Time
+
+	cfg       atomic.Pointer[config.Config]
+	sealer    *secret.Sealer
+	store     *store.Store
+	recovery  store.Recovery
+	directory *identity.Directory
+	auth      *auth.Authenticator
+	paths     *submit.ReturnPaths
+	signer    *sender.Signer
+	domains   *sender.Domains
+	queue     *queue.Queue
+	deliverer atomic.Pointer[deliver.Deliverer]
+	certs     *cert.Source
+	metrics   *metrics
+	gate      gate
+
+	listeners []*smtpListener
+	edges     []*edge // HTTP listeners and the admin socket
+	failed    chan error
+	stops     []step // in the order of starting; stopped in reverse
+
+	reloading sync.Mutex
+	stopOnce  sync.Once
+	stopErr   error
+}
+
+// step is one named part of the stop.
+type step struct {
+	name string
+	stop func(context.Context) error
+}
+
+// New opens the store and binds every listener. It starts nothing that runs.
+// On an error everything is closed again.
+func New(ctx context.Context, opt Options) (_ *App, err error) {
+	a := &App{opt: opt, log: opt.Logger, failed: make(chan error, 8), started: time.Now()}
+	a.cfg.Store(opt.Config)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Stop(context.Background()))
+		}
+	}()
+	for _, build := range []func(context.Context) error{
+		a.openStore, a.openDirectory, a.makeAuth, a.makeQueue, a.bindSMTP, a.bindHTTP,
+	} {
+		if err := build(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func (a *App) openStore(ctx context.Context) error {
+	c := a.opt.Config
+	sealer, err := secret.OpenSealer(c.SealingKeyPath())
+	if err != nil {
+		return fmt.Errorf("open sealing key: %w", err)
+	}
+	a.sealer = sealer
+	a.metrics = newMetrics(a)
+	s, rec, err := store.Open(ctx, store.Config{
+		Path: c.DatabasePath(), URL: c.Store.URL.Reveal(), Sealer: sealer, Logger: a.log,
+		KeepBodies: c.Store.KeepBodies.Duration, KeepEvents: c.Store.KeepEvents.Duration, KeepLogins: c.Store.KeepLogins.Duration,
+		MinFree: int64(c.Store.MinFree), OnBatch: a.metrics.batch, OnTakeover: a.takenOver,
+	})
+	if err != nil {
+		return err
+	}
+	a.store, a.recovery = s, rec
+	a.stops = append(a.stops, step{"store", func(context.Context) error { return s.Close() }})
+	if !rec.Clean {
+		a.log.Warn("app: the last run did not end cleanly", "requeued", rec.Requeued, "possibly_delivered", rec.InFlight, "quarantined", rec.Quarantined)
+	}
+	return nil
+}
+
+// takenOver hands work of a node that died to the queue.
+func (a *App) takenOver(shares []store.Share) {
+	if a.queue != nil {
+		for _, s := range shares {
+			a.queue.Waiting(s.Lane, s.Tenant, s.MinDue)
+		}
+	}
+}
+
+func (a *App) openDirectory(ctx context.Context) error {
+	d, err := identity.Open(ctx, a.store, a.log)
+	if err != nil {
+		return err
+	}
+	a.directory = d
+	if _, _, ok := d.System(); !ok {
+		return errors.New("the database has no system domain: run postern init on this data directory first")
+	}
+	return nil
+}
+
+// keyPrefix starts the keys of this installation.
+func (a *App) keyPrefix() string {
+	if a.opt.KeyPrefix == "" {
+		return secret.DefaultPrefix
+	}
+	return a.opt.KeyPrefix
+}
+
+func (a *App) makeAuth(context.Context) error {
+	a.auth = auth.New(auth.Config{
+		Directory: a.directory, Recorder: a.store, Prefix: a.opt.KeyPrefix, Observer: a.metrics.login,
+	})
+	signer, err := sender.NewSigner(sender.SignerConfig{
+		Directory: a.directory, Sealer: a.sealer, GoOnly: a.opt.Config.Sign.Backend == "go", Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.signer = signer
+	a.domains = &sender.Domains{Store: a.store, Sealer: a.sealer}
+	return nil
+}
+
+func (a *App) makeQueue(ctx context.Context) error {
+	c := a.opt.Config
+	dc, err := a.deliverConfig(c)
+	if err != nil {
+		return err
+	}
+	d, err := deliver.New(dc)
+	if err != nil {
+		return err
+	}
+	a.deliverer.Store(d)
+	a.paths = submit.NewReturnPaths(a.sealer.DeriveAll("return-path"))
+	limits := queueLimits(c)
+	a.queue = queue.New(queue.Config{
+		Store: a.store, Deliverer: currentDeliverer{a}, Signer: a.signer, Notifier: a.notifier(c), Directory: a.directory,
+		Logger: a.log, Observer: a.metrics, Limits: limits, Concurrency: c.Queue.Concurrency, Signers: c.Sign.Workers,
+		Cautious: !a.recovery.Clean, Shared: c.Store.URL.Reveal() != "",
+	})
+	return nil
+}
+
+// queueLimits turns the configuration into the queue's terms.
+func queueLimits(c *config.Config) queue.Limits {
+	return queue.Limits{
+		Memory: int64(c.Queue.Memory), Ready: c.Queue.MemoryRecipients, SiteMax: c.Queue.PerDestination, Retry: retryOf(c.Queue),
+	}
+}
+
+func retryOf(q config.Queue) relay.Retry {
+	r := relay.Retry{Lifetime: q.Lifetime.Duration, DelayNotice: q.DelayNotice.Duration}
+	for _, d := range q.Intervals {
+		r.Intervals = append(r.Intervals, d.Duration)
+	}
+	return r
+}
+
+func (a *App) notifier(c *config.Config) *submit.Notifier {
+	return &submit.Notifier{Directory: a.directory, Store: a.store, Hostname: c.Hostname, Lifetime: c.Queue.Lifetime.Duration}
+}
+
+// makeWay makes what takes mail in, with the settings of one configuration.
+func (a *App) makeWay(c *config.Config) way {
+	s := submit.New(submit.Config{
+		Store: a.store, Queue: a.queue, Directory: a.directory, ReturnPaths: a.paths, Logger: a.log,
+		Hostname: c.Hostname, HeaderBytes: int(c.Limits.HeaderBytes), HeaderFields: c.Limits.HeaderFields,
+		RefuseLong: c.Submit.LongLines == "refuse", IgnoreSMTPAPI: c.Submit.XSMTPAPIUnknown == "ignore",
+		MaxHops: c.Submit.MaxHops, Retry: retryOf(c.Queue), MaxMessage: int64(c.Limits.MessageSize),
+	})
+	in := submit.NewIntake(submit.IntakeConfig{
+		Service: s, Notifier: a.notifier(c), History: a.store, Contact: c.Contact,
+		MaxMessage: int64(c.Intake.MessageSize), PerMinute: c.Intake.PerMinute,
+	})
+	return way{submit: s, intake: in}
+}
+
+// Start runs everything. It returns once all listeners answer.
+func (a *App) Start(ctx context.Context) error {
+	hold := context.WithoutCancel(ctx) // parts end by Stop, in its order
+	a.background("store", hold, a.store.Run)
+	a.background("directory", hold, a.directory.Run)
+	a.background("certificates", hold, a.certs.Run)
+	a.startDeliverer(hold, a.deliverer.Load())
+	grace := a.opt.Config.Queue.DrainTime.Duration
+	a.background("queue", hold, func(ctx context.Context) error { return a.queue.Run(ctx, grace) })
+	for _, e := range a.edges {
+		a.startEdge(e)
+	}
+	for _, l := range a.listeners {
+		a.startSMTP(hold, l)
+	}
+	return nil
+}
+
+// background runs a part until its step of the stop; its failure before ends
+// the process.
+func (a *App) background(name string, ctx context.Context, run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx)
+		if ctx.Err() == nil {
+			a.fail(fmt.Errorf("%s: %w", name, errors.Join(err, errEnded)))
+		}
+		done <- err
+	}()
+	a.stops = append(a.stops, step{name, func(wait context.Context) error {
+		cancel()
+		select {
+		case err := <-done:
+			return err
+		case <-wait.Done():
+			return wait.Err()
+		}
+	}})
+}
+
+var errEnded = errors.New("ended before it was told to")
+
+func (a *App) fail(err error) {
+	select {
+	case a.failed <- err:
+	default:
+	}
+}
+
+// Stop ends everything, last started first: no new connections, sessions
+// finish, the queue starts nothing and lets its attempts end, the store writes
+// what it was given and closes. ctx bounds the whole; what is cut off then was
+// not acknowledged.
+func (a *App) Stop(ctx context.Context) error {
+	a.stopOnce.Do(func() {
+		var errs []error
+		for i := len(a.stops) - 1; i >= 0; i-- {
+			begin := time.Now()
+			if err := a.stops[i].stop(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, fmt.Errorf("stop %s: %w", a.stops[i].name, err))
+			}
+			if took := time.Since(begin); took > time.Second {
+				a.log.Info("app: stopped", "part", a.stops[i].name, "took", took)
+			}
+		}
+		a.stopErr = errors.Join(errs...)
+	})
+	return a.stopErr
+}
+
+// Run starts, tells ready, waits for ctx or for a part that fails, and stops.
+func (a *App) Run(ctx context.Context, ready func()) error {
+	if err := a.Start(ctx); err != nil {
+		return errors.Join(err, a.Stop(context.Background()))
+	}
+	if ready != nil {
+		ready()
+	}
+	var cause error
+	select {
+	case <-ctx.Done():
+		a.log.Info("app: stopping")
+	case cause = <-a.failed:
+		a.log.Error("app: a part failed, stopping", "error", cause)
+	}
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opt.Config.Queue.DrainTime.Duration+stopMargin)
+	defer cancel()
+	return errors.Join(cause, a.Stop(wait))
+}
+
+// stopMargin is what the stop may take beyond the drain time: the last commits.
+const stopMargin = 10 * time.Second

@@ -1,0 +1,113 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"postern/internal/api"
+	"postern/internal/cert"
+	"postern/internal/httpx"
+)
+
+// Route is an extra route of the public HTTP listener.
+type Route = httpx.Route
+
+// edge is one bound HTTP listener.
+type edge struct {
+	name     string
+	listener net.Listener
+	server   *http.Server
+}
+
+func (a *App) bindHTTP(context.Context) error {
+	c := a.opt.Config
+	for _, addr := range c.HTTP.Listen {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("http listener: %w", err)
+		}
+		opt := a.httpOptions("http")
+		opt.Proxies, opt.Local = c.HTTP.Proxies, !c.HTTP.TLS && isLoopback(ln.Addr())
+		if c.HTTP.TLS {
+			ln = tls.NewListener(ln, a.certs.TLSConfig(cert.Use{Minimum: c.TLS.MinimumVersion(), ALPN: []string{"h2", "http/1.1"}}))
+		}
+		a.addEdge("http", ln, httpx.New(opt, append(api.Public(a), a.opt.Routes...)))
+	}
+	if c.Admin.Listen != "" {
+		ln, err := net.Listen("tcp", c.Admin.Listen)
+		if err != nil {
+			return fmt.Errorf("admin listener: %w", err)
+		}
+		opt := a.httpOptions("admin")
+		opt.Local = true
+		a.addEdge("admin", ln, httpx.New(opt, api.Operator(a, a.metrics.handler())))
+	}
+	ln, err := api.ListenSocket(c.SocketPath())
+	if err != nil {
+		return err
+	}
+	opt := a.httpOptions("admin.sock")
+	opt.Local = true
+	a.addEdge("admin.sock", ln, httpx.New(opt, api.Admin(a.services()))).ConnContext = api.ConnContext
+	return nil
+}
+
+func (a *App) httpOptions(listener string) httpx.Options {
+	return httpx.Options{Logger: a.log, Listener: listener, OnRequest: a.metrics.request}
+}
+
+func isLoopback(a net.Addr) bool {
+	ap, err := netip.ParseAddrPort(a.String())
+	return err == nil && ap.Addr().Unmap().IsLoopback()
+}
+
+func (a *App) addEdge(name string, ln net.Listener, h http.Handler) *http.Server {
+	srv := &http.Server{Handler: h}
+	httpx.ServerLimits(srv, a.log)
+	a.edges = append(a.edges, &edge{name: name, listener: ln, server: srv})
+	a.stops = append(a.stops, step{"close " + name, func(context.Context) error { return ln.Close() }})
+	return srv
+}
+
+func (a *App) startEdge(e *edge) {
+	go func() {
+		if err := e.server.Serve(e.listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			a.fail(fmt.Errorf("%s: %w", e.name, err))
+		}
+	}()
+	a.log.Info("app: listening", "listener", e.name, "address", e.listener.Addr().String())
+	a.stops = append(a.stops, step{e.name, func(wait context.Context) error {
+		wait, cancel := context.WithTimeout(wait, httpDrain)
+		defer cancel()
+		if err := e.server.Shutdown(wait); err != nil {
+			return e.server.Close()
+		}
+		return nil
+	}})
+}
+
+// httpDrain is what requests under way get at the stop.
+const httpDrain = 5 * time.Second
+
+// Live implements api.Health: the process answers, so it lives; a part that
+// fails ends it.
+func (a *App) Live(context.Context) error { return nil }
+
+// Ready implements api.Health: mail can be taken now.
+func (a *App) Ready(ctx context.Context) error {
+	switch {
+	case a.gate.closed.Load():
+		return errors.New("draining: no new mail is taken")
+	case a.store.Full():
+		return errors.New("less free disk than store.min_free: new mail is answered 452")
+	case !a.directory.Fresh(ctx, time.Now()):
+		return errors.New("the key feed is older than a second: nobody can log in")
+	}
+	return nil
+}

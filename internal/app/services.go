@@ -1,0 +1,152 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"postern/internal/api"
+	"postern/internal/relay"
+	"postern/internal/store"
+)
+
+// services are what the administration acts on.
+func (a *App) services() api.Services {
+	return api.Services{
+		Accounts: records{a.store}, Subusers: records{a.store}, Keys: records{a.store}, Pools: records{a.store}, Domains: a.domains, Queue: queueService{a},
+		History: a.store, System: a, KeyPrefix: a.keyPrefix(), Hostname: a.opt.Config.Hostname, Now: time.Now,
+	}
+}
+
+// records is the store as the administration asks it: on or off, and of all
+// accounts.
+type records struct{ *store.Store }
+
+// since is the moment of a switch: now for off, never for on.
+func since(disabled bool) time.Time {
+	if !disabled {
+		return time.Time{}
+	}
+	return time.Now().UTC()
+}
+
+func (r records) SetAccountDisabled(ctx context.Context, by store.By, id relay.AccountID, disabled bool) error {
+	return r.Store.SetAccountDisabled(ctx, by, id, since(disabled))
+}
+
+func (r records) SetSubuserDisabled(ctx context.Context, by store.By, id relay.SubuserID, disabled bool) error {
+	return r.Store.SetSubuserDisabled(ctx, by, id, since(disabled))
+}
+
+func (r records) SetKeyDisabled(ctx context.Context, by store.By, id relay.KeyID, disabled bool) error {
+	return r.Store.SetKeyDisabled(ctx, by, id, since(disabled))
+}
+
+func (r records) SetPoolDisabled(ctx context.Context, by store.By, id relay.PoolID, disabled bool) error {
+	return r.Store.SetPoolDisabled(ctx, by, id, since(disabled))
+}
+
+func (r records) RevokeKey(ctx context.Context, by store.By, id relay.KeyID) error {
+	return r.Store.RevokeKey(ctx, by, id, time.Now().UTC())
+}
+
+func (r records) Subusers(ctx context.Context) ([]relay.Subuser, error) {
+	return r.Store.Subusers(ctx, relay.AccountID{})
+}
+
+func (r records) Keys(ctx context.Context) ([]relay.Key, error) {
+	return r.Store.Keys(ctx, relay.AccountID{})
+}
+
+// queueService joins the queue's memory and the store's rows for a person: what
+// is held or bounced is first called back from memory.
+type queueService struct{ a *App }
+
+func (s queueService) Messages(ctx context.Context, f store.MessageFilter) ([]store.Queued, error) {
+	return s.a.store.Messages(ctx, f)
+}
+
+func (s queueService) Message(ctx context.Context, id relay.MessageID) (store.Queued, error) {
+	return s.a.store.Message(ctx, id)
+}
+
+func (s queueService) Why(ctx context.Context, id relay.MessageID) (any, error) {
+	return s.a.queue.Why(ctx, id)
+}
+
+func (s queueService) recall(ctx context.Context, ids []relay.MessageID) error {
+	for _, id := range ids {
+		if _, err := s.a.queue.Recall(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s queueService) Hold(ctx context.Context, by store.By, ids []relay.MessageID, reason string) (int64, error) {
+	// The hold comes first: what is called back is then not claimed again.
+	done, err := s.a.store.Hold(ctx, by, store.MessageFilter{IDs: ids}, reason)
+	if err != nil {
+		return done.Messages, err
+	}
+	return done.Messages, s.recall(ctx, ids)
+}
+
+func (s queueService) Release(ctx context.Context, by store.By, ids []relay.MessageID) (int64, error) {
+	done, err := s.a.store.Release(ctx, by, store.MessageFilter{IDs: ids})
+	s.a.queue.Due(done.Lanes)
+	return done.Messages, err
+}
+
+func (s queueService) Retry(ctx context.Context, by store.By, ids []relay.MessageID) (int64, error) {
+	done, err := s.a.store.Retry(ctx, by, store.MessageFilter{IDs: ids})
+	s.a.queue.Due(done.Lanes)
+	return done.Messages, err
+}
+
+func (s queueService) Bounce(ctx context.Context, by store.By, ids []relay.MessageID, reason string) (n int64, err error) {
+	for _, id := range ids {
+		k, err := s.a.queue.Bounce(ctx, id, by.Who, reason)
+		if err != nil && relay.KindOf(err) != relay.NotFound {
+			return n, err
+		}
+		if k > 0 {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Drain closes or opens submission; what is queued goes on leaving.
+func (s queueService) Drain(_ context.Context, by store.By, on bool) error {
+	s.a.gate.closed.Store(on)
+	s.a.log.Info("app: drain", "on", on, "by", by.Who)
+	return nil
+}
+
+// Status implements api.System.
+func (a *App) Status(ctx context.Context) (api.Status, error) {
+	st := api.Status{
+		Version: a.opt.Version, Hostname: a.opt.Config.Hostname, Epoch: a.store.Epoch(), StartedAt: a.started.UTC(),
+		Draining: a.gate.closed.Load(),
+	}
+	if err := a.Ready(ctx); err != nil {
+		st.Reason = err.Error()
+	} else {
+		st.Ready = true
+	}
+	depth, err := a.store.Stats(ctx)
+	if err != nil {
+		return st, err
+	}
+	st.Queued, st.Held, st.Quarantined, st.Recipients = depth.Messages, depth.Held, depth.Quarantined, depth.Waiting+depth.Leased
+	for _, l := range a.listeners {
+		l.mu.Lock()
+		st.Sessions += int64(l.server.Sessions())
+		l.mu.Unlock()
+	}
+	_, st.Attempts, _ = a.queue.Depth()
+	if c := a.certs.Certificate(); c != nil && c.Leaf != nil {
+		st.CertificateExpiresAt = c.Leaf.NotAfter
+	}
+	return st, nil
+}
