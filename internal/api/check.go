@@ -2,7 +2,6 @@ package api
 
 import (
 	"fmt"
-	"net/mail"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"postern/internal/relay"
+	"postern/internal/smtp"
 )
 
 // maxName is the longest name of anything, in octets.
@@ -48,8 +48,7 @@ func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // checkEmail is for addresses that postern writes to or shows, not for envelopes.
 func checkEmail(field, s string) error {
-	a, err := mail.ParseAddress(s)
-	if err != nil || a.Address != s || len(s) > 254 {
+	if _, err := smtp.ParseAddress(s, true); err != nil {
 		return invalid(field, "%q is not an email address.", s)
 	}
 	return nil
