@@ -1,6 +1,7 @@
 package relayproc
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,7 +10,11 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
+	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -90,6 +95,8 @@ func certificate(t testing.TB, dir string) (base string, roots *x509.CertPool) {
 
 // Event is what a test reads of one of the relay's events.
 type Event struct {
+	Epoch     int64     `json:"epoch"`
+	Seq       int64     `json:"seq"`
 	At        time.Time `json:"at"`
 	Kind      string    `json:"event"`
 	Message   string    `json:"message_id"`
@@ -103,18 +110,22 @@ type Event struct {
 	} `json:"data"`
 }
 
-// Events returns all events of the relay, oldest first.
-func (w *World) Events(t testing.TB, args ...string) []Event {
+// Events returns all events of the relay, oldest first, over the socket that the
+// command line uses too.
+func (w *World) Events(t testing.TB) []Event {
 	t.Helper()
-	out := w.MustCLI(t, append([]string{"events", "--json", "--limit", "0"}, args...)...)
-	var events []Event
-	must(t, each(out, func(raw json.RawMessage) error {
-		var e Event
-		err := json.Unmarshal(raw, &e)
-		events = append(events, e)
-		return err
-	}))
-	return events
+	var all []Event
+	for after := (url.Values{}); ; {
+		after.Set("limit", "10000")
+		var page struct{ Result []Event }
+		w.admin(t, "/events", after, &page)
+		if len(page.Result) == 0 {
+			return all
+		}
+		all = append(all, page.Result...)
+		last := page.Result[len(page.Result)-1]
+		after = url.Values{"after_epoch": {fmt.Sprint(last.Epoch)}, "after_seq": {fmt.Sprint(last.Seq)}}
+	}
 }
 
 // Message is what a test reads of one queued message.
@@ -134,17 +145,35 @@ type Message struct {
 	} `json:"recipients"`
 }
 
-// Queue returns the queued messages.
+// Queue returns the queued messages, 1,000 at most.
 func (w *World) Queue(t testing.TB) []Message {
 	t.Helper()
-	var messages []Message
-	must(t, each(w.MustCLI(t, "queue", "list", "--json", "--limit", "1000"), func(raw json.RawMessage) error {
-		var m Message
-		err := json.Unmarshal(raw, &m)
-		messages = append(messages, m)
-		return err
-	}))
-	return messages
+	var page struct{ Result []Message }
+	w.admin(t, "/queue", url.Values{"limit": {"1000"}}, &page)
+	return page.Result
+}
+
+// admin asks the running relay over its admin.sock.
+func (w *World) admin(t testing.TB, path string, query url.Values, into any) {
+	t.Helper()
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(w.Dir, "admin.sock"))
+		},
+	}}
+	resp, err := client.Get("http://postern/admin/v1" + path + "?" + query.Encode())
+	if err != nil {
+		t.Fatalf("ask the relay for %s: %v\n%s", path, err, w.LogTail(2000))
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("ask the relay for %s: %d %s %v", path, resp.StatusCode, b, err)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		t.Fatalf("answer for %s: %v", path, err)
+	}
 }
 
 // ledgerID finds the ledger's id in a subject.

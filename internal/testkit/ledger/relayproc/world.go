@@ -10,7 +10,6 @@ package relayproc
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -92,10 +91,15 @@ func New(t testing.TB, seed int64, o Options) *World {
 // hostname is the relay's own name.
 const hostname = "relay.postern.test"
 
-// Init runs "postern init" and remembers the key that it prints.
-func (w *World) Init(t testing.TB) {
+// Init runs "postern init", perhaps behind another program, and remembers the key
+// that it prints.
+func (w *World) Init(t testing.TB, wrap func(program []string) []string) {
 	t.Helper()
-	out, err := w.run(w.initArgs()...)
+	line := append([]string{w.Binary}, w.initArgs()...)
+	if wrap != nil {
+		line = wrap(line)
+	}
+	out, err := w.run(line...)
 	if err != nil {
 		t.Fatalf("init: %v\n%s", err, out)
 	}
@@ -105,7 +109,7 @@ func (w *World) Init(t testing.TB) {
 // Setup initialises, starts, adds the sending domain and leaves the relay running.
 func (w *World) Setup(t testing.TB) {
 	t.Helper()
-	w.Init(t)
+	w.Init(t, nil)
 	w.Start(t)
 	w.MustCLI(t, "domain", "add", Domain, "--assert")
 }
@@ -195,7 +199,7 @@ func (w *World) LogTail(n int) string {
 
 // CLI runs a subcommand of the binary against the running relay.
 func (w *World) CLI(args ...string) ([]byte, error) {
-	return w.run(append(args, "--config", w.Config)...)
+	return w.run(append(append([]string{w.Binary}, args...), "--config", w.Config)...)
 }
 
 // MustCLI is [World.CLI] for commands that must succeed.
@@ -208,10 +212,10 @@ func (w *World) MustCLI(t testing.TB, args ...string) []byte {
 	return out
 }
 
-func (w *World) run(args ...string) ([]byte, error) {
+func (w *World) run(line ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, w.Binary, args...)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), w.Env...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -220,28 +224,6 @@ func (w *World) run(args ...string) ([]byte, error) {
 		return out, fmt.Errorf("%w: %s", err, stderr.String())
 	}
 	return out, nil
-}
-
-// each calls f with every JSON value of a command's output: one array, or one
-// value a line.
-func each(out []byte, f func(json.RawMessage) error) error {
-	dec := json.NewDecoder(strings.NewReader(string(out)))
-	for dec.More() {
-		var v json.RawMessage
-		if err := dec.Decode(&v); err != nil {
-			return err
-		}
-		var list []json.RawMessage
-		if json.Unmarshal(v, &list) != nil {
-			list = []json.RawMessage{v}
-		}
-		for _, item := range list {
-			if err := f(item); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func must(t testing.TB, err error) {
