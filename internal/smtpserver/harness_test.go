@@ -95,14 +95,20 @@ func start(t testing.TB, edit func(*smtpserver.Config)) *world {
 	if w.srv, err = smtpserver.New(w.cfg, w.backend); err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	w.addr = ln.Addr().String()
 	go func() { w.served <- w.srv.Serve(context.Background(), ln) }()
 	t.Cleanup(w.stop)
 	return w
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
 }
 
 func (w *world) stop() {

@@ -86,8 +86,11 @@ func (r *recorder) checkEnd() {
 }
 
 func (r *recorder) Connect(_ context.Context, p smtpserver.Peer) (smtpserver.Session, error) {
-	if r.onConnect != nil {
-		if err := r.onConnect(); err != nil {
+	r.mu.Lock()
+	ask := r.onConnect
+	r.mu.Unlock()
+	if ask != nil {
+		if err := ask(); err != nil {
 			return nil, err
 		}
 	}
