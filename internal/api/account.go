@@ -18,6 +18,24 @@ type NewAccount struct {
 	Pool       string `json:"default_pool"` // id or name of a pool; "" is the shared one
 }
 
+// Check says what is wrong with the request's own members; the pool is looked up
+// when the account is made.
+func (in *NewAccount) Check() error {
+	if err := checkName("name", in.Name); err != nil {
+		return err
+	}
+	if err := checkEmail("owner_email", in.OwnerEmail); err != nil {
+		return err
+	}
+	if in.TimeZone != "" {
+		if err := timeZone("time_zone", in.TimeZone); err != nil {
+			return err
+		}
+	}
+	_, err := tlsLevel("tls", in.TLS)
+	return err
+}
+
 func (a *admin) listAccounts(w http.ResponseWriter, r *http.Request) error {
 	accounts, err := a.Accounts.Accounts(r.Context())
 	if err != nil {
@@ -35,25 +53,17 @@ func (a *admin) addAccount(w http.ResponseWriter, r *http.Request) error {
 	if err := httpx.DecodeJSON(r, &in); err != nil {
 		return err
 	}
+	if err := in.Check(); err != nil {
+		return err
+	}
 	now := a.Now().UTC()
 	account := relay.Account{
 		ID: relay.AccountID{ID: relay.NewID(now)}, Name: in.Name, OwnerEmail: in.OwnerEmail, TimeZone: in.TimeZone, CreatedAt: now,
 	}
-	if err := checkName("name", in.Name); err != nil {
-		return err
-	}
-	if err := checkEmail("owner_email", in.OwnerEmail); err != nil {
-		return err
-	}
 	if account.TimeZone == "" {
 		account.TimeZone = "UTC"
 	}
-	if err := timeZone("time_zone", account.TimeZone); err != nil {
-		return err
-	}
-	if account.TLS, err = tlsLevel("tls", in.TLS); err != nil {
-		return err
-	}
+	account.TLS, _ = tlsLevel("tls", in.TLS) // checked above
 	if in.Pool != "" {
 		pool, err := a.pool(r.Context(), "default_pool", in.Pool, relay.AccountID{})
 		if err != nil {

@@ -39,7 +39,6 @@ type Services struct {
 
 // The services. Each method that changes something is one transaction with its
 // change record; absent things are relay.NotFound, taken names relay.Conflict.
-// *store.Store has the first four, and History.
 type (
 	// Accounts keeps accounts.
 	Accounts interface {

@@ -59,6 +59,7 @@ type Config struct {
 	Store   Store      `toml:"store"`
 	TLS     TLS        `toml:"tls"`
 	Listen  []Listener `toml:"listener" need:"restart"`
+	Keys    Keys       `toml:"keys"`
 	Limits  Limits     `toml:"limits"`
 	Submit  Submit     `toml:"submit"`
 	Queue   Queue      `toml:"queue"`
@@ -133,6 +134,14 @@ type Listener struct {
 	// Accept a bare LF as the end of a line and turn it into CRLF, for clients that
 	// cannot do better. The end of data stays CRLF.CRLF only. Submission only.
 	NormaliseLineEnds bool `toml:"normalise_line_ends"`
+}
+
+// Keys says how the keys look that mail is handed in with.
+type Keys struct {
+	// What keys start with: 1 to 16 letters and digits, a letter first. Clients in
+	// the field and scanners for leaked secrets know SG. Another prefix makes all
+	// keys with the old one invalid.
+	Prefix string `toml:"prefix" need:"restart"`
 }
 
 // Sign says how DKIM signatures are made.

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"postern/internal/secret"
+)
 
 // Default is the configuration of an empty file. It lacks hostname, data_dir
 // and contact, which have no default, and so does not validate.
@@ -13,6 +17,7 @@ func Default() *Config {
 		},
 		TLS:    TLS{Minimum: "1.2"},
 		Listen: defaultListeners(),
+		Keys:   Keys{Prefix: secret.DefaultPrefix},
 		Limits: defaultLimits(),
 		Submit: Submit{LongLines: "encode", XSMTPAPIUnknown: "refuse", MaxHops: 100},
 		Queue:  defaultQueue(),

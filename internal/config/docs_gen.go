@@ -39,6 +39,8 @@ var Docs = map[string]string{
 	"Intake":                       "Limits the mail that comes back: bounces and reports.",
 	"Intake.MessageSize":           "The largest message that is taken without AUTH.",
 	"Intake.PerMinute":             "Messages taken without AUTH in a minute, in all; more are answered 4yz.",
+	"Keys":                         "Says how the keys look that mail is handed in with.",
+	"Keys.Prefix":                  "What keys start with: 1 to 16 letters and digits, a letter first. Clients in\nthe field and scanners for leaked secrets know SG. Another prefix makes all\nkeys with the old one invalid.",
 	"Limits":                       "Bounds what one client, and all of them together, may use. Reaching\none is answered with a temporary error, except for what can never fit.",
 	"Limits.AuthFailures":          "Failed logins of one session.",
 	"Limits.AuthLine":              "Octets of a line of an AUTH exchange (RFC 4954 §4.5).",

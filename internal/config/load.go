@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"postern/internal/cert"
 )
 
 // maxFile bounds the file: nothing legitimate comes near it.
@@ -131,6 +133,7 @@ const (
 	certificateFile = "tls.crt"
 	keyFile         = "tls.key"
 	caFile          = "ca.crt"
+	caKeyFile       = "ca.key"
 	socketFile      = "admin.sock"
 	// ConfigFile is the name of the configuration that init writes there.
 	ConfigFile = "postern.toml"
@@ -158,6 +161,15 @@ func (c *Config) CertificatePaths() (certificate, key string) {
 // CAPath is the certificate that clients may trust when the self-signed one is
 // in use.
 func (c *Config) CAPath() string { return filepath.Join(c.DataDir, caFile) }
+
+// SelfSigned are the files of the certificate that init makes, and whether it is
+// the one in use.
+func (c *Config) SelfSigned() (f cert.Files, used bool) {
+	return cert.Files{
+		Authority: c.CAPath(), AuthorityKey: filepath.Join(c.DataDir, caKeyFile),
+		Certificate: filepath.Join(c.DataDir, certificateFile), Key: filepath.Join(c.DataDir, keyFile),
+	}, c.TLS.Certificate == ""
+}
 
 // SocketPath is the socket of the command line.
 func (c *Config) SocketPath() string { return SocketPath(c.DataDir) }

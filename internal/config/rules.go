@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+
+	"postern/internal/secret"
 )
 
 // maxSocketPath is what a Unix socket's address holds on Linux (unix(7)).
@@ -66,6 +68,9 @@ func (c *Config) checkNames(v *checker) {
 }
 
 func (c *Config) checkTLS(v *checker) {
+	if !secret.ValidPrefix(c.Keys.Prefix) {
+		v.fail("keys.prefix", "%q is not possible: 1 to 16 letters and digits, a letter first", c.Keys.Prefix)
+	}
 	switch {
 	case c.TLS.Certificate != "" && c.TLS.Key == "":
 		v.fail("tls.key", "is missing: set certificate and key together, or neither")

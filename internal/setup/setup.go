@@ -1,0 +1,254 @@
+// Package setup makes a new installation in an empty data directory:
+// configuration, sealing key, certificate, database, the accounts that must be
+// there, and a first key. It replaces a page of commands that an operator would
+// type in the right order. It never touches an installation that exists.
+//
+// Its one invariant: either everything is there at the end, or nothing of it.
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"postern/internal/api"
+	"postern/internal/cert"
+	"postern/internal/config"
+	"postern/internal/relay"
+	"postern/internal/secret"
+	"postern/internal/sender"
+	"postern/internal/store"
+)
+
+// Options are what an installation starts from. Hostname, Dir and Owner are
+// required.
+type Options struct {
+	Dir      string
+	Hostname string
+	Owner    string // email address of the first account's owner
+	Contact  string // "": Owner; gets mail for postmaster@ and abuse@
+	Account  string // name of the first account; "": "main"
+	Domain   string // the system domain; "": Hostname
+	Prefix   string // of keys; "": SG
+	StoreURL string // PostgreSQL; "": SQLite in Dir
+	Logger   *slog.Logger
+	Now      func() time.Time
+}
+
+// Result is what the operator must be told, once.
+type Result struct {
+	Dir     string       `json:"data_dir"`
+	Config  string       `json:"config"`
+	CA      string       `json:"ca_file"`
+	Account string       `json:"account"`
+	User    string       `json:"username"`
+	APIKey  string       `json:"api_key"`
+	Records []api.Record `json:"records"`
+}
+
+// ErrExists: the directory holds an installation, or a part of one.
+var ErrExists = errors.New("there is an installation already")
+
+// The names of what every installation has.
+const (
+	systemAccount = "postern"
+	defaultPool   = "default"
+	firstKey      = "first key"
+	defaultOwner  = "main"
+)
+
+// by is what the change log says.
+var by = store.By{Who: "postern init", From: "command line"}
+
+// Init makes the installation.
+func Init(ctx context.Context, o Options) (_ *Result, err error) {
+	o = o.withDefaults()
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	conf := config.Default()
+	conf.Hostname, conf.DataDir, conf.Contact, conf.Keys.Prefix, conf.Store.URL = o.Hostname, dir, o.Contact, o.Prefix, config.Secret(o.StoreURL)
+	if err := conf.Validate(); err != nil {
+		return nil, err
+	}
+	if err := (&api.NewAccount{Name: o.Account, OwnerEmail: o.Owner}).Check(); err != nil {
+		return nil, err
+	}
+	created, err := prepare(dir, conf)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil { // nothing of it stays; the directory does if it was there
+			err = errors.Join(err, cleanUp(dir, conf, created))
+		}
+	}()
+	if err := secret.WriteKeyFile(conf.SealingKeyPath(), secret.NewSealingKey()); err != nil {
+		return nil, err
+	}
+	files, _ := conf.SelfSigned()
+	if err := cert.SelfSigned(files, []string{o.Hostname}, o.Now()); err != nil {
+		return nil, err
+	}
+	result, err := seed(ctx, conf, o)
+	if err != nil {
+		return nil, err
+	}
+	// The configuration comes last: with it, the installation is complete.
+	result.Dir, result.Config, result.CA = dir, filepath.Join(dir, config.ConfigFile), conf.CAPath()
+	if err := secret.WriteFileAtomic(result.Config, []byte(config.Example(conf, config.Docs)), 0o600); err != nil {
+		return nil, err
+	}
+	if err := giveAway(dir, conf); err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Contact == "" {
+		o.Contact = o.Owner
+	}
+	if o.Account == "" {
+		o.Account = defaultOwner
+	}
+	if o.Domain == "" {
+		o.Domain = o.Hostname
+	}
+	if o.Prefix == "" {
+		o.Prefix = secret.DefaultPrefix
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// ours lists the files that Init makes in the directory.
+func ours(dir string, conf *config.Config) []string {
+	files, _ := conf.SelfSigned()
+	database := conf.DatabasePath()
+	return []string{
+		filepath.Join(dir, config.ConfigFile), conf.SealingKeyPath(),
+		files.Authority, files.AuthorityKey, files.Certificate, files.Key,
+		database, database + "-wal", database + "-shm", database + ".lock",
+	}
+}
+
+// prepare makes the directory, or checks that one that exists is ours to fill.
+func prepare(dir string, conf *config.Config) (created bool, err error) {
+	err = os.Mkdir(dir, 0o700)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return false, fmt.Errorf("make data directory: %s does not exist", filepath.Dir(dir))
+	case !errors.Is(err, fs.ErrExist):
+		return false, fmt.Errorf("make data directory: %w", err)
+	}
+	for _, path := range ours(dir, conf) {
+		if _, err := os.Lstat(path); err == nil {
+			return false, fmt.Errorf("%w: %s; nothing was changed", ErrExists, path)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("look at data directory: %w", err)
+		}
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return false, fmt.Errorf("look at data directory: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return false, fmt.Errorf("close data directory to others: %w", err)
+		}
+	}
+	return false, nil
+}
+
+func cleanUp(dir string, conf *config.Config, created bool) error {
+	var errs []error
+	for _, path := range ours(dir, conf) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if created {
+		errs = append(errs, os.Remove(dir)) // not RemoveAll: what is not ours stays
+	}
+	return errors.Join(errs...)
+}
+
+// seed fills the database.
+func seed(ctx context.Context, conf *config.Config, o Options) (_ *Result, err error) {
+	sealer, err := secret.OpenSealer(conf.SealingKeyPath())
+	if err != nil {
+		return nil, err
+	}
+	st, _, err := store.Open(ctx, store.Config{Path: conf.DatabasePath(), URL: o.StoreURL, Sealer: sealer, Logger: o.Logger, MinFree: int64(conf.Store.MinFree)})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	now := o.Now().UTC()
+	if accounts, err := st.Accounts(ctx); err != nil {
+		return nil, err
+	} else if len(accounts) > 0 { // a PostgreSQL database that another node set up
+		return nil, fmt.Errorf("%w: the database has accounts", ErrExists)
+	}
+	if err := st.CreatePool(ctx, by, relay.Pool{ID: relay.PoolID{ID: relay.NewID(now)}, Name: defaultPool, CreatedAt: now}); err != nil {
+		return nil, fmt.Errorf("make pool: %w", err)
+	}
+	system := relay.Account{ID: relay.AccountID{ID: relay.NewID(now)}, Name: systemAccount, OwnerEmail: o.Contact, TimeZone: "UTC", System: true, CreatedAt: now}
+	if err := st.CreateAccount(ctx, by, system); err != nil {
+		return nil, fmt.Errorf("make system account: %w", err)
+	}
+	domains := &sender.Domains{Store: st, Sealer: sealer, Now: o.Now}
+	d, keys, err := domains.Add(ctx, by, sender.NewDomain{Account: system.ID, Name: o.Domain, Assert: true, System: true})
+	if err != nil {
+		return nil, fmt.Errorf("make system domain: %w", err)
+	}
+	owner := relay.Account{ID: relay.AccountID{ID: relay.NewID(now)}, Name: o.Account, OwnerEmail: o.Owner, TimeZone: "UTC", CreatedAt: now}
+	if err := st.CreateAccount(ctx, by, owner); err != nil {
+		return nil, fmt.Errorf("make account: %w", err)
+	}
+	key, err := api.GenerateKey(api.NewKey{Name: firstKey}, relay.Tenant{Account: owner.ID}, o.Prefix, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.CreateKey(ctx, by, key.Key); err != nil {
+		return nil, fmt.Errorf("make key: %w", err)
+	}
+	return &Result{
+		Account: owner.Name, User: "apikey", APIKey: key.APIKey, Records: api.SystemRecords(o.Hostname, d, keys, publicAddrs()),
+	}, nil
+}
+
+// publicAddrs are the addresses of this machine that the world may see.
+func publicAddrs() []netip.Addr {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // the records without addresses are still right
+	}
+	var out []netip.Addr
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		if ip := p.Addr().Unmap(); ip.IsGlobalUnicast() && !ip.IsPrivate() {
+			out = append(out, ip)
+		}
+	}
+	return out
+}
