@@ -207,11 +207,15 @@ func (e *sqliteEngine) dialect() dialect { return dSQLite }
 // transact runs fn on the writing connection, between two batches. The
 // transaction outlives ctx: these are short, and a half-done one helps nobody.
 func (e *sqliteEngine) transact(ctx context.Context, fn func(tx *sql.Tx) error) error {
-	if err := e.s.w.failure(); err != nil {
+	// ErrClosed is the writer's end, not ours: Close marks it afterwards.
+	if err := e.s.w.failure(); err != nil && !errors.Is(err, ErrClosed) {
 		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.conn == nil {
+		return ErrClosed
+	}
 	tx, err := e.conn.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return e.sorted(err)

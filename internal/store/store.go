@@ -204,7 +204,7 @@ func (s *Store) Close() error {
 
 // markClean records an orderly end, unless the store has stopped.
 func (s *Store) markClean() error {
-	if s.w.failure() != nil {
+	if err := s.w.failure(); err != nil && !errors.Is(err, ErrClosed) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
