@@ -1,0 +1,101 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/sink"
+)
+
+// The whole world, twice over one directory: what `postern demo --once` does.
+func TestRunOnce(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "d")
+	for range 2 {
+		var out bytes.Buffer
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		err := Run(ctx, Options{Once: true, Dir: dir, Out: &out, Version: "test"})
+		cancel()
+		if err != nil {
+			log, _ := os.ReadFile(filepath.Join(dir, logName))
+			t.Fatalf("%v\n%s\n%s", err, &out, log)
+		}
+		steps := 0
+		for _, ch := range chapters {
+			steps += len(ch.steps)
+		}
+		if got := strings.Count(out.String(), "✓"); got != steps || strings.Contains(out.String(), "✗") {
+			t.Errorf("%d of %d steps went well:\n%s", got, steps, &out)
+		}
+	}
+}
+
+// A demo that stays up: the ready file, the inbox over HTTP, the invitation, and
+// an end in order.
+func TestRunStaysUp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ready.json")
+	ctx, cancel := context.WithCancel(context.Background())
+	out := &watch{want: "Ctrl-C stops", seen: make(chan struct{})}
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, Options{ReadyFile: file, Out: out}) }()
+	select {
+	case <-out.seen:
+	case err := <-done:
+		t.Fatalf("ended: %v\n%s", err, out.text())
+	case <-time.After(time.Minute):
+		t.Fatalf("not up after a minute\n%s", out.text())
+	}
+	var r Ready
+	b, err := os.ReadFile(file)
+	if err != nil || json.Unmarshal(b, &r) != nil {
+		t.Fatalf("%s, %v", b, err)
+	}
+	resp, err := http.Get("http://" + r.HTTP + "/demo/inbox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var list []sink.Message
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil || len(list) != 2 || list[0].DMARC != "pass" {
+		t.Errorf("inbox: %d messages, %v", len(list), err)
+	}
+	if !strings.Contains(out.text(), "swaks --server") || !strings.Contains(out.text(), r.APIKey) {
+		t.Errorf("no invitation:\n%s", out.text())
+	}
+	log, err := os.ReadFile(filepath.Join(r.DataDir, logName))
+	if err != nil || bytes.Contains(log, []byte(r.APIKey)) {
+		t.Errorf("the log names the key, or %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if exists(r.DataDir) {
+		t.Error("the directory of a demo without --dir stays behind")
+	}
+}
+
+// A failing step is told, and the end is 1.
+func TestRunTellsFailure(t *testing.T) {
+	t.Parallel()
+	w := &world{inbox: emptyInbox(t), records: newRecords(filepath.Join(t.TempDir(), "none.sock")), ready: Ready{SMTPStartTLS: "127.0.0.1:1", SMTPTLS: "127.0.0.1:1"}}
+	var out bytes.Buffer
+	if failed := tour(context.Background(), w, &printer{out: &out}); failed != 2+len(chapters[2].steps) {
+		t.Errorf("%d steps failed:\n%s", failed, &out)
+	}
+	if !strings.Contains(out.String(), "✗ Encrypted") || !strings.Contains(out.String(), "6 steps that need it") {
+		t.Errorf("got\n%s", &out)
+	}
+	if strings.Contains(out.String(), "✓") {
+		t.Errorf("something is said to have gone well:\n%s", &out)
+	}
+}
