@@ -34,7 +34,7 @@ type attempt struct {
 	out     []Outcome // a zero State: not decided yet
 	pending []int     // positions of the undecided
 	tries   int       // addresses tried in vain
-	session bool      // a session was opened
+	session bool      // a host was talked to
 	slow    bool      // the destination asks for less
 	content error
 
@@ -235,19 +235,19 @@ func (a *attempt) target(t *target) bool {
 			if s, err = a.d.connect(a.ctx, t); err != nil {
 				return a.noSession(t, err)
 			}
-			a.session = true
 			if a.loop(t, s) {
 				return true
 			}
 		}
-		before := len(a.pending)
-		stale := a.use(t, s, reused)
-		switch {
-		case stale:
+		how := a.use(t, s, reused)
+		if how == usedStale {
 			// The host ended an idle session, as it may. That is no failure; but the
 			// other idle ones may be as dead.
 			fresh = true
-		case len(a.pending) == before:
+			continue
+		}
+		a.session = true
+		if how == usedUp {
 			a.tries++
 			return true
 		}

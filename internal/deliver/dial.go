@@ -100,17 +100,22 @@ func (d *Deliverer) dial(ctx context.Context, t *target) (net.Conn, error) {
 	if d.cfg.Dial != nil {
 		return d.cfg.Dial(ctx, t.source.addr, t.remote)
 	}
-	dialer := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+	dialer := net.Dialer{Control: control(check)}
+	if t.source.addr.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.source.addr, 0))
+	}
+	return dialer.DialContext(ctx, "tcp", t.remote.String())
+}
+
+// control applies a check where the dialler is about to connect.
+func control(check func(netip.Addr) error) func(network, address string, c syscall.RawConn) error {
+	return func(_, address string, _ syscall.RawConn) error {
 		a, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return err
 		}
 		return check(a.Addr())
-	}}
-	if t.source.addr.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.source.addr, 0))
 	}
-	return dialer.DialContext(ctx, "tcp", t.remote.String())
 }
 
 // cannotBind reports that the source address is not one of this machine's.

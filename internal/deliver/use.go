@@ -10,12 +10,20 @@ import (
 	"postern/internal/smtpclient"
 )
 
+// used says how the use of a session ended for those who are still undecided.
+type used uint8
+
+const (
+	usedUp    used = iota // the session broke, or did nothing for anybody: try elsewhere
+	usedStale             // it was an idle one, and dead before anything was said in it
+	usedFully             // it took all that the host takes in one: open another
+)
+
 // use sends the message over a session to as many of the undecided as it takes,
 // in as many transactions as it needs (RFC 5321 §4.5.3.1.10), and keeps or ends
-// the session. It returns true if the session was an idle one that turned out
-// to be dead before anything was said in it.
-func (a *attempt) use(t *target, s *smtpclient.Session, reused bool) (stale bool) {
-	where := a.at(t, s)
+// the session.
+func (a *attempt) use(t *target, s *smtpclient.Session, reused bool) used {
+	where, how := a.at(t, s), usedUp
 	for len(a.pending) > 0 && s.Usable() && a.ctx.Err() == nil {
 		list := a.pending
 		res, content := a.send(s, list)
@@ -24,19 +32,20 @@ func (a *attempt) use(t *target, s *smtpclient.Session, reused bool) (stale bool
 		}
 		if reused && isStale(&res) {
 			s.Close()
-			return true
+			return usedStale
 		}
 		reused = false
 		a.pending = a.pending[:0:0]
 		for k, i := range list {
 			a.book(i, where, &res.Outcomes[k], res.DSN)
 		}
-		if len(a.pending) == len(list) {
-			break // nobody got an outcome: there is no use in repeating it here
+		if how = usedFully; len(a.pending) == len(list) || res.Err != nil {
+			how = usedUp
+			break
 		}
 	}
 	a.keep(t, s)
-	return false
+	return how
 }
 
 // book takes one recipient's outcome of a transaction.
