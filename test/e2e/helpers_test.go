@@ -234,6 +234,7 @@ type ready struct {
 type demo struct {
 	ready
 	*process
+	bin string
 }
 
 // startDemo starts a demo in dir and waits until it is up.
@@ -244,7 +245,7 @@ func startDemo(bin, dir string, args ...string) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &demo{process: p}
+	d := &demo{process: p, bin: bin}
 	err = p.waitUntil(60*time.Second, func() bool {
 		b, err := os.ReadFile(file)
 		return err == nil && json.Unmarshal(b, &d.ready) == nil

@@ -14,7 +14,6 @@ import (
 // ownRelay is a postern made with `init` and run with `serve`, as an operator does.
 type ownRelay struct {
 	demo // its addresses and key: the clients of the other tests work on it
-	bin  string
 	dir  string
 }
 
@@ -30,7 +29,7 @@ var keyPattern = regexp.MustCompile(`SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}`)
 // newRelay runs a relay until the test ends.
 func newRelay(t testing.TB, o relayOptions) *ownRelay {
 	t.Helper()
-	r := &ownRelay{bin: binary(t), dir: filepath.Join(t.TempDir(), "data")}
+	r := &ownRelay{demo: demo{bin: binary(t)}, dir: filepath.Join(t.TempDir(), "data")}
 	out := r.postern(t, "init", "--dir", r.dir, "--hostname", "relay.sender.test", "--owner", "operator@sender.test")
 	if r.APIKey = keyPattern.FindString(out); r.APIKey == "" {
 		t.Fatalf("init printed no key:\n%s", out)
