@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"postern/internal/api"
 	"postern/internal/relay"
 )
 
@@ -30,26 +32,55 @@ func newRecords(socket string) *records {
 	}}}
 }
 
-func list[T any](ctx context.Context, r *records, path string, query url.Values) ([]T, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://postern/admin/v1/"+path+"?"+query.Encode(), nil)
+// ask makes one request and reads the answer into out.
+func (r *records) ask(ctx context.Context, method, path string, body, out any) error {
+	var send io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("ask the relay for %s: %w", path, err)
+		}
+		send = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://postern/admin/v1/"+path, send)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("ask the relay for %s: %w", path, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := r.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the relay for %s: %w", path, err)
+		return fmt.Errorf("ask the relay for %s: %w", path, err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask the relay for %s: %s", path, resp.Status)
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("ask the relay for %s: %w", path, err)
 	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("ask the relay for %s: %s: %.300s", path, resp.Status, answer)
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("ask the relay for %s: %w", path, err)
+	}
+	return nil
+}
+
+func list[T any](ctx context.Context, r *records, path string, query url.Values) ([]T, error) {
 	var answer struct {
 		Result []T `json:"result"`
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil {
-		return nil, fmt.Errorf("ask the relay for %s: %w", path, err)
-	}
-	return answer.Result, nil
+	err := r.ask(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &answer)
+	return answer.Result, err
+}
+
+// newKey makes a key of the customer. Each demo has its own, because nobody
+// knows the secret of an earlier one.
+func (r *records) newKey(ctx context.Context) (string, error) {
+	var key api.CreatedKey
+	err := r.ask(ctx, http.MethodPost, "keys", api.NewKey{Account: customerAccount, Name: "demo"}, &key)
+	return key.APIKey, err
 }
 
 // patience is how long a record may take to appear.

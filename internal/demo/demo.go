@@ -35,7 +35,10 @@ const (
 	forged    = "ceo@" + nobodys
 	foreign   = "billing@" + stranger
 	recipient = "bob@" + inbox
+	operator  = "operator@" + inbox
 	username  = "apikey"
+
+	customerAccount = "acme"
 )
 
 // Options are the command's flags. The zero value is a demo on free ports in a
@@ -94,9 +97,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 	}
 	p.world(w.ready)
-	if failed := tour(ctx, w, p); failed > 0 {
+	failed := tour(ctx, w, p)
+	if ctx.Err() != nil {
+		return fmt.Errorf("the demo was interrupted: %w", context.Cause(ctx))
+	}
+	if failed > 0 {
 		err = fmt.Errorf("%w: %d of the steps failed; the relay's log is %s", ErrTour, failed, logPath)
-		if o.Once || ctx.Err() != nil {
+		if o.Once {
 			return err
 		}
 		p.text("The steps marked ✗ did not go as they should; the relay's log has more: " + logPath)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"postern/internal/dmarc"
 	"postern/internal/dns"
@@ -26,7 +30,6 @@ import (
 type memory struct {
 	accounts []relay.Account
 	pools    []relay.Pool
-	keys     []relay.Key
 	domains  []relay.Domain
 	dkim     map[relay.DomainID][]relay.DKIMKey
 	seedStore
@@ -42,10 +45,6 @@ func (m *memory) CreatePool(_ context.Context, _ store.By, p relay.Pool) error {
 	return nil
 }
 func (m *memory) Pools(context.Context) ([]relay.Pool, error) { return m.pools, nil }
-func (m *memory) CreateKey(_ context.Context, _ store.By, k relay.Key) error {
-	m.keys = append(m.keys, k)
-	return nil
-}
 func (m *memory) CreateDomain(_ context.Context, _ store.By, d relay.Domain, keys ...relay.DKIMKey) error {
 	m.domains = append(m.domains, d)
 	m.dkim[d.ID] = keys
@@ -58,7 +57,7 @@ func (m *memory) DKIMKeys(_ context.Context, id relay.DomainID) ([]relay.DKIMKey
 	return m.dkim[id], nil
 }
 
-func seedMemory(tb testing.TB) (*memory, *sender.Domains, seeded) {
+func seedMemory(tb testing.TB) (*memory, *sender.Domains, []tenantDomain) {
 	tb.Helper()
 	sealer, err := secret.NewSealer(secret.NewSealingKey())
 	if err != nil {
@@ -76,9 +75,6 @@ func seedMemory(tb testing.TB) (*memory, *sender.Domains, seeded) {
 func TestSeed(t *testing.T) {
 	t.Parallel()
 	m, domains, first := seedMemory(t)
-	if len(m.accounts) != 3 || len(m.domains) != 3 || len(m.pools) != 1 || len(m.keys) != 1 {
-		t.Fatalf("%d accounts, %d domains, %d pools, %d keys", len(m.accounts), len(m.domains), len(m.pools), len(m.keys))
-	}
 	owner := map[string]relay.AccountID{}
 	for _, d := range m.domains {
 		owner[d.Name] = d.Account
@@ -91,31 +87,70 @@ func TestSeed(t *testing.T) {
 			}
 		}
 	}
-	if owner[customer] == owner[stranger] || m.keys[0].Account != owner[customer] || !m.keys[0].Allows(relay.ScopeMailSend) {
-		t.Errorf("the key %+v is not the customer's alone", m.keys[0])
-	}
-	// The contract: no quota, no network limit.
-	if k := m.keys[0]; k.PerMinute+k.PerHour+k.PerDay+k.PerMonth != 0 || len(k.Networks)+len(k.Senders)+len(k.RecipientDomains) != 0 || k.Mode != relay.KeyLive {
-		t.Errorf("the key is limited: %+v", k)
+	if owner[customer] == owner[stranger] || owner[customer] == owner[hostname] {
+		t.Errorf("tenants share an account: %v", owner)
 	}
 	again, err := seed(context.Background(), m, domains, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(m.accounts) != 3 || len(m.domains) != 3 || len(m.pools) != 1 || len(m.keys) != 2 || again.key == first.key {
-		t.Errorf("the second time: %d accounts, %d domains, %d pools, %d keys", len(m.accounts), len(m.domains), len(m.pools), len(m.keys))
+	if len(m.accounts) != 3 || len(m.domains) != 3 || len(m.pools) != 1 {
+		t.Errorf("the second time: %d accounts, %d domains, %d pools", len(m.accounts), len(m.domains), len(m.pools))
 	}
-	for i, d := range again.domains {
-		if d.ID != first.domains[i].ID || len(d.keys) != len(first.domains[i].keys) {
+	for i, d := range again {
+		if d.ID != first[i].ID || len(d.keys) != 2 || d.keys[0].Record != first[i].keys[0].Record {
 			t.Errorf("domain %s is another", d.Name)
 		}
 	}
 }
 
+func TestZonesAreKept(t *testing.T) {
+	t.Parallel()
+	_, _, people := seedMemory(t)
+	all, err := zones(people)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if _, err := readZones(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an empty directory: %v", err)
+	}
+	if err := writeZones(dir, all); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readZones(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, z := range got {
+		if diff := cmp.Diff(withoutSOA(all[i]), withoutSOA(z)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if err := os.WriteFile(zonePath(dir, "test"), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readZones(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a damaged file: %v", err)
+	}
+	// What was not written to its end counts as not written.
+	if err := os.Remove(zonePath(dir, "test")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readZones(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("half a directory: %v", err)
+	}
+}
+
+func withoutSOA(z *dns.Zone) string {
+	_, rest, _ := strings.Cut(z.String(), "\n")
+	return rest
+}
+
 func TestZones(t *testing.T) {
 	t.Parallel()
 	_, _, people := seedMemory(t)
-	all, err := zones(people.domains)
+	all, err := zones(people)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +180,7 @@ func TestZones(t *testing.T) {
 	if names, _, err := r.PTR(ctx, loopback); err != nil || !slices.Contains(names, hostname) {
 		t.Errorf("PTR: %v, %v", names, err)
 	}
-	for _, d := range people.domains {
+	for _, d := range people {
 		for _, k := range d.keys {
 			if txt, _, err := r.TXT(ctx, k.Selector+"._domainkey."+d.Name); err != nil || len(txt) != 1 || txt[0] != k.Record {
 				t.Errorf("selector %s of %s: %q, %v", k.Selector, d.Name, txt, err)

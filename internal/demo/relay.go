@@ -30,22 +30,22 @@ const (
 // local: where it listens, whom it asks, and that it may deliver to loopback.
 func relayConfig(dir string) *config.Config {
 	c := config.Default()
-	c.Hostname, c.DataDir, c.Contact = hostname, dir, "operator@"+inbox
+	c.Hostname, c.DataDir, c.Contact = hostname, dir, operator
 	c.Deliver.AllowNetworks = []netip.Prefix{netip.PrefixFrom(loopback, 8).Masked()}
 	c.Deliver.CAFile = c.CAPath()
 	c.Deliver.TLS = config.TLSVerified // the demo's authority vouches for the receiving server
 	return c
 }
 
-// seedDirectory opens the store while no relay runs on it, and fills it.
-func seedDirectory(ctx context.Context, c *config.Config, log *slog.Logger) (_ seeded, err error) {
+// seedDirectory opens the store before the relay ever ran on it, and fills it.
+func seedDirectory(ctx context.Context, c *config.Config, log *slog.Logger) (_ []tenantDomain, err error) {
 	sealer, err := secret.OpenSealer(c.SealingKeyPath())
 	if err != nil {
-		return seeded{}, err
+		return nil, err
 	}
 	st, _, err := store.Open(ctx, store.Config{Path: c.DatabasePath(), Sealer: sealer, Logger: log})
 	if err != nil {
-		return seeded{}, err
+		return nil, err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)

@@ -6,9 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"postern/internal/api"
 	"postern/internal/relay"
-	"postern/internal/secret"
 	"postern/internal/sender"
 	"postern/internal/store"
 )
@@ -19,14 +17,7 @@ type seedStore interface {
 	Accounts(ctx context.Context) ([]relay.Account, error)
 	CreatePool(ctx context.Context, by store.By, p relay.Pool) error
 	Pools(ctx context.Context) ([]relay.Pool, error)
-	CreateKey(ctx context.Context, by store.By, k relay.Key) error
 	sender.DomainStore
-}
-
-// seeded is who lives in the demo's world.
-type seeded struct {
-	domains []tenantDomain
-	key     string // a key of the customer, in the clear
 }
 
 // tenantDomain is a domain with its DKIM keys.
@@ -38,48 +29,33 @@ type tenantDomain struct {
 // by is who the change log names.
 var by = store.By{Who: "postern demo", From: "command line"}
 
-// seed makes the accounts, domains and a key, or those that are missing: a
-// directory may be a demo's from before. The key is always new, because the
-// secret of an old one is known to nobody.
-func seed(ctx context.Context, st seedStore, domains *sender.Domains, now time.Time) (seeded, error) {
+// seed makes the accounts and domains, or those that an earlier attempt did not
+// come to.
+func seed(ctx context.Context, st seedStore, domains *sender.Domains, now time.Time) (out []tenantDomain, err error) {
 	if err := seedPool(ctx, st, now); err != nil {
-		return seeded{}, fmt.Errorf("make pool: %w", err)
+		return nil, fmt.Errorf("make pool: %w", err)
 	}
-	var out seeded
-	var owner relay.AccountID
 	for _, t := range []struct {
 		account string
-		system  bool
 		domain  sender.NewDomain
 	}{
-		{"postern", true, sender.NewDomain{Name: hostname, System: true}},
-		{"acme", false, sender.NewDomain{Name: customer, ReturnPath: "bounces." + customer}},
-		{"globex", false, sender.NewDomain{Name: stranger, ReturnPath: "bounces." + stranger}},
+		{"postern", sender.NewDomain{Name: hostname, System: true}},
+		{customerAccount, sender.NewDomain{Name: customer, ReturnPath: "bounces." + customer}},
+		{"globex", sender.NewDomain{Name: stranger, ReturnPath: "bounces." + stranger}},
 	} {
 		id, err := seedAccount(ctx, st, relay.Account{
-			Name: t.account, OwnerEmail: "operator@" + inbox, TimeZone: "UTC", System: t.system, CreatedAt: now,
+			Name: t.account, OwnerEmail: operator, TimeZone: "UTC", System: t.domain.System, CreatedAt: now,
 		})
 		if err != nil {
-			return seeded{}, fmt.Errorf("make account %s: %w", t.account, err)
+			return nil, fmt.Errorf("make account %s: %w", t.account, err)
 		}
 		t.domain.Account, t.domain.Assert, t.domain.Ed25519 = id, true, true
 		d, err := seedDomain(ctx, domains, t.domain)
 		if err != nil {
-			return seeded{}, fmt.Errorf("make domain %s: %w", t.domain.Name, err)
+			return nil, fmt.Errorf("make domain %s: %w", t.domain.Name, err)
 		}
-		out.domains = append(out.domains, d)
-		if t.domain.Name == customer {
-			owner = id
-		}
+		out = append(out, d)
 	}
-	key, err := api.GenerateKey(api.NewKey{Name: "demo " + now.Format(time.RFC3339)}, relay.Tenant{Account: owner}, secret.DefaultPrefix, now)
-	if err != nil {
-		return seeded{}, err
-	}
-	if err := st.CreateKey(ctx, by, key.Key); err != nil {
-		return seeded{}, fmt.Errorf("make key: %w", err)
-	}
-	out.key = key.APIKey
 	return out, nil
 }
 

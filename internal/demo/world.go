@@ -49,11 +49,11 @@ func open(ctx context.Context, dir string, o Options, log *slog.Logger) (_ *worl
 	if err := w.secrets(c); err != nil {
 		return nil, err
 	}
-	people, err := seedDirectory(ctx, c, log)
+	all, err := settle(ctx, c, log)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.openDNS(o.ListenDNS, people.domains, log); err != nil {
+	if err := w.openDNS(o.ListenDNS, all, log); err != nil {
 		return nil, err
 	}
 	if err := w.openSink(c, log); err != nil {
@@ -63,10 +63,30 @@ func open(ctx context.Context, dir string, o Options, log *slog.Logger) (_ *worl
 		return nil, err
 	}
 	w.records = newRecords(c.SocketPath())
+	if w.ready.APIKey, err = w.records.newKey(ctx); err != nil {
+		return nil, err
+	}
 	w.ready.Hostname, w.ready.CAFile, w.ready.DataDir = hostname, c.CAPath(), dir
-	w.ready.Username, w.ready.APIKey = username, people.key
-	w.ready.From, w.ready.UnverifiedFrom, w.ready.To = author, foreign, recipient
+	w.ready.Username, w.ready.From, w.ready.UnverifiedFrom, w.ready.To = username, author, foreign, recipient
 	return w, nil
+}
+
+// settle fills a new directory and returns its zones; those of one that was
+// filled before are read from its files. The store of the latter is left to the
+// relay, which must be the first to see what a crash left in it.
+func settle(ctx context.Context, c *config.Config, log *slog.Logger) ([]*dns.Zone, error) {
+	all, err := readZones(c.DataDir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return all, err
+	}
+	domains, err := seedDirectory(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	if all, err = zones(domains); err != nil {
+		return nil, err
+	}
+	return all, writeZones(c.DataDir, all)
 }
 
 // secrets makes the sealing key and the certificates, where they are not there
@@ -144,11 +164,7 @@ func (w *world) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (w *world) openDNS(addr string, domains []tenantDomain, log *slog.Logger) error {
-	all, err := zones(domains)
-	if err != nil {
-		return err
-	}
+func (w *world) openDNS(addr string, all []*dns.Zone, log *slog.Logger) error {
 	s, err := dns.ListenZones(or(addr), log, all...)
 	if err != nil {
 		return err

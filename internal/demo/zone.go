@@ -1,12 +1,17 @@
 package demo
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"postern/internal/api"
 	"postern/internal/dns"
+	"postern/internal/secret"
 )
 
 var loopback = netip.MustParseAddr("127.0.0.1")
@@ -43,15 +48,22 @@ func zones(domains []tenantDomain) ([]*dns.Zone, error) {
 			api.Record{Name: d.Name, Type: "MX", Value: "10 " + sinkName + "."},
 			api.Record{Name: d.Name, Type: "TXT", Value: "v=spf1 a:" + hostname + " -all"})
 	}
-	return publish(records, "test", "127.in-addr.arpa")
+	return publish(records)
 }
 
-// publish makes zones of records. Each record is in the zone that its name ends
-// with.
-func publish(records []api.Record, origins ...string) ([]*dns.Zone, error) {
+// origins are the zones of the demo. The whole of .test is one, because DMARC
+// asks there too.
+var origins = []string{"test", "127.in-addr.arpa"}
+
+func newZone(origin string) (*dns.Zone, error) {
+	return dns.NewZone(dns.ZoneConfig{Origin: origin, NameServers: []string{nsName}, Contact: "hostmaster@postern.test"})
+}
+
+// publish puts each record into the zone that its name is in.
+func publish(records []api.Record) ([]*dns.Zone, error) {
 	var out []*dns.Zone
 	for _, origin := range origins {
-		z, err := dns.NewZone(dns.ZoneConfig{Origin: origin, NameServers: []string{nsName}, Contact: "hostmaster@postern.test"})
+		z, err := newZone(origin)
 		if err != nil {
 			return nil, err
 		}
@@ -75,6 +87,39 @@ func publish(records []api.Record, origins ...string) ([]*dns.Zone, error) {
 		if err := z.Set(s.name, s.typ, recordTTL, values[s]...); err != nil {
 			return nil, err
 		}
+	}
+	return out, nil
+}
+
+func zonePath(dir, origin string) string { return filepath.Join(dir, origin+".zone") }
+
+// writeZones keeps the zones for the next demo in the directory, which must
+// publish the same keys. The last file is what says that all is there.
+func writeZones(dir string, all []*dns.Zone) error {
+	for _, z := range slices.Backward(all) {
+		if err := secret.WriteFileAtomic(zonePath(dir, z.Origin()), []byte(z.String()), 0o644); err != nil {
+			return fmt.Errorf("write zone: %w", err)
+		}
+	}
+	return nil
+}
+
+// readZones reads what writeZones wrote. The error is fs.ErrNotExist where it
+// did not come to its end.
+func readZones(dir string) (out []*dns.Zone, err error) {
+	for _, origin := range origins {
+		text, err := os.ReadFile(zonePath(dir, origin))
+		if err != nil {
+			return nil, fmt.Errorf("read zone: %w", err)
+		}
+		z, err := newZone(origin)
+		if err != nil {
+			return nil, err
+		}
+		if err := z.Parse(bytes.NewReader(text)); err != nil {
+			return nil, err
+		}
+		out = append(out, z)
 	}
 	return out, nil
 }
