@@ -219,8 +219,8 @@ func (a *App) makeWay(c *config.Config) way {
 		MaxHops: c.Submit.MaxHops, Retry: retryOf(c.Queue), MaxMessage: int64(c.Limits.MessageSize),
 	})
 	in := submit.NewIntake(submit.IntakeConfig{
-		Service: s, Notifier: a.notifier(c), History: a.store, Contact: c.Contact,
-		MaxMessage: int64(c.Intake.MessageSize), PerMinute: c.Intake.PerMinute,
+		Directory: a.directory, ReturnPaths: a.paths, Notifier: a.notifier(c), Store: a.store, Queue: a.queue,
+		Hostname: c.Hostname, Contact: c.Contact, MaxMessage: int64(c.Intake.MessageSize), PerMinute: c.Intake.PerMinute,
 	})
 	return way{submit: s, intake: in}
 }

@@ -128,7 +128,7 @@ func (s *session) Rcpt(_ context.Context, to smtp.Address, p smtp.RcptParams) er
 		return smtp.R(555, 5, 5, 4, "Parameter not supported")
 	}
 	if s.principal == nil {
-		r, err := s.door.intake.Route(to)
+		r, err := s.door.intake.Route(to, len(s.intake))
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"postern/internal/deliver"
@@ -130,4 +131,42 @@ func (q *Queue) Depth() (ready, active int, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.ready, q.active, q.bytes
+}
+
+// End records ends that were learnt from outside (a bounce that came back),
+// with their events and the notice that is due, in one commit. Recipients that
+// are still queued leave the queue; those that left it long ago only get their
+// event. An attempt under way is not disturbed: its own result counts, too.
+func (q *Queue) End(ctx context.Context, id relay.MessageID, recipients []int, events []relay.Event, notice *store.Acceptance) error {
+	if _, err := q.Recall(ctx, id); err != nil {
+		return err
+	}
+	claimed, err := q.cfg.Store.ClaimMessage(ctx, id)
+	if err != nil && relay.KindOf(err) != relay.NotFound {
+		return err
+	}
+	res := store.Result{Message: id, Events: events}
+	var back []store.Ref
+	for _, r := range claimed.Recipients {
+		if slices.Contains(recipients, r.N) {
+			res.Recipients = append(res.Recipients, store.RecipientResult{N: r.N, Generation: r.Generation, Final: true})
+		} else {
+			back = append(back, store.Ref{Message: id, N: r.N, Generation: r.Generation})
+		}
+	}
+	if notice != nil {
+		res.Generated = []*store.Acceptance{notice}
+	}
+	err = q.cfg.Store.Finish(context.WithoutCancel(ctx), res)
+	if gerr := q.giveBack(context.WithoutCancel(ctx), back); err == nil {
+		err = gerr
+	}
+	for _, r := range claimed.Recipients {
+		q.Waiting(relay.Lane{Pool: claimed.Message.Pool, Site: r.Site}, claimed.Message.Tenant, r.DueAt)
+	}
+	if err != nil {
+		return err
+	}
+	q.generated(res)
+	return nil
 }

@@ -384,7 +384,7 @@ func (q *Queue) load(f *flow, now time.Time) bool {
 		f.due = s.until // heap order is kept: the caller pushes it again
 		return false
 	}
-	if f.loading || f.ready.len() >= lowWater || q.ready > maxReady {
+	if f.loading || f.ready.len() >= lowWater || q.ready > q.cfg.Ready {
 		return false
 	}
 	select {
@@ -398,9 +398,6 @@ func (q *Queue) load(f *flow, now time.Time) bool {
 	go q.claim(q.ctx, f, now)
 	return true
 }
-
-// maxReady bounds the jobs in memory that were loaded from the store.
-const maxReady = 20000
 
 // claim is load's background half.
 func (q *Queue) claim(ctx context.Context, f *flow, now time.Time) {

@@ -103,12 +103,9 @@ type Config struct {
 	Logger    *slog.Logger
 	Observer  Observer // nil: nobody looks
 
-	Memory      int64 // octets of accepted messages kept for their first attempt; 256 MiB
-	Concurrency int   // attempts at once, over all lanes; 400
-	SiteStart   int   // connections to one destination site at first; 5
-	SiteMax     int   // and at most; 50
-	Signers     int   // signatures made at once; the number of CPUs
-	Retry       relay.Retry
+	Limits
+	Concurrency int // attempts at once, over all lanes; 400
+	Signers     int // signatures made at once; the number of CPUs
 
 	// Cautious makes every attempt wait for its durable in-flight mark before its
 	// first step, so that a message which kills the process is always named.
@@ -118,6 +115,40 @@ type Config struct {
 	Shared bool
 
 	Clock func() time.Time // time.Now, steadied; see Clock
+}
+
+// Limits are what may change while the queue runs. Zero values mean the defaults.
+type Limits struct {
+	Memory    int64 // octets of accepted messages kept for their first attempt; 256 MiB
+	Ready     int   // jobs loaded from the store ahead of their attempts; 20,000
+	SiteStart int   // connections to one destination site at first; 5
+	SiteMax   int   // and at most; 50
+	Retry     relay.Retry
+}
+
+func (l Limits) withDefaults() Limits {
+	setDefault(&l.Memory, DefaultMemory)
+	setDefault(&l.Ready, DefaultReady)
+	setDefault(&l.SiteMax, DefaultSiteMax)
+	setDefault(&l.SiteStart, min(DefaultSiteStart, l.SiteMax))
+	if len(l.Retry.Intervals) == 0 {
+		l.Retry.Intervals = DefaultRetry.Intervals
+	}
+	setDefault(&l.Retry.Lifetime, DefaultRetry.Lifetime)
+	setDefault(&l.Retry.DelayNotice, DefaultRetry.DelayNotice)
+	return l
+}
+
+// Reconfigure changes the limits. What is queued keeps the lifetime it was
+// accepted with; its next wait follows the new schedule.
+func (q *Queue) Reconfigure(l Limits) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.cfg.Limits = l.withDefaults()
+	for _, s := range q.sites {
+		s.limit = min(s.limit, float64(q.cfg.SiteMax))
+	}
+	q.kick()
 }
 
 // Observer is told what happens, for metrics. Calls must not block.
@@ -158,6 +189,7 @@ type Queue struct {
 // Defaults.
 const (
 	DefaultMemory      = 256 << 20
+	DefaultReady       = 20000
 	DefaultConcurrency = 400
 	DefaultSiteStart   = 5
 	DefaultSiteMax     = 50
@@ -174,16 +206,9 @@ var DefaultRetry = relay.Retry{
 
 // New checks the configuration and makes a queue. It starts nothing.
 func New(cfg Config) *Queue {
-	setDefault(&cfg.Memory, DefaultMemory)
+	cfg.Limits = cfg.Limits.withDefaults()
 	setDefault(&cfg.Concurrency, DefaultConcurrency)
-	setDefault(&cfg.SiteStart, DefaultSiteStart)
-	setDefault(&cfg.SiteMax, DefaultSiteMax)
 	setDefault(&cfg.Signers, defaultSigners())
-	if len(cfg.Retry.Intervals) == 0 {
-		cfg.Retry.Intervals = DefaultRetry.Intervals
-	}
-	setDefault(&cfg.Retry.Lifetime, DefaultRetry.Lifetime)
-	setDefault(&cfg.Retry.DelayNotice, DefaultRetry.DelayNotice)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

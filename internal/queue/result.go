@@ -15,9 +15,12 @@ import (
 // recipient is due (zero: none is left).
 func (q *Queue) result(ctx context.Context, j *job, t tried, begin, now time.Time) (store.Result, time.Time) {
 	b := resultBuilder{q: q, j: j, now: now, took: now.Sub(begin), retry: q.retry(j.msg)}
-	b.res = store.Result{Message: j.msg.ID, Signatures: t.fields, SignedWith: t.with}
+	b.res = store.Result{Message: j.msg.ID}
 	for i := range t.outcomes {
 		b.add(&t.outcomes[i])
+	}
+	if !b.due.IsZero() {
+		b.res.Signatures, b.res.SignedWith = t.fields, t.with // for the next attempt
 	}
 	b.addNotices(ctx, t.fields)
 	return b.res, b.due
@@ -26,7 +29,10 @@ func (q *Queue) result(ctx context.Context, j *job, t tried, begin, now time.Tim
 func (q *Queue) retry(m *relay.Message) relay.Retry {
 	pool, _ := q.cfg.Directory.Pool(m.Pool)
 	account, _ := q.cfg.Directory.Account(m.Account)
-	return schedule(pool.Retry, account.Retry, q.cfg.Retry)
+	q.mu.Lock()
+	product := q.cfg.Retry
+	q.mu.Unlock()
+	return schedule(pool.Retry, account.Retry, product)
 }
 
 type resultBuilder struct {

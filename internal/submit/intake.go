@@ -1,57 +1,251 @@
 package submit
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
 
+	"postern/internal/message"
 	"postern/internal/relay"
 	"postern/internal/smtp"
+	"postern/internal/store"
 )
 
 // IntakeConfig sets an Intake up.
 type IntakeConfig struct {
-	Service    *Service
-	Notifier   *Notifier
-	History    History
-	Contact    string
-	MaxMessage int64
-	PerMinute  int
+	Directory   IntakeDirectory
+	ReturnPaths *ReturnPaths
+	Notifier    *Notifier
+	Store       IntakeStore
+	Queue       IntakeQueue
+	Hostname    string
+	Contact     string // the operator's address; "" : postmaster@ and abuse@ are refused
+	MaxMessage  int64  // octets; 1 MiB
+	PerMinute   int    // messages, in all; 600
+	Now         func() time.Time
 }
 
-// History finds what is recorded of messages.
-type History interface {
+// IntakeDirectory also knows which hosts are return paths.
+type IntakeDirectory interface {
+	Directory
+	IsReturnPath(host string) bool
+}
+
+// IntakeStore is what Intake needs of the store.
+type IntakeStore interface {
 	MessageHistory(ctx context.Context, id relay.MessageID) ([]relay.Event, error)
+	Accept(ctx context.Context, a *store.Acceptance) error
 }
 
-// Intake takes mail without login.
-type Intake struct{ cfg IntakeConfig }
+// IntakeQueue ends recipients that still wait, and takes notices over.
+type IntakeQueue interface {
+	Waiting(l relay.Lane, t relay.Tenant, at time.Time)
+	// End records the end of recipients that came from outside: with their events
+	// and a notice, in one commit. Recipients that are still queued leave the queue.
+	End(ctx context.Context, id relay.MessageID, recipients []int, events []relay.Event, notice *store.Acceptance) error
+}
+
+// Intake takes mail from those who did not log in: what comes back to return
+// paths of ours, and what people write to postmaster@ and abuse@. Everything
+// else is refused at RCPT, so this is no relay. It has limits of its own, so
+// that a flood of bounces is no burden for submission.
+type Intake struct {
+	cfg IntakeConfig
+
+	mu     sync.Mutex
+	tokens float64
+	filled time.Time
+}
+
+// Defaults of IntakeConfig.
+const (
+	defaultIntakeMessage = 1 << 20
+	defaultIntakeRate    = 600
+)
 
 // NewIntake makes an Intake.
-func NewIntake(c IntakeConfig) *Intake { return &Intake{cfg: c} }
-
-// Route is where a recipient of intake leads.
-type Route struct{}
-
-// Mail judges a sender.
-func (i *Intake) Mail(from smtp.Address) error { return nil }
-
-// Route judges a recipient.
-func (i *Intake) Route(to smtp.Address) (Route, error) {
-	return Route{}, smtp.R(550, 5, 7, 1, "Unauthenticated senders not allowed")
+func NewIntake(c IntakeConfig) *Intake {
+	if c.MaxMessage <= 0 {
+		c.MaxMessage = defaultIntakeMessage
+	}
+	if c.PerMinute <= 0 {
+		c.PerMinute = defaultIntakeRate
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Intake{cfg: c, tokens: float64(c.PerMinute), filled: c.Now()}
 }
 
-// Returned is mail being taken in.
-type Returned struct{}
+// Route says where a recipient leads.
+type Route struct {
+	bounce  bool
+	message relay.MessageID // of a return path
+	local   string          // of postmaster@ and its like
+}
 
-// Begin starts one.
+var (
+	replyNoRelay    = smtp.R(550, 5, 7, 1, "Unauthenticated senders not allowed")
+	replyOneAtATime = smtp.R(452, 4, 5, 3, "One recipient at a time here")
+	replyIntakeRate = smtp.R(450, 4, 7, 1, "Too much mail comes back at the moment; try again later")
+)
+
+// Mail judges the start of a transaction without login.
+func (i *Intake) Mail(smtp.Address) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	now := i.cfg.Now()
+	rate := float64(i.cfg.PerMinute)
+	i.tokens = min(rate, i.tokens+now.Sub(i.filled).Minutes()*rate)
+	i.filled = now
+	if i.tokens < 1 {
+		return replyIntakeRate
+	}
+	i.tokens--
+	return nil
+}
+
+// Route judges a recipient; taken is how many the transaction already has. One
+// is taken at a time, so that each commit is all of its transaction.
+func (i *Intake) Route(to smtp.Address, taken int) (Route, error) {
+	r, err := i.route(to)
+	if err == nil && taken > 0 {
+		return Route{}, replyOneAtATime
+	}
+	return r, err
+}
+
+func (i *Intake) route(to smtp.Address) (Route, error) {
+	host, local := to.ASCIIDomain(), to.Local()
+	if to.IsLiteral() || (host != "" && host != strings.ToLower(i.cfg.Hostname) && !i.cfg.Directory.IsReturnPath(host)) {
+		return Route{}, replyNoRelay
+	}
+	if host != "" && IsReturnPath(local) {
+		id, err := i.cfg.ReturnPaths.Parse(local)
+		if err != nil {
+			return Route{}, replyNoRelay
+		}
+		return Route{bounce: true, message: id}, nil
+	}
+	switch l := strings.ToLower(local); l {
+	case "postmaster", "abuse", "mailer-daemon":
+		if i.cfg.Contact != "" {
+			return Route{local: l}, nil
+		}
+	}
+	return Route{}, replyNoRelay
+}
+
+// Begin opens the content of a transaction.
 func (i *Intake) Begin(env Envelope, routes []Route) (*Returned, error) {
-	return nil, smtp.R(550, 5, 7, 1, "Unauthenticated senders not allowed")
+	if len(routes) != 1 {
+		return nil, replyNoRelay
+	}
+	return &Returned{i: i, env: env, route: routes[0]}, nil
 }
 
-// Write implements smtpserver.Body.
-func (r *Returned) Write(p []byte) (int, error) { return len(p), nil }
+// Returned is a message while it is taken in. It ends in one Commit or Abort.
+type Returned struct {
+	i     *Intake
+	env   Envelope
+	route Route
+	buf   bytes.Buffer
+	size  int64
+}
 
-// Commit implements smtpserver.Body.
-func (r *Returned) Commit(context.Context) (smtp.Reply, error) { return smtp.Reply{}, nil }
+// Write takes the next octets.
+func (r *Returned) Write(p []byte) (int, error) {
+	r.size += int64(len(p))
+	if r.size <= r.i.cfg.MaxMessage {
+		r.buf.Write(p)
+	}
+	return len(p), nil
+}
 
-// Abort implements smtpserver.Body.
-func (r *Returned) Abort() {}
+// Abort drops the message.
+func (r *Returned) Abort() { r.buf = bytes.Buffer{} }
+
+// Commit acts on the message. Its 250 comes after the commit of everything that
+// follows from it.
+func (r *Returned) Commit(ctx context.Context) (smtp.Reply, error) {
+	if r.size > r.i.cfg.MaxMessage {
+		return smtp.Reply{}, replyTooLarge
+	}
+	var err error
+	if r.route.bounce {
+		err = r.i.bounced(ctx, r.route.message, r.buf.Bytes())
+	} else {
+		err = r.i.toContact(ctx, r.env, r.route.local, r.buf.Bytes())
+	}
+	if err != nil {
+		if reply, ok := replyTo(err); ok {
+			return smtp.Reply{}, reply
+		}
+		return smtp.Reply{}, fmt.Errorf("intake: %w", err)
+	}
+	return smtp.R(250, 2, 0, 0, "Ok"), nil
+}
+
+// toContact sends what somebody wrote to postmaster@ or abuse@ to the operator,
+// as an attachment of a message of ours: passed on as it is, it would claim to
+// be from somebody else.
+func (i *Intake) toContact(ctx context.Context, env Envelope, local string, raw []byte) error {
+	h, err := message.ParseHeader(raw, message.Limits{Octets: message.AnyOctet})
+	if err != nil {
+		return err
+	}
+	if h.CountHops(i.cfg.Hostname).Received > message.MaxReceived {
+		return replyLoop
+	}
+	to, err := smtp.ParseAddress(i.cfg.Contact, false)
+	if err != nil {
+		return fmt.Errorf("contact address: %w", err)
+	}
+	o, err := i.cfg.Notifier.begin(to)
+	if err != nil {
+		return err
+	}
+	subject := ""
+	if vs := h.Values("Subject"); len(vs) > 0 {
+		subject = vs[0]
+	}
+	text := fmt.Sprintf("Somebody wrote to %s@%s. The message is attached.\n\nEnvelope sender: <%s>\nHanded in by: %s (%s)\n",
+		local, i.cfg.Hostname, env.From, env.Source.Addr, env.Source.Helo)
+	head, body, err := message.Outgoing{
+		From: o.from, To: []message.Mailbox{{Address: to}}, Date: o.now, MessageID: o.headerID,
+		Subject: cut("["+local+"@"+i.cfg.Hostname+"] "+subject, maxSubject),
+		Part: message.Part{Type: "multipart/mixed", Parts: []message.Part{
+			{Type: "text/plain", Text: text},
+			{Type: "message/rfc822", Description: "The message as it came", Raw: endLine(raw)},
+		}},
+	}.Compose()
+	if err != nil {
+		return err
+	}
+	a, err := o.end(head, body, false)
+	if err != nil {
+		return err
+	}
+	return i.accept(ctx, a)
+}
+
+// endLine makes sure that octets end with a line end.
+func endLine(b []byte) []byte {
+	if bytes.HasSuffix(b, []byte("\r\n")) {
+		return b
+	}
+	return append(b[:len(b):len(b)], "\r\n"...)
+}
+
+func (i *Intake) accept(ctx context.Context, a *store.Acceptance) error {
+	if err := i.cfg.Store.Accept(ctx, a); err != nil {
+		return err
+	}
+	for _, r := range a.Recipients {
+		i.cfg.Queue.Waiting(relay.Lane{Pool: a.Message.Pool, Site: r.Site}, a.Message.Tenant, r.DueAt)
+	}
+	return nil
+}
