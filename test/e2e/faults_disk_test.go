@@ -114,7 +114,7 @@ func brokenDisk(t *testing.T, calls, how string) {
 		if e.Phase == ledger.Acked && e.ReplyAt.After(broken.Add(100*time.Millisecond)) {
 			t.Errorf("%s was acknowledged %v after the disk broke", e.ID, e.ReplyAt.Sub(broken))
 		}
-		if e.Phase == ledger.Refused && strings.Contains(e.Reply, ": 5") {
+		if e.Phase == ledger.Refused && permanent(e.Reply) {
 			t.Errorf("%s was refused for good: %s", e.ID, e.Reply)
 		}
 		if e.ReplyAt.Before(broken) {

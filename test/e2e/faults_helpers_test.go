@@ -180,3 +180,9 @@ func mustOffer(t *testing.T, w *relayproc.World, id, rcpt string) ledger.Entry {
 	}
 	return e
 }
+
+// permanent reports whether a ledger's refusal, "stage: code text", has a 5yz code.
+func permanent(reply string) bool {
+	_, text, _ := strings.Cut(reply, ": ")
+	return strings.HasPrefix(text, "5")
+}

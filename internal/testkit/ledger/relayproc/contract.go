@@ -29,7 +29,7 @@ import (
 // configuration and the shape of its JSON.
 
 func (w *World) initArgs() []string {
-	return []string{"init", "--dir", w.Dir, "--hostname", hostname, "--owner", "owner@" + Domain, "--json"}
+	return []string{"init", "--dir", w.Dir, "--hostname", hostname, "--owner", "owner@" + Domain, "--store-url", w.StoreURL, "--json"}
 }
 
 func (w *World) serveArgs() []string { return []string{"serve", "--config", w.Config} }
