@@ -30,7 +30,7 @@ type Directory interface {
 // Recorder takes login records; *store.Store has it. Neither call blocks.
 type Recorder interface {
 	RecordLogin(relay.Login)
-	RecordKeyUse(id relay.KeyID, at time.Time, addr, mechanism, helo string)
+	RecordKeyUse(id relay.KeyID, at time.Time, addr netip.Addr, mechanism, helo string)
 }
 
 // Config sets an Authenticator up.
@@ -197,7 +197,7 @@ func (a *Authenticator) record(at Attempt, f found, result relay.LoginResult, no
 	a.cfg.Recorder.RecordLogin(l)
 	a.cfg.Observer(at.Protocol, result)
 	if result == relay.LoginOK {
-		a.cfg.Recorder.RecordKeyUse(f.key.ID, now, l.Addr.String(), at.Mechanism, l.Helo)
+		a.cfg.Recorder.RecordKeyUse(f.key.ID, now, l.Addr, at.Mechanism, l.Helo)
 	}
 }
 

@@ -50,7 +50,7 @@ type fakeRecorder struct {
 }
 
 func (r *fakeRecorder) RecordLogin(l relay.Login) { r.logins = append(r.logins, l) }
-func (r *fakeRecorder) RecordKeyUse(relay.KeyID, time.Time, string, string, string) {
+func (r *fakeRecorder) RecordKeyUse(relay.KeyID, time.Time, netip.Addr, string, string) {
 	r.uses++
 }
 
