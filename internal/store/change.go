@@ -211,7 +211,7 @@ func (s *Store) change(ctx context.Context, by By, fn func(tx *sql.Tx) (note, er
 		if err := s.record(ctx, tx, by, n); err != nil {
 			return err
 		}
-		rev, err = bump(ctx, tx)
+		rev, err = s.bump(ctx, tx)
 		return err
 	})
 	if err != nil {

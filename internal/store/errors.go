@@ -41,6 +41,12 @@ const (
 
 // judge reads a driver error by its code. Texts are never looked at.
 func judge(err error) verdict {
+	switch {
+	case errors.Is(err, errNotStored):
+		return vBusy
+	case errors.Is(err, errDeclaredDead):
+		return vStop
+	}
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch e.Code() & 0xff {
 		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
@@ -87,6 +93,12 @@ func isConnError(err error) bool {
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errConnLost)
 }
+
+// errNotStored: the connection broke at COMMIT, and nothing was stored.
+var errNotStored = errors.New("the transaction was not committed")
+
+// errDeclaredDead: another node has taken this one's work over.
+var errDeclaredDead = errors.New("another node has declared this one dead: its heartbeat was late")
 
 // errConnLost marks a connection that broke without a typed error.
 var errConnLost = errors.New("connection lost")

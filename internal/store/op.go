@@ -3,6 +3,7 @@ package store
 import (
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // dialect is the engine's SQL.
@@ -69,6 +70,9 @@ type op struct {
 	grows  bool     // it takes space: refused when there is none
 	miss   error    // what it means when a call touches other than its want
 	locks  [][]byte // ids of the messages it touches: locked in order on PostgreSQL
+
+	// patience: until when it is tried again while the database is away.
+	patience time.Time
 
 	err   error
 	state atomic.Int32 // opQueued, then opTaken or opCancelled

@@ -197,6 +197,10 @@ func createDay(ctx context.Context, tx *sql.Tx, d dialect, f family, day int) er
 	name := strconv.Itoa(day)
 	if d == dPostgres {
 		start := dayStart(day)
+		// Nodes make the same day at the same time: one after the other.
+		if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtext('postern day tables'))`); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s_%s PARTITION OF %[1]s FOR VALUES FROM (%[3]d) TO (%[4]d)`,
 			f.name, name, start, start+int64(microsPerDay)))
 		return err

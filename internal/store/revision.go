@@ -38,8 +38,16 @@ func readRevision(ctx context.Context, q querier) (int64, error) {
 	return n, nil
 }
 
+// revisionChannel is what PostgreSQL notifies about a new revision.
+const revisionChannel = "postern_revision"
+
 // bump raises the revision within a transaction and returns it.
-func bump(ctx context.Context, tx *sql.Tx) (int64, error) {
+func (s *Store) bump(ctx context.Context, tx *sql.Tx) (int64, error) {
+	if s.eng.dialect() == dPostgres {
+		if _, err := tx.ExecContext(ctx, `SELECT pg_notify($1, '')`, revisionChannel); err != nil {
+			return 0, err
+		}
+	}
 	var n int64
 	err := tx.QueryRowContext(ctx, `UPDATE settings SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE name = 'revision'
 		RETURNING CAST(value AS BIGINT)`).Scan(&n)

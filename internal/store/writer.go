@@ -291,17 +291,50 @@ func (w *writer) settle(batch []*op, err error) {
 	}
 }
 
+// patience is how long a result waits for a database that is away: the mail was
+// sent, and what became of it should not be forgotten.
+const patience = time.Minute
+
 // fail ends a batch whose fault is not one of its operations. Where the
-// database is away for now (PostgreSQL restarts) and nothing was committed, the
-// callers get Unavailable and the store goes on; otherwise it stops.
+// database is away for now (PostgreSQL restarts) and nothing was committed,
+// acceptances end with Unavailable and the rest waits a while; otherwise the
+// store stops.
 func (w *writer) fail(batch []*op, err error) {
-	if judge(err) == vUnknown && !errors.Is(err, errUnknown) || judge(err) == vBusy {
-		w.settle(batch, unavailable(err))
+	if judge(err) != vUnknown && judge(err) != vBusy || errors.Is(err, errUnknown) {
+		w.stop(err)
+		w.settle(batch, w.failure())
 		return
 	}
-	w.stop(err)
-	w.settle(batch, w.failure())
+	var again []*op
+	for _, o := range batch {
+		if o.patience.IsZero() {
+			o.patience = time.Now().Add(patience)
+		}
+		if o.grows || time.Now().After(o.patience) {
+			o.finish(unavailable(err))
+			continue
+		}
+		o.state.Store(opQueued)
+		again = append(again, o)
+	}
+	if len(again) == 0 {
+		return
+	}
+	w.s.log.Warn("database is away, results wait", "waiting", len(again), "err", err)
+	time.Sleep(awayPause)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.failed != nil {
+		for _, o := range again {
+			o.finish(w.failed)
+		}
+		return
+	}
+	w.mail = append(again, w.mail...)
 }
+
+// awayPause is the wait between two tries while the database is away.
+const awayPause = 200 * time.Millisecond
 
 // stop refuses everything from now on. What waits ends with the same error.
 func (w *writer) stop(cause error) {

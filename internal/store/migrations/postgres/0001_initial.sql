@@ -20,8 +20,15 @@ CREATE TABLE nodes (
     started_at   BIGINT NOT NULL,
     heartbeat_at BIGINT NOT NULL,
     ended_at     BIGINT NOT NULL DEFAULT 0,
-    clean        BIGINT NOT NULL DEFAULT 0,
-    batch        BIGINT NOT NULL DEFAULT 0
+    clean        BIGINT NOT NULL DEFAULT 0
+);
+
+-- node_batches: the number of a living node's last batch. It tells whether a
+-- commit whose answer was lost took place, and a node without a row commits
+-- nothing more.
+CREATE TABLE node_batches (
+    epoch BIGINT PRIMARY KEY REFERENCES nodes (epoch),
+    batch BIGINT NOT NULL
 );
 
 CREATE TABLE accounts (

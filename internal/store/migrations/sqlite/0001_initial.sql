@@ -20,8 +20,7 @@ CREATE TABLE nodes (
     started_at   INTEGER NOT NULL,
     heartbeat_at INTEGER NOT NULL,
     ended_at     INTEGER NOT NULL DEFAULT 0,
-    clean        INTEGER NOT NULL DEFAULT 0,
-    batch        INTEGER NOT NULL DEFAULT 0
+    clean        INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE accounts (
