@@ -63,8 +63,8 @@ const addrPattern = `[^\s<>()\[\]:;,"]+@[A-Za-z0-9.\-\x80-\x{10FFFF}]+`
 var (
 	// <a@b>: words, with the note that Postfix makes of aliases.
 	reAngle = regexp.MustCompile(`^\s*(?:To:\s*|RCPT TO:\s*)?<(` + addrPattern + `)>(?:\s*\((?:expanded from|orig)[^)]*\))?:?\s*(.*)$`)
-	// The address alone on its line.
-	reAlone = regexp.MustCompile(`^\s*(?:\*\s*)?"?(?:mailto:)?(` + addrPattern + `)"?(?:\s*\(.{0,200}\))?\s*:?\s*$`)
+	// The address alone on its line, or with a link, a note or a date behind it.
+	reAlone = regexp.MustCompile(`^\s*(?:\*\s*)?"?(?:mailto:)?(` + addrPattern + `)"?(?:<mailto:[^>]*>|\s*\(.{0,200}\)|\s+on\s+\d.{0,40})?\s*:?\s*$`)
 	// An address in the sentence that says so.
 	reSentence = regexp.MustCompile(`(?i)(?:delivered to|message to|delivering your message to|deliver to|recipient:)\s+<?(` + addrPattern + `)>?`)
 )
