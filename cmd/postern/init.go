@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/config"
+	"postern/internal/setup"
+)
+
+func (c *cli) initCommand() *cobra.Command {
+	var o setup.Options
+	var storeURL string
+	cmd := &cobra.Command{
+		Use: "init --dir D --hostname H --owner EMAIL", Short: "Make a new installation in an empty directory", Args: cobra.NoArgs,
+		Long: "Make a new installation: data directory, configuration, sealing key, certificate, the system's\n" +
+			"and a first account, and a key, which is printed once. A directory with an installation is left alone.",
+		Example: "  postern init --dir /var/lib/postern --hostname relay.example.org --owner ops@example.org",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Dir == "" {
+				o.Dir = c.dataDir
+			}
+			if o.Dir == "" {
+				return usageError("init: --dir is required")
+			}
+			o.StoreURL = storeURL
+			result, err := setup.Init(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printValue(result)
+			}
+			return c.showSetup(result)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Dir, "dir", "", "the data directory; it is made, or must hold no installation")
+	f.StringVar(&o.Hostname, "hostname", "", "full host name of this relay (required)")
+	f.StringVar(&o.Owner, "owner", "", "email address of the first account's owner (required)")
+	f.StringVar(&o.Contact, "contact", "", "gets mail for postmaster@ and abuse@; the owner if not given")
+	f.StringVar(&o.Account, "account", "", "name of the first account (main)")
+	f.StringVar(&o.Domain, "system-domain", "", "domain of postern's own mail; the host name if not given")
+	f.StringVar(&o.Prefix, "key-prefix", "", "what keys start with (SG)")
+	f.StringVar(&storeURL, "store-url", "", "PostgreSQL URL; SQLite in the data directory if not given")
+	must(cmd.MarkFlagRequired("hostname"))
+	must(cmd.MarkFlagRequired("owner"))
+	return cmd
+}
+
+func (c *cli) showSetup(r *setup.Result) error {
+	fmt.Fprintf(c.out, `The installation is in %s. Its configuration is %s.
+
+Publish these records in DNS:
+
+`, r.Dir, r.Config)
+	if err := printRecords(c.out, r.Records); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(c.out, `
+The first key, of account %q. It is shown only now:
+
+  user      %s
+  password  %s
+
+Until certificates are configured the relay uses one of its own; clients trust it by %s.
+Next:
+
+  postern serve --config %s
+  postern domain add YOUR-DOMAIN --assert --data-dir %s
+`, r.Account, r.User, r.APIKey, r.CA, r.Config, r.Dir)
+	return err
+}
+
+// configName is the name of the file that init writes, for the help texts.
+const configName = config.ConfigFile

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes, part of the contract.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// streams are the process's, or a test's.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// cli is what all subcommands share.
+type cli struct {
+	streams
+	json    bool
+	dataDir string
+	config  string
+	started bool // the command line was right, a subcommand runs
+}
+
+// run executes a command line and returns the exit code.
+func run(ctx context.Context, args []string, s streams) int {
+	c := &cli{streams: s}
+	root := c.root()
+	root.SetArgs(args)
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if _, ok := errors.AsType[usageError](err); ok || !c.started {
+		fmt.Fprintf(s.err, "postern: %s\n", strings.TrimSpace(err.Error()))
+		fmt.Fprintln(s.err, `Run "postern help" for what there is.`)
+		return exitUsage
+	}
+	if !errors.Is(err, errReported) {
+		fmt.Fprintf(s.err, "postern: %s\n", err)
+	}
+	return exitFailed
+}
+
+// usageError is a wrong command line that only the command itself can tell.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// errReported ends a command that has told its failure already.
+var errReported = errors.New("failed, as reported")
+
+func (c *cli) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "postern",
+		Short: "A self-hosted relay for authenticated mail",
+		Long: "postern relays mail for those who log in, and for nobody else.\n\n" +
+			"Administration goes to the running server over admin.sock in its data directory,\n" +
+			"as the user that the server runs as, or root. Exit codes: 0 done, 1 failed, 2 wrong usage.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+	}
+	flags := root.PersistentFlags()
+	flags.BoolVar(&c.json, "json", false, "print JSON")
+	flags.StringVar(&c.dataDir, "data-dir", "", "data directory of the server (or POSTERN_DATA_DIR)")
+	flags.StringVar(&c.config, "config", "", "configuration file (or POSTERN_CONFIG)")
+	root.AddCommand(
+		c.initCommand(), c.serveCommand(), c.reloadCommand(), c.statusCommand(), c.configCommand(), c.versionCommand(),
+		c.accountCommand(), c.subuserCommand(), c.keyCommand(), c.poolCommand(), c.domainCommand(),
+		c.queueCommand(), c.eventsCommand(), c.logCommand(),
+		c.sendCommand(), c.sinkCommand(), c.benchCommand(), c.demoCommand(),
+	)
+	group(root)
+	c.markStart(root)
+	return root
+}
+
+// group makes a command of subcommands refuse to be called without one, and
+// with one that there is not: cobra would print help and call it success.
+func group(cmd *cobra.Command) {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			var names []string
+			for _, s := range cmd.Commands() {
+				if s.IsAvailableCommand() {
+					names = append(names, s.Name())
+				}
+			}
+			return usageError(fmt.Sprintf("%s: which one? %s", cmd.CommandPath(), strings.Join(names, ", ")))
+		}
+		text := fmt.Sprintf("%s: there is no command %q", cmd.CommandPath(), args[0])
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			text += "; did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return usageError(text)
+	}
+}
+
+// markStart notes when a command line was right. What fails before that (flags,
+// arguments) is wrong usage.
+func (c *cli) markStart(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		c.markStart(sub)
+	}
+	if inner := cmd.RunE; inner != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			c.started = true
+			return inner(cmd, args)
+		}
+	}
+}
+
+// environment returns the flag's value, or the variable's.
+func environment(flag, variable string) string {
+	if flag != "" {
+		return flag
+	}
+	return os.Getenv(variable)
+}
