@@ -46,9 +46,33 @@ func TestDotWriter(t *testing.T) {
 	}
 }
 
-// TestDotWriterRefuses holds FR-46 for this side: nothing that a sloppy next
-// hop could take for the end of the data is ever written.
-func TestDotWriterRefuses(t *testing.T) {
+// TestFR holds the rows of FR that are about what is sent.
+func TestFR(t *testing.T) {
+	t.Parallel()
+	t.Run("FR-46", testDotWriterRefuses)
+	t.Run("FR-47", testNoInjection)
+}
+
+// testNoInjection: whatever an address was made of, it cannot end a line or its
+// own path.
+func testNoInjection(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"a@b.example>\r\nRCPT TO:<c@d.example", "a\r\n@b.example", "a@b.example\r\nDATA", "a@b.example> NOTIFY=NEVER", "\"a\r\nb\"@b.example",
+		"\"a\\\r\"@b.example", "a@b.exa\nmple", "a@b.example\x00", "a@b.example\r", "\u2028a@b.example", "a@b\u0085.example"} {
+		for _, parse := range []func(string, bool) (smtp.Address, error){smtp.ParseAddress, smtp.ParseLiteral} {
+			if a, err := parse(s, true); err == nil {
+				t.Errorf("%q is the address %q", s, a)
+			}
+		}
+	}
+	if s := smtp.EncodeXtext("a\r\nRSET =+"); s != "a+0D+0ARSET+20+3D+2B" {
+		t.Errorf("xtext %q", s)
+	}
+}
+
+// testDotWriterRefuses: nothing that a sloppy next hop could take for the end of
+// the data is ever written.
+func testDotWriterRefuses(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		in   string

@@ -93,10 +93,6 @@ func def[T comparable](p *T, v T) {
 	}
 }
 
-// maxLine is the longest command or AUTH line that can be configured: the read
-// buffer must hold it.
-const maxLine = bufferSize - 1
-
 func (l Limits) check() error {
 	switch {
 	case l.CommandLine < 512 || l.CommandLine > maxLine:

@@ -13,8 +13,12 @@ import (
 	"postern/internal/smtp"
 )
 
-// bufferSize is that of the read buffer: one whole TLS record.
+// bufferSize is the least size of the read buffer: one whole TLS record.
 const bufferSize = 16 << 10
+
+// maxLine is the longest command or AUTH line that can be configured. The read
+// buffer holds a whole line.
+const maxLine = 64 << 10
 
 // flushAt is when replies are written although more input waits (RFC 2920
 // §3.2), so that a client which never reads cannot make them pile up.
@@ -26,9 +30,13 @@ type buffers struct {
 	out []byte
 }
 
-var bufferPool = sync.Pool{New: func() any {
-	return &buffers{in: bufio.NewReaderSize(nil, bufferSize), out: make([]byte, 0, 1024)}
-}}
+// newBufferPool makes a server's pool; its buffers hold the longest line.
+func newBufferPool(l Limits) *sync.Pool {
+	size := max(bufferSize, l.AuthLine+1, l.CommandLine+1)
+	return &sync.Pool{New: func() any {
+		return &buffers{in: bufio.NewReaderSize(nil, size), out: make([]byte, 0, 1024)}
+	}}
+}
 
 // wire is the session's end of the connection: buffered input that can be given
 // back, replies gathered into one write, and a deadline on everything.
@@ -37,6 +45,7 @@ type wire struct {
 	conn  net.Conn // raw, or TLS over it
 	write time.Duration
 
+	pool  *sync.Pool
 	bufs  *buffers
 	first [1]byte // the octet that ended a wait
 	has   bool    // first holds one
@@ -95,7 +104,7 @@ func (w *wire) wait() error {
 
 func (w *wire) acquire() *buffers {
 	if w.bufs == nil {
-		w.bufs = bufferPool.Get().(*buffers)
+		w.bufs = w.pool.Get().(*buffers)
 		w.bufs.in.Reset(w)
 	}
 	return w.bufs
@@ -108,7 +117,7 @@ func (w *wire) release() {
 	}
 	w.bufs.in.Reset(nil)
 	w.bufs.out = w.bufs.out[:0]
-	bufferPool.Put(w.bufs)
+	w.pool.Put(w.bufs)
 	w.bufs = nil
 }
 

@@ -21,6 +21,7 @@ type Server struct {
 	cfg     Config
 	backend Backend
 	tables  tables
+	buffers *sync.Pool
 
 	mu        sync.Mutex // guards what follows
 	listeners map[net.Listener]struct{}
@@ -37,7 +38,7 @@ func New(cfg Config, b Backend) (*Server, error) {
 		return nil, fmt.Errorf("smtp server %s: %w", cfg.Name, err)
 	}
 	return &Server{
-		cfg: c, backend: b, tables: newTables(c),
+		cfg: c, backend: b, tables: newTables(c), buffers: newBufferPool(c.Limits),
 		listeners: make(map[net.Listener]struct{}),
 		sessions:  make(map[*session]struct{}),
 		empty:     make(chan struct{}),
@@ -115,7 +116,7 @@ func (s *Server) turnAway(conn net.Conn, why refusal) {
 	if call := s.cfg.Hooks.Refused; call != nil {
 		call(string(why))
 	}
-	s.cfg.Log.Info("smtp connection refused", "listener", s.cfg.Name, "remote", conn.RemoteAddr().String(), "cap", string(why))
+	s.cfg.Log.Debug("smtp connection refused", "listener", s.cfg.Name, "remote", conn.RemoteAddr().String(), "cap", string(why))
 	defer conn.Close()
 	if s.cfg.ImplicitTLS {
 		return // never an SMTP reply in plain text here

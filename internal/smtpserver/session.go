@@ -71,7 +71,7 @@ func newSession(s *Server, conn net.Conn, peer Peer) *session {
 	}
 	return &session{
 		srv: s, cfg: &s.cfg, peer: peer,
-		w:       wire{raw: conn, conn: conn, write: s.cfg.Limits.Write},
+		w:       wire{raw: conn, conn: conn, write: s.cfg.Limits.Write, pool: s.buffers},
 		wokenCh: make(chan struct{}),
 		cancel:  func() {},
 	}
@@ -164,7 +164,7 @@ func (x *session) run(ctx context.Context) *end {
 
 // command reads one command line, runs it and answers it.
 func (x *session) command(ctx context.Context) *end {
-	line, err := x.line(x.cfg.Limits.AuthLine)
+	line, err := x.line(max(x.cfg.Limits.CommandLine, x.cfg.Limits.AuthLine))
 	r, e := smtp.Reply{}, (*end)(nil)
 	if err != nil {
 		if r, e = x.badLine(line, err); e != nil {

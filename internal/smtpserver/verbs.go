@@ -81,7 +81,9 @@ func (x *session) dispatch(ctx context.Context, line []byte) (smtp.Reply, *end) 
 	word, arg, _ := bytes.Cut(line, []byte(" "))
 	v, known := lookUp(word)
 	switch {
-	case len(line) > x.cfg.Limits.CommandLine-2 && !isAuth(line):
+	case isAuth(line) && len(line) > x.cfg.Limits.AuthLine-2:
+		return replyLongAuth, nil
+	case !isAuth(line) && len(line) > x.cfg.Limits.CommandLine-2:
 		return replyLongLine, nil
 	case !known && !utf8.Valid(line):
 		return replyBadText, nil
