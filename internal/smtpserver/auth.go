@@ -39,6 +39,11 @@ func (x *session) auth(ctx context.Context, arg string) (smtp.Reply, *end) {
 	case !known:
 		return replyMechanism, nil
 	}
+	// RFC 4954 §4: AUTH ends a group. What came before it does not wait for what
+	// the backend, or a refusal, may take.
+	if err := x.w.flush(); err != nil {
+		return smtp.Reply{}, x.lost(err)
+	}
 	at := time.Now()
 	var response []byte // nil: no initial response
 	if hasInitial {
