@@ -37,15 +37,15 @@ type recorder struct {
 	mu     sync.Mutex
 	logins []*loginRecord
 	same   map[relay.Login]*loginRecord // refusals of the last minute, by their content
+	grown  map[*loginRecord]bool        // written before, with a count that has risen since
 	uses   map[relay.KeyID]*keyUse
 	counts map[string]*stmt
 }
 
 type loginRecord struct {
 	relay.Login
-	id      int64 // 0: not yet handed to the writer
-	since   time.Time
-	counted int64 // what the stored count is
+	id    int64 // 0: not yet handed to the writer
+	since time.Time
 }
 
 type keyUse struct {
@@ -56,7 +56,8 @@ type keyUse struct {
 
 func (r *recorder) init(s *Store) {
 	r.s = s
-	r.same, r.uses, r.counts = map[relay.Login]*loginRecord{}, map[relay.KeyID]*keyUse{}, map[string]*stmt{}
+	r.same, r.grown = map[relay.Login]*loginRecord{}, map[*loginRecord]bool{}
+	r.uses, r.counts = map[relay.KeyID]*keyUse{}, map[string]*stmt{}
 }
 
 // RecordLogin keeps a login record. It never blocks and never fails: a record
@@ -78,6 +79,9 @@ func (s *Store) RecordLogin(l relay.Login) {
 	if l.Result != relay.LoginOK {
 		if old := r.same[key]; old != nil && l.At.Sub(old.since).Abs() < sameWithin {
 			old.Count += l.Count
+			if old.id != 0 {
+				r.grown[old] = true
+			}
 			return
 		}
 	}
@@ -154,7 +158,6 @@ func (r *recorder) flush() (*op, error) {
 	}
 	for _, rec := range r.logins {
 		rec.id = position(r.s.epoch, r.seq.Add(1))
-		rec.counted = rec.Count
 		o.events = append(o.events, loginRow(rec))
 		if len(o.events) >= flushPage {
 			send()
@@ -162,11 +165,14 @@ func (r *recorder) flush() (*op, error) {
 	}
 	r.logins = r.logins[:0]
 	now := r.s.cfg.Now()
-	for key, rec := range r.same {
-		if rec.Count != rec.counted {
-			rec.counted = rec.Count
-			o.add(r.countStmt(micros(rec.At)), rec.Count, rec.id)
+	for rec := range r.grown {
+		o.add(r.countStmt(micros(rec.At)), rec.Count, rec.id)
+		delete(r.grown, rec)
+		if len(o.calls) >= flushPage {
+			send()
 		}
+	}
+	for key, rec := range r.same {
 		if now.Sub(rec.since).Abs() >= sameWithin {
 			delete(r.same, key)
 		}

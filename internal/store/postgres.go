@@ -77,10 +77,7 @@ func (s *Store) openPostgres(ctx context.Context) (err error) {
 		return err
 	}
 	s.eng, s.db = e, e.db
-	if err := e.takeEpoch(ctx); err != nil {
-		return err
-	}
-	return e.buryDead(ctx)
+	return nil
 }
 
 // checkServer warns when the server itself does not keep what it promises.

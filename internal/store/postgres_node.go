@@ -31,14 +31,19 @@ const (
 // timeAfter is time.After; waits here are short and always end.
 var timeAfter = time.After
 
-func (e *pgEngine) takeEpoch(ctx context.Context) error {
-	return e.transact(ctx, func(tx *sql.Tx) error {
+// join takes an epoch and declares dead who is silent.
+func (e *pgEngine) join(ctx context.Context) error {
+	err := e.transact(ctx, func(tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, pgNewNode, e.s.cfg.Node).Scan(&e.s.epoch); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, pgNewMark, e.s.epoch)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return e.buryDead(ctx)
 }
 
 // buryDead declares nodes dead whose heartbeat is too old, and takes the mark

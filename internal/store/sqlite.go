@@ -99,7 +99,7 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 	}
 	e.cdb.SetMaxOpenConns(1)
 	s.eng = e
-	return e.takeEpoch(ctx)
+	return nil
 }
 
 // lockFile takes the lock beside the database for as long as the process lives.
@@ -193,8 +193,8 @@ func (e *sqliteEngine) create(ctx context.Context) error {
 	return nil
 }
 
-// takeEpoch records this run; every lease and event bears its number.
-func (e *sqliteEngine) takeEpoch(ctx context.Context) error {
+// join records this run; every lease and event bears its number.
+func (e *sqliteEngine) join(ctx context.Context) error {
 	return e.transact(ctx, func(tx *sql.Tx) error {
 		now := e.s.now()
 		return tx.QueryRowContext(ctx, `INSERT INTO nodes (name, started_at, heartbeat_at) VALUES ($1, $2, $3) RETURNING epoch`,
@@ -224,7 +224,7 @@ func (e *sqliteEngine) transact(ctx context.Context, fn func(tx *sql.Tx) error) 
 		_ = tx.Rollback() // the error that matters is fn's
 		return e.sorted(err)
 	}
-	if err := e.inject("commit"); err != nil {
+	if err := e.inject("transact"); err != nil {
 		_ = tx.Rollback()
 		return e.sorted(err)
 	}

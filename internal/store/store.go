@@ -81,9 +81,11 @@ type engine interface {
 	runBatch(ops []*op) error
 	// transact runs fn in a transaction of its own and commits. fn may run again.
 	transact(ctx context.Context, fn func(tx *sql.Tx) error) error
+	// join takes a new epoch for this run.
+	join(ctx context.Context) error
 	// maintain does the engine's own background work until ctx ends.
 	maintain(ctx context.Context) error
-	// size is the octets of the write-ahead log, 0 where that is another's business.
+	// walSize is the octets of the write-ahead log, 0 where that is another's business.
 	walSize() int64
 	close() error
 }
@@ -120,6 +122,9 @@ func (s *Store) openEngine(ctx context.Context) error {
 // start does what both engines need once the schema stands.
 func (s *Store) start(ctx context.Context) (Recovery, error) {
 	if err := s.checkSealingKey(ctx); err != nil {
+		return Recovery{}, err
+	}
+	if err := s.eng.join(ctx); err != nil {
 		return Recovery{}, err
 	}
 	if err := s.days.load(ctx, s); err != nil {

@@ -128,8 +128,8 @@ type MessageFilter struct {
 
 // Queued is a queued message with its recipients still in the queue.
 type Queued struct {
-	Message    relay.Message
-	Recipients []relay.Recipient
+	Message    relay.Message     `json:"message"`
+	Recipients []relay.Recipient `json:"recipients"`
 }
 
 // EventFilter selects events, oldest first. Zero members do not restrict.

@@ -34,6 +34,7 @@ const startTimeout = 60 * time.Second
 // Server is a running PostgreSQL.
 type Server struct {
 	bin, dir string
+	settings []string
 	cred     *syscall.SysProcAttr
 	proc     *exec.Cmd
 	exited   chan struct{}
@@ -88,8 +89,10 @@ func credential(dir string) (*syscall.SysProcAttr, error) {
 	return attr, os.Chown(dir, int(uid), int(gid))
 }
 
-// New makes a cluster and starts its server. The caller must call Close.
-func New() (*Server, error) {
+// New makes a cluster and starts its server with the given settings
+// ("name=value"). It does not sync unless "fsync=on" is among them: it survives
+// Crash, and not the machine's. The caller must call Close.
+func New(settings ...string) (*Server, error) {
 	bin, err := binDir()
 	if err != nil {
 		return nil, err
@@ -99,7 +102,7 @@ func New() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, dir: dir}
+	s := &Server{bin: bin, dir: dir, settings: settings}
 	if s.cred, err = credential(dir); err == nil {
 		err = s.run("initdb", "-D", s.data(), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
 	}
@@ -131,8 +134,11 @@ func (s *Server) Start() error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=",
-		"-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "autovacuum=on")
+	args := []string{"-D", s.data(), "-k", s.dir}
+	for _, v := range append([]string{"listen_addresses=", "max_connections=300", "shared_buffers=32MB", "fsync=off"}, s.settings...) {
+		args = append(args, "-c", v)
+	}
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), args...)
 	attr := *s.cred
 	attr.Pdeathsig = syscall.SIGQUIT // the server ends when the tests are killed
 	cmd.SysProcAttr, cmd.Dir, cmd.Stdout, cmd.Stderr = &attr, s.dir, log, log
