@@ -1,8 +1,11 @@
 package dkim
 
 import (
+	"crypto"
 	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"io"
 	"strings"
@@ -20,41 +23,59 @@ const rfc8463Message = "From: Joe SixPack <joe@football.example.com>\r\nTo: Suzi
 
 func rfc8463Seed(tb testing.TB) []byte {
 	tb.Helper()
-	seed, err := base64.StdEncoding.DecodeString("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return seed
+	return decode(tb, "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
 }
 
-// TestRFC8463Signature remakes the Ed25519 signature of RFC 8463 appendix A.3
-// from its own field: our canonical octets must give its very b=, for Ed25519
-// signatures are deterministic.
-func TestRFC8463Signature(t *testing.T) {
+// TestRFCSignatures checks the two signatures of RFC 8463 appendix A.3 against
+// our canonical octets of their fields: the RSA one with its published public
+// key; the Ed25519 one by making it anew, for it is deterministic and its
+// private key is published too.
+func TestRFCSignatures(t *testing.T) {
 	t.Parallel()
-	field := " v=1; a=ed25519-sha256; c=relaxed/relaxed;\r\n d=football.example.com; i=@football.example.com;\r\n" +
+	digest := func(tags string) [sha256.Size]byte {
+		h, err := message.ParseHeader([]byte(rfc8463Message), message.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var input []byte
+		for _, name := range []string{"from", "to", "subject", "date", "message-id"} {
+			f, ok := h.First(name)
+			if !ok {
+				t.Fatalf("no %s", name)
+			}
+			input = appendRelaxed(input, f.Name, f.Value())
+		}
+		input = appendRelaxed(input, "DKIM-Signature", []byte(tags))
+		return sha256.Sum256(input[:len(input)-2])
+	}
+	k := Key{Algorithm: Ed25519, Signer: ed25519.NewKeyFromSeed(rfc8463Seed(t))}
+	sig, err := k.signDigest(digest(" v=1; a=ed25519-sha256; c=relaxed/relaxed;\r\n d=football.example.com; i=@football.example.com;\r\n" +
 		" q=dns/txt; s=brisbane; t=1528637909; h=from : to :\r\n subject : date : message-id : from : subject : date;\r\n" +
-		" bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r\n b="
-	h, err := message.ParseHeader([]byte(rfc8463Message), message.Limits{})
+		" bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r\n b="))
+	const want = "/gCrinpcQOoIfuHNQIbq4pgh9kyIK3AQUdt9OdqQehSwhEIug4D11BusFa3bT3FY5OsU7ZbnKELq+eXdp1Q1Dw=="
+	if got := base64.StdEncoding.EncodeToString(sig); err != nil || got != want {
+		t.Errorf("Ed25519: b=%s, %v", got, err)
+	}
+	pub, err := x509.ParsePKIXPublicKey(decode(t, "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var input []byte
-	for _, name := range []string{"from", "to", "subject", "date", "message-id"} {
-		f, ok := h.First(name)
-		if !ok {
-			t.Fatalf("no %s", name)
-		}
-		input = appendRelaxed(input, f.Name, f.Value())
+	sum := digest(" v=1; a=rsa-sha256; c=relaxed/relaxed;\r\n d=football.example.com; i=@football.example.com;\r\n" +
+		" q=dns/txt; s=test; t=1528637909; h=from : to : subject :\r\n date : message-id : from : subject : date;\r\n" +
+		" bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r\n b=")
+	sig = decode(t, "F45dVWDfMbQDGHJFlXUNB2HKfbCeLRyhDXgFpEL8GwpsRe0IeIixNTe3DhCVlUrSjV4BwcVcOF6+FF3Zo9Rpo1tFOeS9mPYQTnGdaSGsgeefOsk2JzdA+L10TeYt9BgDfQNZtKdN1WO//KgIqXP7OdEFE4LjFYNcUxZQ4FADY+8=")
+	if err := rsa.VerifyPKCS1v15(pub.(*rsa.PublicKey), crypto.SHA256, sum[:], sig); err != nil {
+		t.Errorf("RSA: %v", err)
 	}
-	input = appendRelaxed(input, "DKIM-Signature", []byte(field))
-	digest := sha256.Sum256(input[:len(input)-2])
-	k := Key{Algorithm: Ed25519, Signer: ed25519.NewKeyFromSeed(rfc8463Seed(t))}
-	sig, err := k.signDigest(digest)
-	const want = "/gCrinpcQOoIfuHNQIbq4pgh9kyIK3AQUdt9OdqQehSwhEIug4D11BusFa3bT3FY5OsU7ZbnKELq+eXdp1Q1Dw=="
-	if got := base64.StdEncoding.EncodeToString(sig); err != nil || got != want {
-		t.Errorf("b=%s, %v", got, err)
+}
+
+func decode(tb testing.TB, s string) []byte {
+	tb.Helper()
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		tb.Fatal(err)
 	}
+	return b
 }
 
 func bodyHash(s string) string {

@@ -251,7 +251,8 @@ func (n Notice) returned() (message.Part, bool) {
 	if len(o.Head) == 0 {
 		return message.Part{}, false
 	}
-	if o.Full && o.Body != nil && len(o.Head)+len(o.Body) <= MaxReturn {
+	// RFC 3461 §4.3: RET=FULL is about failures; other notices get the header.
+	if o.Full && n.has(Failed) && o.Body != nil && len(o.Head)+len(o.Body) <= MaxReturn {
 		kind := "message/rfc822"
 		if o.UTF8 {
 			kind = "message/global"

@@ -118,6 +118,7 @@ func TestNoticeReturnsWhatWasAsked(t *testing.T) {
 		"full":           {func(n *Notice) { n.Original.Full = true }, "message/rfc822", true},
 		"full, no body":  {func(n *Notice) { n.Original.Full, n.Original.Body = true, nil }, "text/rfc822-headers", false},
 		"full, empty":    {func(n *Notice) { n.Original.Full, n.Original.Body = true, []byte{} }, "message/rfc822", false},
+		"full, delayed":  {func(n *Notice) { n.Original.Full, n.Outcomes[0].Action = true, Delayed }, "text/rfc822-headers", false},
 		"full, too big":  {func(n *Notice) { n.Original.Full, n.Original.Body = true, bytes.Repeat([]byte("x\r\n"), MaxReturn/2) }, "text/rfc822-headers", false},
 		"full, binary":   {func(n *Notice) { n.Original.Full, n.Original.Body = true, []byte("a\x00b\n") }, "text/rfc822-headers", false},
 		"full, 8-bit":    {func(n *Notice) { n.Original.Full, n.Original.Body = true, []byte("secret body \xe4\r\n") }, "message/rfc822", true},
