@@ -62,31 +62,48 @@ func (p *printer) world(r Ready) {
 
 // invitation says how to send one's own mail.
 func (p *printer) invitation(r Ready, logPath string) {
-	host, port, _ := net.SplitHostPort(r.SMTPStartTLS)
-	_, tlsPort, _ := net.SplitHostPort(r.SMTPTLS)
 	p.title("Now you.")
 	p.text("The relay stays up. User name " + r.Username + ", password the key below; send as anything at " + customer + ".")
-	fmt.Fprintf(p.out, "\n  swaks:\n\n    %s\n", strings.Join([]string{
-		"swaks --server " + host + " --port " + port + " --tls --auth PLAIN \\",
-		"      --auth-user " + r.Username + " --auth-password " + r.APIKey + " \\",
-		"      --from " + r.From + " --to " + r.To,
-	}, "\n    "))
-	fmt.Fprintf(p.out, "\n  curl:\n\n    %s\n", strings.Join([]string{
-		`printf 'From: ` + r.From + `\r\nTo: ` + r.To + `\r\nSubject: from curl\r\n\r\nHello.\r\n' |`,
-		"curl --url smtps://localhost:" + tlsPort + " --cacert " + quote(r.CAFile) + " --user " + r.Username + ":" + r.APIKey + " \\",
-		"     --mail-from " + r.From + " --mail-rcpt " + r.To + " --upload-file -",
-	}, "\n    "))
-	fmt.Fprintf(p.out, "\n  Python:\n\n    %s\n", strings.Join([]string{
-		"python3 - <<'EOF'",
-		"import smtplib, ssl",
-		"with smtplib.SMTP('localhost', " + port + ") as s:",
-		"    s.starttls(context=ssl.create_default_context(cafile=" + pythonString(r.CAFile) + "))",
-		"    s.login('" + r.Username + "', '" + r.APIKey + "')",
-		"    s.sendmail('" + r.From + "', ['" + r.To + "'], 'From: " + r.From + `\nTo: ` + r.To + `\nSubject: from Python\n\nHello.\n')`,
-		"EOF",
-	}, "\n    "))
-	fmt.Fprintf(p.out, "\n  What has arrived:  curl http://%s/demo/inbox\n  What happened:     postern events --data-dir %s\n  The relay's log:   %s\n", r.HTTP, quote(r.DataDir), quote(logPath))
+	for _, c := range commands(r) {
+		fmt.Fprintf(p.out, "\n%s\n\n%s\n", p.paint("1", "With "+c.with+":"), c.text)
+	}
+	p.title("And then:")
+	fmt.Fprintf(p.out, "  What has arrived:  curl http://%s/demo/inbox\n  What happened:     postern events --data-dir %s\n  The relay's log:   %s\n", r.HTTP, quote(r.DataDir), quote(logPath))
 	fmt.Fprintf(p.out, "\n  Ctrl-C stops.\n")
+}
+
+// command is a text to paste into a shell. Nothing in it is indented that a
+// shell would mind.
+type command struct {
+	with string
+	text string
+}
+
+func commands(r Ready) []command {
+	host, port, _ := net.SplitHostPort(r.SMTPStartTLS)
+	_, tlsPort, _ := net.SplitHostPort(r.SMTPTLS)
+	return []command{
+		{"swaks", strings.Join([]string{
+			"swaks --server " + host + " --port " + port + " --tls --auth PLAIN \\",
+			"  --auth-user " + r.Username + " --auth-password " + r.APIKey + " \\",
+			"  --from " + r.From + " --to " + r.To + " --header 'Subject: from swaks'",
+		}, "\n")},
+		{"curl", strings.Join([]string{
+			`printf 'From: ` + r.From + `\r\nTo: ` + r.To + `\r\nSubject: from curl\r\n\r\nHello.\r\n' |`,
+			"curl --url smtps://localhost:" + tlsPort + " --cacert " + quote(r.CAFile) + " \\",
+			"  --user " + r.Username + ":" + r.APIKey + " --mail-from " + r.From + " --mail-rcpt " + r.To + " --upload-file -",
+		}, "\n")},
+		{"Python", strings.Join([]string{
+			"python3 - <<'EOF'",
+			"import smtplib, ssl",
+			"with smtplib.SMTP('localhost', " + port + ") as s:",
+			"    s.starttls(context=ssl.create_default_context(cafile=" + pythonString(r.CAFile) + "))",
+			"    s.login('" + r.Username + "', '" + r.APIKey + "')",
+			"    s.sendmail('" + r.From + "', ['" + r.To + "'],",
+			"               'From: " + r.From + `\nTo: ` + r.To + `\nSubject: from Python\n\nHello.\n')`,
+			"EOF",
+		}, "\n")},
+	}
 }
 
 // quote is for a shell.

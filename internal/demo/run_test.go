@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,6 +72,7 @@ func TestRunStaysUp(t *testing.T) {
 	if !strings.Contains(out.text(), "swaks --server") || !strings.Contains(out.text(), r.APIKey) {
 		t.Errorf("no invitation:\n%s", out.text())
 	}
+	tryCommands(t, r)
 	log, err := os.ReadFile(filepath.Join(r.DataDir, logName))
 	if err != nil || bytes.Contains(log, []byte(r.APIKey)) {
 		t.Errorf("the log names the key, or %v", err)
@@ -81,6 +83,49 @@ func TestRunStaysUp(t *testing.T) {
 	}
 	if exists(r.DataDir) {
 		t.Error("the directory of a demo without --dir stays behind")
+	}
+}
+
+// tryCommands pastes what is printed into a shell.
+func tryCommands(t *testing.T, r Ready) {
+	t.Helper()
+	for _, c := range commands(r) {
+		program := map[string]string{"swaks": "swaks", "curl": "curl", "Python": "python3"}[c.with]
+		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("POSTERN_TEST_EXTERNAL") == "1" {
+				t.Errorf("%s is not installed", program)
+			}
+			t.Logf("%s is not installed: not tried", program)
+			continue
+		}
+		if out, err := exec.Command("bash", "-c", c.text).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", c.with, err, out)
+			continue
+		}
+		eventually(t, "mail sent with "+c.with, func() bool {
+			resp, err := http.Get("http://" + r.HTTP + "/demo/inbox")
+			if err != nil {
+				return false
+			}
+			defer resp.Body.Close()
+			var list []sink.Message
+			if json.NewDecoder(resp.Body).Decode(&list) != nil {
+				return false
+			}
+			last := list[len(list)-1]
+			return hasSubject(last, "from "+c.with) && last.DMARC == "pass"
+		})
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Errorf("not after 15 s: %s", what)
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -73,6 +73,7 @@ var chapters = []chapter{
 // tour goes through the chapters and returns how many steps failed.
 func tour(ctx context.Context, w *world, p *printer) (failed int) {
 	v := &visitor{w: w, begin: time.Now().Truncate(time.Second)}
+	defer v.leave()
 	for _, ch := range chapters {
 		p.title(ch.title)
 		for i, s := range ch.steps {
@@ -82,19 +83,16 @@ func tour(ctx context.Context, w *world, p *printer) (failed int) {
 				continue
 			}
 			failed++
-			p.step(false, s.what, err.Error())
-			if ctx.Err() != nil {
-				break
+			if ctx.Err() != nil { // interrupted: the step is not to blame
+				return failed
 			}
+			p.step(false, s.what, err.Error())
 			if left := len(ch.steps) - i - 1; ch.chained {
 				p.step(false, fmt.Sprintf("%d steps that need it are left out", left), "")
 				break
 			}
 		}
 		v.leave()
-		if ctx.Err() != nil {
-			break
-		}
 	}
 	return failed
 }
