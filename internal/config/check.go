@@ -26,6 +26,7 @@ func checkShape(d *document) []Problem {
 			continue
 		}
 		if text := wrongShape(t, p); text != "" {
+			unknown[name] = true // one word about it is enough
 			out = append(out, Problem{Line: p.line, Key: p.path, Text: text})
 		}
 	}
@@ -87,25 +88,30 @@ func closest(name string, keys []string) string {
 	return best
 }
 
-// editDistance is the Levenshtein distance in octets.
+// editDistance counts the octets to insert, delete, replace or swap with their
+// neighbour to make b of a.
 func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	var before, last, row []int // the rows of the two octets before, and this one's
+	last = make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		row = make([]int, len(b)+1)
 		row[0] = i + 1
 		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			row[j+1] = min(last[j]+cost, last[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
 		}
+		before, last = last, row
 	}
-	return row[len(b)]
+	return last[len(b)]
 }
 
 // wrongShape says in words how a value does not fit its type; "" if it does.

@@ -24,8 +24,12 @@ func (c *Config) problems() []Problem {
 	c.checkNames(v)
 	c.checkTLS(v)
 	c.checkListeners(v)
-	c.checkLimits(v)
-	c.checkQueue(v)
+	if v.right("limits.", "intake.") { // else comparing them would only repeat it
+		c.checkLimits(v)
+	}
+	if v.right("queue.") {
+		c.checkQueue(v)
+	}
 	c.checkDeliver(v)
 	c.checkStore(v)
 	c.checkHTTP(v)
@@ -42,6 +46,13 @@ func (v *checker) fail(key, format string, args ...any) {
 		}
 	}
 	v.problems = append(v.problems, Problem{Key: key, Text: fmt.Sprintf(format, args...)})
+}
+
+// right reports whether nothing is wrong with the settings below the prefixes.
+func (v *checker) right(prefixes ...string) bool {
+	return !slices.ContainsFunc(v.problems, func(p Problem) bool {
+		return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(p.Key, prefix) })
+	})
 }
 
 // tags checks one setting against its range or its set of values.
