@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -67,11 +68,11 @@ func pairs(out io.Writer, kv ...any) error {
 
 // show makes a cell: "-" for nothing, times in UTC to the second.
 func show(v any) string {
+	if z, ok := v.(interface{ IsZero() bool }); ok && z.IsZero() {
+		return "-"
+	}
 	switch x := v.(type) {
 	case time.Time:
-		if x.IsZero() {
-			return "-"
-		}
 		return x.UTC().Format("2006-01-02 15:04:05Z")
 	case bool:
 		if !x {
@@ -88,6 +89,14 @@ func show(v any) string {
 		return "-"
 	}
 	return s
+}
+
+// count is a number that is shown even when it is 0.
+func count(n int64) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // clean keeps what others wrote (remote replies, names) from moving the cursor.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,6 +38,6 @@ func (c *cli) showStatus(s api.Status) error {
 		ready = "takes no mail: " + s.Reason
 	}
 	return pairs(c.out, "state", ready, "version", s.Version, "host", s.Hostname, "up", time.Since(s.StartedAt).Round(time.Second), "epoch", s.Epoch,
-		"queued messages", fmt.Sprint(s.Queued), "held", s.Held, "quarantined", s.Quarantined, "recipients", s.Recipients,
-		"sessions", s.Sessions, "attempts", s.Attempts, "certificate expires", s.CertificateExpiresAt)
+		"queued messages", count(s.Queued), "held", s.Held, "quarantined", s.Quarantined, "recipients", s.Recipients,
+		"sessions", count(s.Sessions), "attempts", count(int64(s.Attempts)), "certificate expires", s.CertificateExpiresAt)
 }
