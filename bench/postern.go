@@ -47,7 +47,7 @@ func posternAuto(ctx context.Context, o options, s *sink) (relay, error) {
 // and no limit that the load would hit. Delivery is as parallel as Postfix's.
 const posternConfig = `hostname = "relay.test"
 data_dir = "."
-contact = "operator@relay.test"
+contact = "operator@receiver.test"
 
 [[listener]]
 name = "submission"
@@ -102,7 +102,7 @@ func startPostern(ctx context.Context, o options, s *sink, backend, selector str
 			err = errors.Join(err, r.stop())
 		}
 	}()
-	out, err := r.run(ctx, "init", "--dir", r.dir, "--hostname", "relay.test", "--owner", "operator@relay.test")
+	out, err := r.run(ctx, "init", "--dir", r.dir, "--hostname", "relay.test", "--owner", "operator@receiver.test")
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func startPostern(ctx context.Context, o options, s *sink, backend, selector str
 
 // domain makes the sender's domain with that selector alone.
 func (r *posternRelay) domain(ctx context.Context, selector string) error {
-	if _, err := r.run(ctx, "domain", "add", "sender.test", "--assert", "--account", "owner", "--data-dir", r.dir); err != nil {
+	if _, err := r.run(ctx, "domain", "add", "sender.test", "--assert", "--account", "main", "--data-dir", r.dir); err != nil {
 		return err
 	}
 	for name, verb := range map[string]string{"s1": "disable", "s1e": "disable", selector: "enable"} {

@@ -25,6 +25,8 @@ func TestPostfixAsReceivingServer(t *testing.T) {
 	boxes["virtual_mailbox_domains"] = "receiver.test, sender.test"
 	boxes["virtual_mailbox_maps"] = "inline:{ { bob@receiver.test = bob/ }, { carol@receiver.test = carol/ }, { alice@sender.test = alice/ } }"
 	boxes["myhostname"] = "mx.receiver.test"
+	// As towards the rest of the world: no relaying for neighbours.
+	boxes["mynetworks"], boxes["smtpd_relay_restrictions"] = "127.0.0.2/32", "reject_unauth_destination"
 	p := startPostfix(t, postfix.Config{Listen: []postfix.Service{{Addr: mx}}, Main: boxes})
 	resolver := realZones(t, map[string]string{
 		// The preferred exchanger does not answer: the next one gets the mail.

@@ -19,7 +19,7 @@ type ownRelay struct {
 
 // relayOptions are what a test needs otherwise than other relays have it.
 type relayOptions struct {
-	account string // of the domains; "owner" unless set
+	account string // of the domains; "main" unless set
 	domains []string
 	conf    string // appended to the configuration
 }
@@ -71,7 +71,7 @@ listen = ""
 	r.serve(t, conf)
 	account := o.account
 	if account == "" {
-		account = "owner"
+		account = "main"
 	}
 	for _, d := range o.domains {
 		r.postern(t, "domain", "add", d, "--assert", "--account", account, "--return-path", "bounces."+d)

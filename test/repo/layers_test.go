@@ -45,6 +45,7 @@ var layers = []layerRule{
 	{path: "api", layer: 4, why: "HTTP API"},
 	{path: "console", layer: 4, why: "web console", later: true},
 	{path: "config", layer: 5, why: "TOML"},
+	{path: "setup", layer: 5, why: "makes an installation"},
 	{path: "logfile", layer: 5, why: "log writer that can be reopened"},
 	{path: "app", layer: 5, why: "wiring"},
 	{path: "sink", layer: 5, why: "receiving server that verifies"},

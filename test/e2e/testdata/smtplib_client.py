@@ -45,7 +45,7 @@ def eight_bit(conf):
     """A body of raw UTF-8 octets, declared BODY=8BITMIME."""
     m = message(conf)
     m.replace_header("Content-Transfer-Encoding", "8bit")
-    raw = m.as_bytes().replace(b"plain", "caf\u00e9 \u2603".encode())
+    raw = m.as_bytes().replace(b"\r\n\r\nplain", "\r\n\r\ncaf\u00e9 \u2603".encode())
     with connect(conf) as session:
         refused = session.sendmail(conf["from"], [conf["to"]], raw, mail_options=["BODY=8BITMIME"])
     return {"refused": sorted(refused)}
