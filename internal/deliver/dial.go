@@ -34,9 +34,9 @@ func (t *target) key() sessionKey {
 	return k
 }
 
-// connect opens a session with a target. Under Opportunistic, a handshake that
-// fails is followed by another connection, without TLS (RFC 7435 §3); under
-// any stronger level it is final for this attempt.
+// connect opens a session with a target. Under Opportunistic, a connection that
+// is lost to STARTTLS or the handshake is followed by another one, without TLS
+// (RFC 7435 §3); under any stronger level the loss is final for this attempt.
 func (d *Deliverer) connect(ctx context.Context, t *target) (*smtpclient.Session, error) {
 	mode := smtpclient.TLSOpportunistic
 	switch {
@@ -49,10 +49,17 @@ func (d *Deliverer) connect(ctx context.Context, t *target) (*smtpclient.Session
 	if mode != smtpclient.TLSOpportunistic || err == nil || ctx.Err() != nil {
 		return s, err
 	}
-	if e, ok := errors.AsType[*smtpclient.Error](err); ok && e.Stage == smtpclient.StageHandshake {
+	if e, ok := errors.AsType[*smtpclient.Error](err); ok && withoutTLS(e) {
 		return d.open(ctx, t, smtpclient.TLSNone)
 	}
 	return s, err
+}
+
+// withoutTLS reports that a session broke over TLS itself. What came in the
+// clear where TLS was to begin is not among it: that was an attack or as good
+// as one, and is no reason to go on unprotected.
+func withoutTLS(e *smtpclient.Error) bool {
+	return e.Stage == smtpclient.StageHandshake || e.Stage == smtpclient.StageSTARTTLS && (e.Lost || e.Code == 421)
 }
 
 func (d *Deliverer) open(ctx context.Context, t *target, mode smtpclient.TLSMode) (*smtpclient.Session, error) {

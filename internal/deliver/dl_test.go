@@ -282,10 +282,14 @@ func testHandshakeFails(t *testing.T) {
 	old := ca.Server(t, time.Hour, "mx.example.test")
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	expired := ca.Server(t, -time.Minute, "mx.example.test")
+	strict := ca.Server(t, time.Hour, "mx.example.test")
+	strict.ClientAuth = tls.RequireAnyClientCert
 	for name, config := range map[string]fakemx.Config{
-		"old versions": {TLS: old},
-		"garbage":      {TLS: expired, Script: always(fakemx.Handshake, fakemx.Step{Delay: 20 * time.Millisecond, Raw: "no\r\n"})},
-		"hangs up":     {TLS: expired, Script: always(fakemx.Handshake, fakemx.Step{Close: true})},
+		"old versions":       {TLS: old},
+		"garbage":            {TLS: expired, Script: always(fakemx.Handshake, fakemx.Step{Delay: 20 * time.Millisecond, Raw: "no\r\n"})},
+		"client certificate": {TLS: strict},
+		"closes at STARTTLS": {TLS: expired, Script: always(fakemx.StartTLS, fakemx.Step{Close: true})},
+		"hangs up":           {TLS: expired, Script: always(fakemx.Handshake, fakemx.Step{Close: true})},
 	} {
 		w, mx := one(t, config)
 		res := w.deliver(w.request("example.test", "b"))
@@ -298,7 +302,12 @@ func testHandshakeFails(t *testing.T) {
 			w, mx := one(t, config)
 			r := w.request("example.test", "b")
 			r.TLS = level
-			want(t, w.deliver(r), "deferred 454 4.7.5 handshake")
+			outcome := "deferred 454 4.7.5 handshake"
+			if name == "closes at STARTTLS" {
+				outcome = "deferred 451 4.4.2 starttls"
+			}
+			w.Deliverer.cfg.RootCAs = ca.Pool()
+			want(t, w.deliver(r), outcome)
 			if mx.Sessions() != 1 || len(mx.Transactions()) != 0 {
 				t.Errorf("%s, %s: %d connections, %d transactions", name, level, mx.Sessions(), len(mx.Transactions()))
 			}

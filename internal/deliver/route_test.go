@@ -110,8 +110,9 @@ func testOwnMX(t *testing.T) {
 	w.mx("byaddress.test", "other.example.test", "mx.example.test")
 	w.mx("behind.test", "gone.example.test", "other.example.test", "mx.example.test")
 	w.host("implicit.test", "192.0.2.9")
+	w.host("relay2.example.test", "127.0.0.1")
 
-	for _, domain := range []string{"first.test", "implicit.test", "relay.example.test"} {
+	for _, domain := range []string{"first.test", "implicit.test", "relay.example.test", "relay2.example.test"} {
 		_, err := w.Route(t.Context(), domain)
 		t.Log(domain)
 		wantFailure(t, err, "554 5.4.6")
@@ -208,6 +209,25 @@ func testHugeAnswers(t *testing.T) {
 		if ip.As4()[1] != 0 {
 			t.Errorf("%s tried before the first host's addresses", ip)
 		}
+	}
+}
+
+func TestInterleave(t *testing.T) {
+	t.Parallel()
+	var addrs []netip.Addr
+	for i := range 100 {
+		addrs = append(addrs, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))
+	}
+	if n := len(interleave(addrs)); n != maxAddrs {
+		t.Errorf("%d of 100 addresses, want %d", n, maxAddrs)
+	}
+	mixed := interleave(append(addrs[:3:3], netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")))
+	var families string
+	for _, a := range mixed {
+		families += map[bool]string{true: "4", false: "6"}[a.Is4()]
+	}
+	if families != "64644" {
+		t.Errorf("families in the order %s", families)
 	}
 }
 

@@ -339,6 +339,28 @@ func TestNoIPv6(t *testing.T) {
 	}
 }
 
+// A source address is used only towards its own family.
+func TestSourceFamilies(t *testing.T) {
+	t.Parallel()
+	var pairs []string
+	w := newWorld(t, 25, func(c *Config) {
+		c.Dial = func(_ context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error) {
+			pairs = append(pairs, local.String()+" "+remote.String())
+			return nil, errors.New("refused")
+		}
+	})
+	w.host("mx.example.test", "2001:db8::1", "192.0.2.1")
+	w.mx("example.test", "mx.example.test")
+	r := w.request("example.test", "b")
+	for _, a := range []string{"192.0.2.7", "2001:db8::7"} {
+		r.Pool.Addresses = append(r.Pool.Addresses, relay.PoolAddress{Address: netip.MustParseAddr(a)})
+	}
+	want(t, w.deliver(r), "deferred 451 4.4.1 connect")
+	if !slices.Equal(pairs, []string{"2001:db8::7 [2001:db8::1]:25", "192.0.2.7 192.0.2.1:25"}) {
+		t.Errorf("dialled %q", pairs)
+	}
+}
+
 func TestPolicyThatCannotBeHad(t *testing.T) {
 	t.Parallel()
 	w, mx := one(t, fakemx.Config{}, func(c *Config) {

@@ -155,7 +155,6 @@ func (x *sending) verdict() *Error {
 		}
 		return err
 	}
-	s.until = time.Time{}
 	s.raw.SetReadDeadline(time.Now().Add(s.opts.Timeouts.End))
 	s.stop = s.hurriedBy(x.ctx)
 	r, err := s.receive(ctx, StageEnd, false)

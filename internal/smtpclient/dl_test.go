@@ -3,6 +3,7 @@ package smtpclient
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +210,8 @@ func testGarbage(t *testing.T) {
 			}
 		}
 	}
+	t.Run("well-formed and out of place", testReplyOutOfPlace)
+	t.Run("endless words", testEndlessWords)
 	t.Run("injected before the handshake", func(t *testing.T) {
 		t.Parallel()
 		ca := fakemx.NewCA(t)
@@ -224,6 +227,31 @@ func testGarbage(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A reply that cannot be one to the command ends the session.
+func testReplyOutOfPlace(t *testing.T) {
+	t.Parallel()
+	for stage, reply := range map[fakemx.Stage]string{fakemx.Data: "250 2.0.0 Ok", fakemx.Mail: "354 Go", fakemx.Rcpt: "334 Go", fakemx.End: "354 Go"} {
+		mx := fakemx.Start(t, fakemx.Config{Script: at(stage, 0, fakemx.Step{Reply: reply})})
+		s := open(t, mx)
+		o := s.Send(t.Context(), message(testMessage, "b@example.test")).Outcomes[0]
+		if o.Reply.Enhanced != (smtp.EnhancedCode{4, 5, 0}) || s.Usable() || o.Ambiguous != (stage == fakemx.End) {
+			t.Errorf("%s to %s: %s, usable %v", reply, stage, show(o), s.Usable())
+		}
+		s.Close()
+	}
+}
+
+// What is kept of a host's words is little and printable.
+func testEndlessWords(t *testing.T) {
+	t.Parallel()
+	mx := fakemx.Start(t, fakemx.Config{Script: at(fakemx.End, 0, fakemx.Step{Reply: "550 5.7.1 \u202e" + strings.Repeat("x", 3000)})})
+	s := open(t, mx)
+	if o := s.Send(t.Context(), message(testMessage, "b@example.test")).Outcomes[0]; o.Reply.Text != "?"+strings.Repeat("x", maxText-1) {
+		t.Errorf("kept %d octets: %.20q", len(o.Reply.Text), o.Reply.Text)
+	}
+	s.Quit(t.Context())
 }
 
 func test421InGroup(t *testing.T) {
@@ -289,6 +317,9 @@ func testLoneDot(t *testing.T) {
 		s.Quit(t.Context())
 		if got := string(mx.Complete()[0].Wire); got != ".\r\n" {
 			t.Errorf("sent %q", got)
+		}
+		if slices.Contains(mx.Lines(0), "RSET") {
+			t.Error("RSET after a transaction that had ended")
 		}
 	}
 }

@@ -3,6 +3,8 @@ package smtpclient
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"net"
 	"strings"
 
 	"postern/internal/smtp"
@@ -108,7 +110,21 @@ func (s *Session) startTLS(ctx context.Context) *Error {
 	if err := s.handshake(ctx); err != nil {
 		return err
 	}
-	return s.hello(ctx)
+	err = s.hello(ctx)
+	if alert, ok := errors.AsType[*net.OpError](asError(err)); ok && alert.Op == "remote error" {
+		// In TLS 1.3 the client is done first: what the host then has against the
+		// handshake (no client certificate, say) arrives with the first read.
+		return local(StageHandshake, replyHandshake, alert)
+	}
+	return err
+}
+
+// asError keeps a nil *Error from becoming an error that is not nil.
+func asError(err *Error) error {
+	if err == nil {
+		return nil
+	}
+	return err
 }
 
 // handshake puts TLS over the connection. Nothing learnt before counts any more

@@ -26,11 +26,13 @@ func message(content string, rcpt ...string) *Transaction {
 // countingConn counts writes, and remembers whether it was closed.
 type countingConn struct {
 	net.Conn
-	writes atomic.Int64
+	writes  atomic.Int64
+	longest atomic.Int64 // in octets
 }
 
 func (c *countingConn) Write(p []byte) (int, error) {
 	c.writes.Add(1)
+	c.longest.Store(max(c.longest.Load(), int64(len(p))))
 	return c.Conn.Write(p)
 }
 

@@ -117,6 +117,8 @@ func TestOpenTLS(t *testing.T) {
 	other := ca.Server(t, time.Hour, "other.example.test")
 	old := good.Clone()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	strict := good.Clone()
+	strict.ClientAuth = tls.RequireAnyClientCert
 	trusting := func(o *Options) {
 		o.TLS, o.TLSConfig = TLSRequired, &tls.Config{ServerName: "mx.example.test", RootCAs: ca.Pool()}
 	}
@@ -144,6 +146,7 @@ func TestOpenTLS(t *testing.T) {
 		{"verified, another name", fakemx.Config{TLS: other}, trusting, "454 4.7.5 handshake local", false},
 		{"garbage for a handshake", fakemx.Config{TLS: good, Script: at(fakemx.Handshake, 0, fakemx.Step{Delay: 50 * time.Millisecond, Raw: "what?\r\n"})}, required, "454 4.7.5 handshake local", false},
 		{"closed for a handshake", fakemx.Config{TLS: good, Script: at(fakemx.Handshake, 0, fakemx.Step{Close: true})}, required, "454 4.7.5 handshake local", false},
+		{"wants a client certificate", fakemx.Config{TLS: strict}, required, "454 4.7.5 handshake local", false},
 		{"EHLO refused under TLS", fakemx.Config{TLS: good, Script: at(fakemx.Ehlo, 1, fakemx.Step{Reply: "450 4.3.2 Later"})}, required, "450 4.3.2 ehlo", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -50,6 +50,9 @@ func TestSendWritesInGroups(t *testing.T) {
 		t.Errorf("after 3 messages: counted %d, buffers kept while idle: %v", s.Messages(), s.buf != nil)
 	}
 	s.Quit(t.Context())
+	if slices.Contains(mx.Lines(0), "RSET") {
+		t.Error("RSET after a transaction that had ended")
+	}
 }
 
 func TestSendWithoutPipelining(t *testing.T) {
@@ -135,6 +138,10 @@ func TestSendManyRecipients(t *testing.T) {
 		case i%7 != 3 && !o.Delivered():
 			t.Fatalf("recipient %d: %s", i, show(o))
 		}
+	}
+	// RFC 2920 §3.1: never so much at once that both sides could lock up.
+	if n := s.raw.(*countingConn).longest.Load(); n > groupSize+512 {
+		t.Errorf("a write of %d octets of commands", n)
 	}
 	s.Quit(t.Context())
 }

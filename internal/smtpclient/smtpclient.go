@@ -125,10 +125,7 @@ func (s *Session) open(ctx context.Context) error {
 		return local(StageSTARTTLS, smtp.R(451, 4, 3, 5, "TLS is not configured"), nil)
 	}
 	defer s.begin(ctx)()
-	if err := s.greet(ctx); err != nil {
-		return err
-	}
-	return nil
+	return asError(s.greet(ctx))
 }
 
 // Extensions is what the host offered last: under TLS what it offered there.
