@@ -251,34 +251,3 @@ func testDrain(t *testing.T) {
 		t.Errorf("kept %q", w.backend.kept())
 	}
 }
-
-func testIdle(t *testing.T) {
-	t.Parallel()
-	w := start(t, func(c *smtpserver.Config) { c.Limits.Idle = 150 * time.Millisecond })
-	c := w.greeted()
-	c.send("NO") // a part of a line does not keep a session alive
-	c.expect("421 4.4.2")
-	c.gone()
-	w = start(t, func(c *smtpserver.Config) { c.Limits.DataBlock = 150 * time.Millisecond })
-	c = w.login().inData()
-	for range 6 { // slow, but each block in time: longer than one block in all
-		time.Sleep(40 * time.Millisecond)
-		c.send("x\r\n")
-	}
-	c.send("half")
-	c.expect("421 4.4.2")
-	c.gone()
-	w2 := start(t, func(c *smtpserver.Config) { c.Limits.MessageTime = 150 * time.Millisecond })
-	c = w2.login().envelope()
-	c.send(chunk("x", false))
-	c.expect("250")
-	time.Sleep(200 * time.Millisecond)
-	c.send("BDAT 5 LAST\r\n")
-	c.expect("421 4.4.2")
-	c.gone()
-	for _, w := range []*world{w, w2} {
-		if len(w.backend.kept()) > 0 {
-			t.Errorf("kept %q", w.backend.kept())
-		}
-	}
-}

@@ -118,32 +118,6 @@ func testTotalCap(t *testing.T) {
 	}
 }
 
-func testSlowData(t *testing.T) {
-	t.Parallel()
-	w := start(t, func(c *smtpserver.Config) {
-		c.Limits.RateGrace = 100 * time.Millisecond
-		c.Limits.MinimumRate = 1000
-	})
-	c := w.login().inData()
-	stop := make(chan struct{})
-	go func() { // ten octets, then another, for ever
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(20 * time.Millisecond):
-				c.conn.Write([]byte("x"))
-			}
-		}
-	}()
-	c.expect("421 4.4.2")
-	close(stop)
-	eventually(t, "session closed", func() bool { return w.backend.count("close") == 1 })
-	if len(w.backend.kept()) > 0 || w.backend.count("abort") != 1 {
-		t.Errorf("log %q", w.backend.log())
-	}
-}
-
 func testNeverReads(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(c *smtpserver.Config) {

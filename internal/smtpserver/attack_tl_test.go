@@ -143,7 +143,7 @@ func testSlowHandshake(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(c *smtpserver.Config) {
 		c.ImplicitTLS = true
-		c.Limits.Handshake = 200 * time.Millisecond
+		c.Limits.Handshake = time.Second
 	})
 	for range 20 {
 		conn, err := net.Dial("tcp", w.addr)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postern/internal/sasl"
+	"postern/internal/smtp"
 	"postern/internal/smtpserver"
 )
 
@@ -53,8 +54,17 @@ func (c *client) after(want time.Duration, text string) {
 	}
 }
 
-func TestIdleClock(t *testing.T) {
+// testIdle holds OR-17 and the like, with the default limits.
+func testIdle(t *testing.T) {
 	t.Parallel()
+	t.Run("between commands", testIdleClock)
+	t.Run("within a command", testSlowCommandClock)
+	t.Run("between blocks", testDataBlockClock)
+	t.Run("whole message", testMessageClock)
+	t.Run("whole message in chunks", testChunksClock)
+}
+
+func testIdleClock(t *testing.T) {
 	inBubble(t, nil, func(w *world, c *client) {
 		for range 3 {
 			time.Sleep(5*time.Minute - time.Second)
@@ -64,8 +74,7 @@ func TestIdleClock(t *testing.T) {
 	})
 }
 
-func TestSlowCommandClock(t *testing.T) {
-	t.Parallel()
+func testSlowCommandClock(t *testing.T) {
 	inBubble(t, nil, func(w *world, c *client) {
 		go func() { // a line that trickles in does not buy time
 			for {
@@ -79,8 +88,7 @@ func TestSlowCommandClock(t *testing.T) {
 	})
 }
 
-func TestDataBlockClock(t *testing.T) {
-	t.Parallel()
+func testDataBlockClock(t *testing.T) {
 	inBubble(t, nil, func(w *world, c *client) {
 		c.cmd("EHLO x.test", "250")
 		c.inData()
@@ -92,13 +100,29 @@ func TestDataBlockClock(t *testing.T) {
 	})
 }
 
-func TestMinimumRateClock(t *testing.T) {
+// testChunksClock: waiting between chunks does not stretch a message's time.
+func testChunksClock(t *testing.T) {
+	inBubble(t, nil, func(w *world, c *client) {
+		c.cmd("EHLO x.test", "250")
+		c.envelope()
+		for range 16 { // the last one begins after an hour
+			c.send(chunk("x", false))
+			c.expect("250")
+			time.Sleep(4 * time.Minute)
+		}
+		c.send("BDAT 5 LAST\r\n")
+		c.after(0, "421 4.4.2")
+	})
+}
+
+// testSlowData is RX-03.
+func testSlowData(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(w *world, c *client) {
 		c.cmd("EHLO x.test", "250")
 		c.inData()
 		begin := time.Now()
-		go func() { // RX-03: a byte every ten seconds
+		go func() { // a byte every ten seconds
 			for {
 				time.Sleep(10 * time.Second)
 				if _, err := c.conn.Write([]byte("x")); err != nil {
@@ -110,11 +134,14 @@ func TestMinimumRateClock(t *testing.T) {
 		if d := time.Since(begin); d < 60*time.Second || d > 80*time.Second {
 			t.Errorf("a byte every ten seconds lasted %v", d)
 		}
+		synctest.Wait()
+		if len(w.backend.kept()) > 0 || w.backend.count("abort") != 1 {
+			t.Errorf("log %q", w.backend.log())
+		}
 	})
 }
 
-func TestMessageClock(t *testing.T) {
-	t.Parallel()
+func testMessageClock(t *testing.T) {
 	inBubble(t, nil, func(w *world, c *client) {
 		c.cmd("EHLO x.test", "250")
 		c.inData()
@@ -134,15 +161,20 @@ func TestMessageClock(t *testing.T) {
 	})
 }
 
-// TestRefusalClock: a 535 leaves 250 ms after its response line, then 500 ms,
-// and so on to 8 s, whatever the backend took; nothing else waits.
-func TestRefusalClock(t *testing.T) {
+// testAuthTiming: a 535 leaves 250 ms after its response line, then 500 ms, and
+// so on to 8 s, whatever the backend took; nothing else waits.
+func testAuthTiming(t *testing.T) {
 	t.Parallel()
-	edit := func(c *smtpserver.Config) { c.ImplicitTLS = false }
-	inBubble(t, edit, func(w *world, c *client) {
+	inBubble(t, nil, func(w *world, c *client) {
 		work := time.Duration(0)
-		w.backend.onAuth = func(sasl.Credentials) error {
+		w.backend.onAuth = func(c sasl.Credentials) error {
 			time.Sleep(work)
+			switch c.User {
+			case "busy":
+				return smtp.R(454, 4, 7, 0, "Temporary authentication failure")
+			case "ok":
+				return nil
+			}
 			return refusedLogin
 		}
 		c.cmd("EHLO x.test", "250")
@@ -156,12 +188,28 @@ func TestRefusalClock(t *testing.T) {
 		}
 		c.send("AUTH PLAIN " + b64("victim\x00apikey\x00x") + "\r\n") // not even asked: the same
 		c.after(8*time.Second, "535 5.7.8")
+		c.send("AUTH PLAIN " + b64("\x00busy\x00x") + "\r\n")
+		c.after(600*time.Millisecond, "454 4.7.0") // as soon as it is known
 		work = 10 * time.Second
 		c.send(guess)
-		c.after(10*time.Second, "535 5.7.8")
-		c.send("NOOP\r\n" + guess) // the last one, and what came before it does not wait
+		c.after(10*time.Second, "535 5.7.8") // late already: it does not wait once more
+		c.send("NOOP\r\n" + guess)           // the last one, and what came before it does not wait
 		c.after(0, "250")
 		c.after(10*time.Second, "421 4.7.0")
+	})
+	inBubble(t, nil, func(w *world, c *client) {
+		c.cmd("EHLO x.test", "250")
+		c.startTLS()
+		c.cmd("EHLO x.test", "250")
+		c.send("AUTH LOGIN\r\n")
+		c.after(0, "334")
+		c.send(b64("nobody") + "\r\n")
+		c.after(0, "334")
+		time.Sleep(time.Minute) // the client's own time is not counted
+		c.send(b64("x") + "\r\n")
+		c.after(250*time.Millisecond, "535 5.7.8")
+		c.send("AUTH PLAIN " + plainLogin + "\r\n")
+		c.after(0, "235")
 	})
 }
 
