@@ -16,6 +16,9 @@ import (
 	"postern/internal/dns"
 )
 
+// rubbish stands for octets that are no message.
+var rubbish = new(mdns.Msg)
+
 // fakeServer answers with whatever respond makes; nil: not at all. net is
 // "udp" or "tcp".
 func fakeServer(tb testing.TB, respond func(network string, q *mdns.Msg) []*mdns.Msg) string {
@@ -31,6 +34,10 @@ func fakeServer(tb testing.TB, respond func(network string, q *mdns.Msg) []*mdns
 		}
 		srv.Handler = mdns.HandlerFunc(func(w mdns.ResponseWriter, q *mdns.Msg) {
 			for _, r := range respond(network, q) {
+				if r == rubbish {
+					_, _ = w.Write([]byte{1, 2, 3})
+					continue
+				}
 				_ = w.WriteMsg(r)
 			}
 		})
@@ -86,7 +93,7 @@ func TestClientAgainstOddServers(t *testing.T) {
 			name.Question[0].Name = "b.example.test."
 			query := reply(t, q, 0, "a.example.test. 60 IN TXT forged")
 			query.Response = false
-			return []*mdns.Msg{id, name, query, reply(t, q, 0, "a.example.test. 60 IN TXT right")}
+			return []*mdns.Msg{rubbish, id, name, query, reply(t, q, 0, "a.example.test. 60 IN TXT right")}
 		}},
 		{"a flood of guesses moves to TCP", "TXT", "a.example.test", "[right]", func(network string, q *mdns.Msg) []*mdns.Msg {
 			if network == "tcp" {
@@ -99,6 +106,18 @@ func TestClientAgainstOddServers(t *testing.T) {
 				out = append(out, r)
 			}
 			return append(out, reply(t, q, 0, "a.example.test. 60 IN TXT late"))
+		}},
+		{"rubbish over TCP", "TXT", "a.example.test", "temporary", func(network string, q *mdns.Msg) []*mdns.Msg {
+			r := reply(t, q, 0)
+			if r.Truncated = true; network == "tcp" {
+				r = rubbish
+			}
+			return []*mdns.Msg{r}
+		}},
+		{"truncated over TCP too", "TXT", "a.example.test", "temporary", func(_ string, q *mdns.Msg) []*mdns.Msg {
+			r := reply(t, q, 0, "a.example.test. 60 IN TXT part")
+			r.Truncated = true
+			return []*mdns.Msg{r}
 		}},
 		{"SERVFAIL", "MX", "example.test", "temporary", func(_ string, q *mdns.Msg) []*mdns.Msg {
 			return []*mdns.Msg{reply(t, q, mdns.RcodeServerFailure)}

@@ -112,7 +112,10 @@ func (c *Client) roundTrip(ctx context.Context, addr string, m *mdns.Msg) (*mdns
 	// RFC 7766 §5: a truncated answer is asked for again over TCP. A new ID,
 	// for the old one has been seen on the wire.
 	m.Id = mdns.Id()
-	return c.transfer(ctx, "tcp", addr, m)
+	if r, err = c.transfer(ctx, "tcp", addr, m); err == nil && r.Truncated {
+		return nil, fmt.Errorf("truncated over TCP: %w", errLame)
+	}
+	return r, err
 }
 
 // transfer sends m from a socket of its own, so that the source port is a
@@ -140,8 +143,8 @@ func (c *Client) transfer(ctx context.Context, network, addr string, m *mdns.Msg
 	}
 	for range maxStray {
 		r, err := co.ReadMsg()
-		if r == nil {
-			return nil, err // the connection's error, or less than a header
+		if r == nil && !errors.Is(err, mdns.ErrShortRead) {
+			return nil, err // the connection's error
 		}
 		if err == nil && answers(r, m) {
 			return r, nil

@@ -162,9 +162,16 @@ func (s *Server) take(ctx context.Context, x *session, raw []byte) (Message, err
 }
 
 // save writes the octets and then, under a name that tells they are whole, what
-// is known of them. A crash leaves at most an .eml without its .json.
-func (s *Server) save(m *Message) error {
+// is known of them. A crash leaves at most an .eml without its .json; after an
+// error, which refuses the message, nothing is left.
+func (s *Server) save(m *Message) (err error) {
 	base := filepath.Join(s.cfg.Dir, m.ReceivedAt.Format("20060102T150405.000000Z-")+m.ID)
+	defer func() {
+		if err != nil {
+			_ = os.Remove(base + ".eml")
+			_ = os.Remove(base + ".tmp")
+		}
+	}()
 	if err := os.WriteFile(base+".eml", m.Raw, 0o600); err != nil {
 		return err
 	}
