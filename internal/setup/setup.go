@@ -151,7 +151,8 @@ func prepare(dir string, conf *config.Config) (created bool, err error) {
 	err = os.Mkdir(dir, 0o700)
 	switch {
 	case err == nil:
-		return true, nil
+		// Without this a power cut may take the directory with all that is in it.
+		return true, secret.SyncDir(filepath.Dir(dir))
 	case errors.Is(err, fs.ErrNotExist):
 		return false, fmt.Errorf("make data directory: %s does not exist", filepath.Dir(dir))
 	case !errors.Is(err, fs.ErrExist):

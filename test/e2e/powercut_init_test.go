@@ -38,6 +38,13 @@ func TestPowerCutInit(t *testing.T) {
 		out, _ := exec.Command("find", image).CombinedOutput()
 		t.Fatalf("what init had synced does not open: %v\n%s", err, out)
 	}
+	for _, name := range []string{"postern.toml", "sealing.key", "ca.crt", "tls.crt", "tls.key"} {
+		want, err := os.ReadFile(filepath.Join(w.Dir, name))
+		must(t, err)
+		if got, err := os.ReadFile(filepath.Join(image, "data", name)); err != nil || string(got) != string(want) {
+			t.Errorf("%s was not synced: %d of %d octets, %v", name, len(got), len(want), err)
+		}
+	}
 	must(t, os.RemoveAll(w.Dir))
 	copyDir(t, filepath.Join(image, "data"), w.Dir)
 	w.Start(t)
