@@ -119,7 +119,6 @@ func TestFaultClock(t *testing.T) {
 	if testing.Short() || !mustHaveAll() {
 		t.Skip("builds the binary anew, standard library and all; POSTERN_TEST_EXTERNAL=1 runs it")
 	}
-	needCommand(t)
 	bin, err := jumpyBinary()
 	must(t, err)
 	const year = 365 * 24 * 3600

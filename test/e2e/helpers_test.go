@@ -65,20 +65,11 @@ var builtBinary = sync.OnceValues(func() (string, error) {
 // binary is the path of the postern under test.
 func binary(t testing.TB) string {
 	t.Helper()
-	needCommand(t)
 	bin, err := builtBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return bin
-}
-
-// needCommand skips while there is no command to build.
-func needCommand(t testing.TB) {
-	t.Helper()
-	if _, err := os.Stat("../../cmd/postern/demo.go"); err != nil && os.Getenv("POSTERN_BIN") == "" {
-		t.Skip("there is no demo command yet")
-	}
 }
 
 // mustHaveAll reports that a missing program is a failure.

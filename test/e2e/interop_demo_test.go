@@ -37,7 +37,6 @@ var sharedDemo = sync.OnceValues(func() (*demo, error) {
 // theDemo returns the shared demo, and shows its log when the test fails.
 func theDemo(t testing.TB) *demo {
 	t.Helper()
-	needCommand(t)
 	d, err := sharedDemo()
 	if err != nil {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ func TestLinksResolve(t *testing.T) {
 			if !treePath.MatchString(ref) || strings.HasSuffix(ref, "/...") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(root, ref)); err != nil && !earlyDays() {
+			if _, err := os.Stat(filepath.Join(root, ref)); err != nil {
 				t.Errorf("%s names `%s`, which does not exist", name, m[1])
 			}
 		}
@@ -90,9 +90,7 @@ func checkLink(t *testing.T, page, link string) {
 			return
 		}
 		if _, err := os.Stat(filepath.Join(root, target)); err != nil {
-			if !earlyDays() {
-				t.Errorf("%s links to %s, which does not exist", page, link)
-			}
+			t.Errorf("%s links to %s, which does not exist", page, link)
 			return
 		}
 	}
