@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/dns"
@@ -283,10 +284,15 @@ func (a *attempt) noSession(t *target, err error) bool {
 	return true
 }
 
-// loop recognises a host that gives itself this relay's name (RFC 5321 §6.3).
+// loop recognises a host that gives itself the name that we give ourselves
+// (RFC 5321 §6.3). The domains that we receive mail for are not compared: a
+// mail server may greet with its organisation's domain.
 func (a *attempt) loop(t *target, s *smtpclient.Session) bool {
 	banner, ehlo := s.Names()
-	if t.via != nil || !a.d.ownName(banner) && !a.d.ownName(ehlo) {
+	ours := func(name string) bool {
+		return strings.EqualFold(name, a.d.cfg.Hostname) || strings.EqualFold(name, t.source.helo)
+	}
+	if t.via != nil || !ours(banner) && !ours(ehlo) {
 		return false
 	}
 	a.d.retire(s)

@@ -137,8 +137,8 @@ func defaults(cfg *Config) {
 	}
 }
 
-// Run ends idle sessions when their time is over, until ctx is done. Without it
-// they stay open until their key is asked for again, or Close.
+// Run ends idle sessions when their time is over, until ctx is done or Close is
+// called. Without it they stay open until Close.
 func (d *Deliverer) Run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -151,6 +151,8 @@ func (d *Deliverer) Run(ctx context.Context) error {
 		select {
 		case <-timer.C:
 		case <-d.idle.wake:
+		case <-d.idle.done:
+			return nil
 		case <-ctx.Done():
 			return nil
 		}

@@ -36,6 +36,7 @@ type idleSessions struct {
 	max, perSite int
 	life         time.Duration
 	wake         chan struct{} // something was parked in an empty store
+	done         chan struct{} // closed by close
 
 	mu     sync.Mutex // guards what follows
 	byKey  map[sessionKey][]*parked
@@ -46,7 +47,7 @@ type idleSessions struct {
 
 func newIdleSessions(limit, perSite int, life time.Duration) *idleSessions {
 	return &idleSessions{
-		max: limit, perSite: perSite, life: life, wake: make(chan struct{}, 1),
+		max: limit, perSite: perSite, life: life, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		byKey: make(map[sessionKey][]*parked), bySite: make(map[string]int), order: list.New(),
 	}
 }
@@ -113,7 +114,10 @@ func (p *idleSessions) expire(now time.Time) (over []*smtpclient.Session, next t
 func (p *idleSessions) close() (all []*smtpclient.Session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
+	if !p.closed {
+		p.closed = true
+		close(p.done)
+	}
 	for e := p.order.Front(); e != nil; e = p.order.Front() {
 		k := e.Value.(*parked)
 		p.remove(k)

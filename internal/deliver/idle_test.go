@@ -106,6 +106,11 @@ func TestRunEndsIdleSessions(t *testing.T) {
 		if err := <-ran; err != nil {
 			t.Error(err)
 		}
+		go func() { ran <- d.Run(t.Context()) }()
+		d.Close() // ends Run as well: a deliverer that was replaced leaves nothing behind
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -211,9 +211,15 @@ func (d *Deliverer) smarthost(domain string) (Smarthost, bool) {
 func checkRoutes(routes map[string]Smarthost) (map[string]Smarthost, error) {
 	out := make(map[string]Smarthost, len(routes))
 	for key, s := range routes {
+		name := key
 		if key != "." {
-			if _, err := smtp.DomainToASCII(strings.TrimPrefix(key, ".")); err != nil {
+			below, dot := strings.CutPrefix(key, ".")
+			ascii, err := smtp.DomainToASCII(below)
+			if err != nil {
 				return nil, fmt.Errorf("deliver: route %q: %w", key, err)
+			}
+			if name = ascii; dot {
+				name = "." + ascii
 			}
 		}
 		if _, err := netip.ParseAddr(s.Host); err != nil {
@@ -227,7 +233,7 @@ func checkRoutes(routes map[string]Smarthost) (map[string]Smarthost, error) {
 				s.Port = 465
 			}
 		}
-		out[strings.ToLower(key)] = s
+		out[name] = s
 	}
 	return out, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"postern/internal/dns"
+	"postern/internal/relay"
 	"postern/internal/testkit/fakemx"
 )
 
@@ -145,6 +146,15 @@ func testLoops(t *testing.T) {
 			t.Error("the loop was entered")
 		}
 	}
+	// The name of the source address is ours too; a domain of ours is no host of ours.
+	w, _ := one(t, fakemx.Config{Name: "out1.example.test"})
+	r := w.request("example.test", "b")
+	r.Pool.Addresses = []relay.PoolAddress{{Address: netip.MustParseAddr("127.0.1.1"), Helo: "out1.example.test"}}
+	want(t, w.deliver(r), "failed 554 5.4.6 ehlo")
+	w, _ = one(t, fakemx.Config{Name: "organisation.test"}, func(c *Config) {
+		c.OwnNames = func() []string { return []string{"organisation.test"} }
+	})
+	want(t, w.deliver(w.request("example.test", "b")), "delivered 250 2.0.0 end")
 }
 
 // AD-01: recipients' domains that are really addresses, or lead to our own
@@ -263,13 +273,14 @@ func TestRoutes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 25, func(c *Config) {
 		c.Routes = map[string]Smarthost{
+			"Bücher.test":   {Host: "Hub.example.test"},
 			"partner.test":  {Host: "hub.example.test", Port: 2525},
 			".partner.test": {Host: "192.0.2.1"},
 			".":             {Host: "relay.isp.test", Immediate: true, User: "u", Password: "p"},
 		}
 	})
 	got := map[string]string{}
-	for _, domain := range []string{"partner.test", "a.partner.test", "b.a.partner.test", "elsewhere.test", "test"} {
+	for _, domain := range []string{"partner.test", "a.partner.test", "b.a.partner.test", "elsewhere.test", "test", "xn--bcher-kva.test"} {
 		r, err := w.Route(t.Context(), domain)
 		if err != nil {
 			t.Fatal(err)
@@ -277,7 +288,8 @@ func TestRoutes(t *testing.T) {
 		got[domain] = r.Site
 	}
 	if diff := cmp.Diff(map[string]string{
-		"partner.test": "hub.example.test:2525", "a.partner.test": "192.0.2.1:25", "b.a.partner.test": "192.0.2.1:25",
+		"xn--bcher-kva.test": "hub.example.test:25",
+		"partner.test":       "hub.example.test:2525", "a.partner.test": "192.0.2.1:25", "b.a.partner.test": "192.0.2.1:25",
 		"elsewhere.test": "relay.isp.test:465", "test": "relay.isp.test:465",
 	}, got); diff != "" {
 		t.Error(diff)
