@@ -68,6 +68,10 @@ bench: build ## postern beside tuned Postfix (and OpenDKIM), A B A B; writes doc
 	tools/testdeps bench
 	$(GO) run ./bench -postern bin/postern -out docs/benchmarks.md
 
+.PHONY: bench-million
+bench-million: build ## memory and start with a million queued messages
+	$(GO) run ./bench/million -postern bin/postern -n 1000000
+
 .PHONY: docs
 docs: ## write the generated pages anew
 	$(GO) generate ./...
