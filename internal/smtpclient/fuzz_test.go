@@ -72,12 +72,7 @@ func FuzzSession(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, script []byte, binary bool) {
 		conn := newScripted(script)
-		s, err := New(context.Background(), conn, Options{HeloName: "client.example.test", TLS: TLSOpportunistic, TLSConfig: nil})
-		if err == nil {
-			t.Fatal("TLS without a configuration")
-		}
-		conn = newScripted(script)
-		s, err = New(context.Background(), conn, Options{HeloName: "client.example.test"})
+		s, err := New(context.Background(), conn, Options{HeloName: "client.example.test"})
 		if err != nil {
 			e, ok := err.(*Error)
 			if !ok || e.Code/100 != 4 && e.Code/100 != 5 || len(e.Text) > maxText+32 {

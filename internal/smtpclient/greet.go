@@ -55,7 +55,7 @@ func (s *Session) hello(ctx context.Context) *Error {
 		return err
 	case r.Code/100 == 2:
 		first, rest, _ := strings.Cut(r.Text, "\n")
-		s.name, s.esmtp = hostWord(first), true
+		s.name = hostWord(first)
 		s.ext = smtp.ParseExtensions(strings.Split(rest, "\n"))
 		return nil
 	case r.Code/100 != 5 || !s.mayHELO():
@@ -68,7 +68,7 @@ func (s *Session) hello(ctx context.Context) *Error {
 	if r.Code/100 != 2 {
 		return s.unexpected(StageEHLO, r)
 	}
-	s.name, s.esmtp, s.ext = hostWord(r.Text), false, smtp.Extensions{}
+	s.name, s.ext = hostWord(r.Text), smtp.Extensions{}
 	return nil
 }
 
@@ -130,7 +130,7 @@ func asError(err *Error) error {
 // handshake puts TLS over the connection. Nothing learnt before counts any more
 // (RFC 3207 §4.2).
 func (s *Session) handshake(ctx context.Context) *Error {
-	s.ext, s.esmtp, s.name = smtp.Extensions{}, false, ""
+	s.ext, s.name = smtp.Extensions{}, ""
 	at, slow := s.deadline(s.opts.Timeouts.StartTLS)
 	s.raw.SetDeadline(at)
 	err := ctx.Err()

@@ -93,7 +93,6 @@ type Session struct {
 	banner  string // first word of the banner: the host's own name for itself
 	name    string // and of its EHLO reply
 	ext     smtp.Extensions
-	esmtp   bool
 	tls     *tls.ConnectionState
 	started int  // transactions begun (RFC 9422 MAILMAX counts them)
 	sent    int  // messages that the host took
