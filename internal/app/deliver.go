@@ -29,7 +29,13 @@ func (c currentDeliverer) Deliver(ctx context.Context, r deliver.Request) delive
 
 // startDeliverer runs a deliverer until the stop.
 func (a *App) startDeliverer(ctx context.Context, d *deliver.Deliverer) {
-	a.background("deliverer", ctx, d.Run)
+	a.background("deliverer", ctx, func(ctx context.Context) error {
+		if err := d.Run(ctx); err != nil {
+			return err
+		}
+		<-ctx.Done() // a reload closed it: that is no failure
+		return nil
+	})
 }
 
 // swapDeliverer takes a new one into use. The old one ends the attempts that it
