@@ -82,7 +82,11 @@ func listCommand[T any](c *cli, what, path string, filters func(*pflag.FlagSet),
 // flagQuery turns the command's own flags that were given into a query.
 func flagQuery(cmd *cobra.Command) url.Values {
 	q := url.Values{}
-	cmd.LocalNonPersistentFlags().Visit(func(f *pflag.Flag) {
+	own := cmd.LocalNonPersistentFlags()
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if own.Lookup(f.Name) == nil {
+			return // a global one
+		}
 		if s, ok := f.Value.(pflag.SliceValue); ok {
 			q[f.Name] = s.GetSlice()
 			return

@@ -94,6 +94,7 @@ func (c *cli) root() *cobra.Command {
 // with one that there is not: cobra would print help and call it success.
 func group(cmd *cobra.Command) {
 	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			var names []string
@@ -102,14 +103,22 @@ func group(cmd *cobra.Command) {
 					names = append(names, s.Name())
 				}
 			}
-			return usageError(fmt.Sprintf("%s: which one? %s", cmd.CommandPath(), strings.Join(names, ", ")))
+			return usageError(fmt.Sprintf("%swhich command? %s", prefix(cmd), strings.Join(names, ", ")))
 		}
-		text := fmt.Sprintf("%s: there is no command %q", cmd.CommandPath(), args[0])
+		text := fmt.Sprintf("%sthere is no command %q", prefix(cmd), args[0])
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 			text += "; did you mean " + strings.Join(near, " or ") + "?"
 		}
 		return usageError(text)
 	}
+}
+
+// prefix names a subcommand in its errors; the program's own name is there already.
+func prefix(cmd *cobra.Command) string {
+	if !cmd.HasParent() {
+		return ""
+	}
+	return cmd.Name() + ": "
 }
 
 // markStart notes when a command line was right. What fails before that (flags,
