@@ -165,6 +165,23 @@ func TestAU(t *testing.T) {
 			t.Errorf("%v and %v", a, b)
 		}
 	})
+	run("AU-34", func(t *testing.T, w *world, _ *client) {
+		for _, user := range []string{"APIKEY", "apikey.", "apikey ", " apikey", "user%40dom.test", "*)(uid=*", "' OR 1=1 --", "a/../b", "\u212a", strings.Repeat("u", 320)} {
+			c := w.secure()
+			c.cmd("AUTH PLAIN "+b64("\x00"+user+"\x00x"), "535 5.7.8")
+			if log := w.backend.log(); log[len(log)-1] != "auth PLAIN "+user { // as it was sent: the backend has the one form
+				t.Errorf("%q was asked about as %q", user, log[len(log)-1])
+			}
+			c.cmd("AUTH LOGIN "+b64(user), "334")
+			c.cmd(b64("x"), "535 5.7.8")
+		}
+		n := w.backend.count("auth")
+		w.secure().cmd("AUTH PLAIN "+b64("\x00"+strings.Repeat("u", 5000)+"\x00x"), "501 5.5.2")
+		w.secure().cmd("AUTH LOGIN "+b64(strings.Repeat("u", 5000)), "501 5.5.2")
+		if w.backend.count("auth") != n {
+			t.Error("5 KB of name were looked up")
+		}
+	})
 	t.Run("AU-24", testAuthTiming)
 	t.Run("AU-35", testNothingLogged)
 	t.Run("internal error", testAuthInternalError)

@@ -129,7 +129,7 @@ func decodeResponse(s string) ([]byte, error) {
 // authFailed answers an exchange that ended without a login. at is when the
 // line that decided it was read.
 func (x *session) authFailed(ctx context.Context, mechanism string, at time.Time, err error) (smtp.Reply, *end) {
-	r := replyLoginFailure
+	var r smtp.Reply
 	switch {
 	case errors.Is(err, errAborted):
 		x.backend.LoginFailed(ctx, mechanism, LoginAborted)

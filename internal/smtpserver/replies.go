@@ -48,7 +48,6 @@ var (
 	replyAuthAborted = smtp.R(501, 5, 7, 0, "Authentication aborted")
 	replyChunkSyntax = smtp.R(501, 5, 5, 4, "Syntax: BDAT size [LAST]; closing")
 	replyNoCommand   = smtp.R(502, 5, 5, 1, "Command not implemented")
-	replySequence    = smtp.R(503, 5, 5, 1, "Bad sequence of commands")
 	replyNeedHelo    = smtp.R(503, 5, 5, 1, "Send EHLO first")
 	replyNested      = smtp.R(503, 5, 5, 1, "A transaction is open")
 	replyNeedMail    = smtp.R(503, 5, 5, 1, "Send MAIL first")
