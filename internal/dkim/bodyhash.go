@@ -1,7 +1,6 @@
 package dkim
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
@@ -100,22 +99,35 @@ func (h *BodyHash) lineEnd() {
 // stretch takes octets that are canonical but for line ends at their end. They
 // do not start with a CR. last says that no octet after them is known.
 func (h *BodyHash) stretch(p []byte, last bool) {
-	if last && bytes.HasSuffix(p, crlf[:1]) {
-		p = p[:len(p)-1]
+	n := len(p)
+	if last && n > 0 && p[n-1] == '\r' {
+		n--
 		h.cr = true
 	}
 	ends := 0
-	for bytes.HasSuffix(p, crlf) {
-		p = p[:len(p)-2]
+	for n >= 2 && p[n-1] == '\n' && p[n-2] == '\r' {
+		n -= 2
 		ends++
 	}
-	h.octets(p)
+	h.octets(p[:n])
 	h.crlf += ends
 }
 
 // octets writes text, after what was pending before it.
 func (h *BodyHash) octets(p []byte) {
 	if len(p) == 0 {
+		return
+	}
+	if len(p) < directWrite && len(h.buf)+2*h.crlf+1+len(p) <= cap(h.buf) { // nearly always
+		b := h.buf
+		for ; h.crlf > 0; h.crlf-- {
+			b = append(b, '\r', '\n')
+		}
+		if h.wsp {
+			h.wsp = false
+			b = append(b, ' ')
+		}
+		h.buf, h.any = append(b, p...), true
 		return
 	}
 	for ; h.crlf > 0; h.crlf-- {
