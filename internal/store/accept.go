@@ -36,8 +36,8 @@ var errAcceptance = errors.New("acceptance is not well-formed")
 // may not be stored; never say 250. ctx counts until the writer has taken the
 // acceptance; afterwards only the commit decides.
 func (s *Store) Accept(ctx context.Context, a *Acceptance) error {
-	if s.low.Load() {
-		return fmt.Errorf("accept %s: %w", a.Message.ID, ErrFull)
+	if err := s.refuse(); err != nil {
+		return fmt.Errorf("accept %s: %w", a.Message.ID, err)
 	}
 	o := newOp("accept")
 	o.grows = true

@@ -104,8 +104,8 @@ func (b *Body) WriteContext(ctx context.Context, p []byte) (int, error) {
 // spill commits what is in memory as pending chunks. A crash after it leaves
 // chunks with a pending row, which the next start sweeps.
 func (b *Body) spill(ctx context.Context) error {
-	if b.s.low.Load() {
-		return fmt.Errorf("store body: %w", ErrFull)
+	if err := b.s.refuse(); err != nil {
+		return fmt.Errorf("store body: %w", err)
 	}
 	if b.key == nil {
 		var err error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,8 +133,8 @@ func TestPendingBodiesAreSwept(t *testing.T) {
 func TestKeptBodies(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {
-		now := time.Now()
-		cfg.KeepBodies, cfg.Now = time.Hour, func() time.Time { return now }
+		var shift atomic.Int64
+		cfg.KeepBodies, cfg.Now = time.Hour, func() time.Time { return time.Now().Add(time.Duration(shift.Load())) }
 		s := newTest(t, cfg)
 		ctx := context.Background()
 		a := mail(t, s, 1, 300_000, true)
@@ -151,7 +152,7 @@ func TestKeptBodies(t *testing.T) {
 			t.Fatal(err)
 		}
 		sameOctets(t, readAll(t, s, a.Message.ID), want)
-		s.cfg.Now = func() time.Time { return now.Add(2 * time.Hour) }
+		shift.Store(int64(2 * time.Hour))
 		if err := s.sweepKept(ctx); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,9 +14,11 @@ import (
 func TestEventFilters(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {
+		day := time.Now().UTC().Truncate(24 * time.Hour)
+		var shift atomic.Int64
+		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(shift.Load())) }
 		s := newTest(t, cfg)
 		ctx := context.Background()
-		day := time.Now().UTC().Truncate(24 * time.Hour)
 		msg, key := relay.MessageID{ID: relay.NewID(day.Add(-50 * time.Hour))}, relay.KeyID{ID: relay.NewID(day)}
 		const n = 12
 		for i := range n {
@@ -56,7 +59,7 @@ func TestEventFilters(t *testing.T) {
 		}
 		checkInvariants(t, s)
 		// Retention drops whole days.
-		s.cfg.Now = func() time.Time { return day.Add(29*24*time.Hour + time.Hour) }
+		shift.Store(int64(time.Until(day.Add(29*24*time.Hour + time.Hour))))
 		if err := s.sweep(ctx); err != nil {
 			t.Fatal(err)
 		}

@@ -35,9 +35,10 @@ const (
 	// pgBatchTimeout bounds a batch up to its COMMIT; it then was not stored.
 	pgBatchTimeout = 30 * time.Second
 	// pgResolveTimeout bounds the search for the outcome of a COMMIT whose answer
-	// was lost. It is longer than idle_in_transaction_session_timeout, after which
-	// the server gives up a transaction whose client is gone.
-	pgResolveTimeout = 60 * time.Second
+	// was lost: as long as a client waits for the answer to its end of data (RFC
+	// 5321 §4.5.3.2.6). When the process is told to end, pgEndTries more are made.
+	pgResolveTimeout = 10 * time.Minute
+	pgEndTries       = 10
 )
 
 // pgSession is what every connection sets. Whatever the server's default, a

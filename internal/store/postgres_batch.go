@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -41,21 +42,19 @@ func (e *pgEngine) runBatch(ops []*op) error {
 		return e.broken(err)
 	}
 	if err := e.send(ctx, conn, ops); err != nil {
-		if _, rbErr := conn.Exec(ctx, "ROLLBACK"); rbErr != nil {
-			e.disconnect()
+		if _, rbErr := conn.Exec(ctx, "ROLLBACK"); rbErr != nil || conn.IsClosed() {
+			return e.broken(err)
 		}
 		return err
 	}
 	return e.commit(conn)
 }
 
-// broken drops a connection on which something failed before COMMIT.
+// broken drops a connection on which something failed before COMMIT. Nothing was
+// stored, and it is no operation's fault.
 func (e *pgEngine) broken(err error) error {
 	e.disconnect()
-	if judge(err) == vOp {
-		return errors.Join(errConnLost, err)
-	}
-	return err
+	return fmt.Errorf("%w: %s", errConnLost, err.Error()) // not wrapped: it is judged as a lost connection
 }
 
 // send runs all statements of a batch in one pipeline and checks their rows.
@@ -164,8 +163,10 @@ func (e *pgEngine) commit(conn *pgx.Conn) error {
 func (e *pgEngine) resolve(cause error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), pgResolveTimeout)
 	defer cancel()
+	e.s.away.Store(true) // others are refused at once meanwhile
+	defer e.s.away.Store(false)
 	e.s.log.Warn("the answer to a commit was lost; reading the outcome", "err", cause)
-	for ctx.Err() == nil {
+	for tries := 0; ctx.Err() == nil && tries < pgEndTries; {
 		stored, err := e.outcome(ctx)
 		switch {
 		case err == nil && stored:
@@ -176,9 +177,11 @@ func (e *pgEngine) resolve(cause error) error {
 			return err
 		}
 		e.disconnect()
+		time.Sleep(awayPause)
 		select {
-		case <-ctx.Done():
-		case <-timeAfter(awayPause):
+		case <-e.s.ending:
+			tries++
+		default:
 		}
 	}
 	return fmt.Errorf("%w: %w", errUnknown, cause)

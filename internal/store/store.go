@@ -65,7 +65,9 @@ type Store struct {
 	seal   *secret.Sealer
 	rev    revision
 	rec    recorder
-	low    atomic.Bool // free space is below MinFree
+	low    atomic.Bool   // free space is below MinFree
+	away   atomic.Bool   // the outcome of a commit is being looked for
+	ending chan struct{} // closed when Run is asked to end
 	days   days
 	stats  statsCache
 	closed sync.Once
@@ -99,7 +101,7 @@ func Open(ctx context.Context, cfg Config) (*Store, Recovery, error) {
 	if cfg.Sealer == nil || (cfg.Path == "" && cfg.URL == "") {
 		return nil, Recovery{}, errors.New("open store: needs Sealer, and Path or URL")
 	}
-	s := &Store{cfg: cfg, log: cfg.Logger, seal: cfg.Sealer}
+	s := &Store{cfg: cfg, log: cfg.Logger, seal: cfg.Sealer, ending: make(chan struct{})}
 	s.w = newWriter(s)
 	s.rec.init(s)
 	if err := s.openEngine(ctx); err != nil {
@@ -166,6 +168,17 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// refuse says at once why nothing can be accepted now.
+func (s *Store) refuse() error {
+	if s.low.Load() {
+		return ErrFull
+	}
+	if s.away.Load() {
+		return unavailable(errConnLost)
+	}
+	return nil
+}
+
 // Epoch is the number of this run of the process: it owns the leases made here.
 func (s *Store) Epoch() int64 { return s.epoch }
 
@@ -179,6 +192,7 @@ func (s *Store) Run(ctx context.Context) error {
 	back := context.WithoutCancel(ctx) // background work outlives ctx until the writer is done
 	bctx, stopBack := context.WithCancel(back)
 	defer stopBack()
+	defer context.AfterFunc(ctx, func() { close(s.ending) })()
 	var wg sync.WaitGroup
 	for _, part := range []func(context.Context) error{s.eng.maintain, s.rec.run, s.housekeep} {
 		wg.Go(func() {
