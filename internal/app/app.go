@@ -186,7 +186,7 @@ func (a *App) makeQueue(ctx context.Context) error {
 	a.queue = queue.New(queue.Config{
 		Store: a.store, Deliverer: currentDeliverer{a}, Signer: a.signer, Notifier: a.notifier(c), Directory: a.directory,
 		Logger: a.log, Observer: a.metrics, Limits: limits, Concurrency: c.Queue.Concurrency, Signers: c.Sign.Workers,
-		Cautious: !a.recovery.Clean, Shared: c.Store.URL.Reveal() != "",
+		ReturnPath: a.paths.For, Cautious: !a.recovery.Clean, Shared: c.Store.URL.Reveal() != "",
 	})
 	return nil
 }

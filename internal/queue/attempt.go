@@ -88,11 +88,34 @@ func (q *Queue) try(ctx context.Context, j *job, route deliver.Route, failure er
 	if prefix == nil {
 		prefix = j.msg.Signatures
 	}
-	r := q.cfg.Deliverer.Deliver(ctx, deliver.Request{
+	r := q.deliver(ctx, deliver.Request{
 		Route: route, Pool: pool, TLS: tls, Message: j.msg, Recipients: j.rcpts,
 		Prefix: prefix, Content: content, BeforeEnd: mark.Wait,
 	})
 	return tried{outcomes: r.Outcomes, connect: r.Connect, fields: fields, with: with, damaged: errors.Is(r.Content, store.ErrDamaged)}
+}
+
+// deliver makes one request of a job, or one for each recipient where the pool's
+// return path names it.
+func (q *Queue) deliver(ctx context.Context, r deliver.Request) deliver.Result {
+	if !r.Pool.ReturnPathPerRecipient || q.cfg.ReturnPath == nil || r.Message.ReturnPath == "" {
+		return q.cfg.Deliverer.Deliver(ctx, r)
+	}
+	sum := deliver.Result{Connect: deliver.ConnOK}
+	for i := range r.Recipients {
+		one, m := r, *r.Message
+		m.ReturnPath = q.cfg.ReturnPath(r.Message, r.Recipients[i].N)
+		one.Message, one.Recipients = &m, r.Recipients[i:i+1]
+		got := q.cfg.Deliverer.Deliver(ctx, one)
+		sum.Outcomes = append(sum.Outcomes, got.Outcomes...)
+		if got.Connect != deliver.ConnOK {
+			sum.Connect = got.Connect
+		}
+		if got.Content != nil {
+			sum.Content = got.Content
+		}
+	}
+	return sum
 }
 
 var damagedReply = smtp.R(451, 4, 3, 0, "stored content is damaged")

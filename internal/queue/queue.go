@@ -102,6 +102,9 @@ type Config struct {
 	Directory Directory
 	Logger    *slog.Logger
 	Observer  Observer // nil: nobody looks
+	// ReturnPath is the return path of one recipient, for pools whose return path
+	// names it; nil: none does.
+	ReturnPath func(m *relay.Message, n int) string
 
 	Limits
 	Concurrency int // attempts at once, over all lanes; 400

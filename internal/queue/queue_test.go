@@ -88,7 +88,7 @@ func makeMessage(t relay.Tenant, to ...string) (relay.Message, []relay.Recipient
 	now := time.Now()
 	serial++
 	id := relay.MessageID{ID: relay.NewID(now)}
-	m := relay.Message{ID: id, Tenant: t, Pool: poolID, EnvelopeFrom: "sender@acme.test", State: relay.MessageQueued, AcceptedAt: now, ExpiresAt: now.Add(96 * time.Hour)}
+	m := relay.Message{ID: id, Tenant: t, Pool: poolID, EnvelopeFrom: "sender@acme.test", ReturnPath: "rp", State: relay.MessageQueued, AcceptedAt: now, ExpiresAt: now.Add(96 * time.Hour)}
 	var rcpts []relay.Recipient
 	for i, a := range to {
 		_, site, _ := strings.Cut(a, "@")
@@ -616,4 +616,29 @@ func TestPanicFailsItsAttemptOnly(t *testing.T) {
 			t.Errorf("delivered %d of 2", n)
 		}
 	})
+}
+
+func TestReturnPathPerRecipient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var paths []string
+		w := newWorld(t, func(_ context.Context, r deliver.Request) deliver.Result {
+			paths = append(paths, fmt.Sprint(r.Message.ReturnPath, " ", len(r.Recipients)))
+			return answer(r, deliver.Delivered, reply250, deliver.ConnOK)
+		}, func(c *Config) {
+			c.Directory = perRecipient{}
+			c.ReturnPath = func(m *relay.Message, n int) string { return fmt.Sprint(m.ReturnPath, n) }
+		})
+		w.run()
+		w.submit(tenantA, "a@one.test", "b@one.test")
+		synctest.Wait()
+		if fmt.Sprint(paths) != "[rp0 1 rp1 1]" || w.store.count(relay.EventDelivered) != 2 {
+			t.Errorf("transactions %v", paths)
+		}
+	})
+}
+
+type perRecipient struct{ fakeDirectory }
+
+func (perRecipient) Pool(id relay.PoolID) (relay.Pool, bool) {
+	return relay.Pool{ID: id, ReturnPathPerRecipient: true}, true
 }

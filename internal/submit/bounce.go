@@ -51,7 +51,8 @@ func (i *Intake) remember(ctx context.Context, id relay.MessageID) (p past, ok b
 // bounced acts on a message that came to a return path with a good MAC. What
 // is no report about delivery (an answering machine, a person) is taken and
 // dropped: nothing follows from it.
-func (i *Intake) bounced(ctx context.Context, id relay.MessageID, raw []byte) error {
+func (i *Intake) bounced(ctx context.Context, to Route, raw []byte) error {
+	id := to.message
 	rep, err := report.Parse(bytes.NewReader(raw))
 	if err != nil {
 		return smtp.R(554, 5, 6, 0, "The message has no readable header")
@@ -67,7 +68,7 @@ func (i *Intake) bounced(ctx context.Context, id relay.MessageID, raw []byte) er
 	var events []relay.Event
 	var outcomes []report.Outcome
 	for _, r := range rep.Recipients {
-		n, addr := p.match(r)
+		n, addr := p.match(r, to.n)
 		if n < 0 || (r.Action == report.Failed && p.bounced[n]) {
 			continue // not a recipient of this message, or a bounce that we have
 		}
@@ -110,9 +111,13 @@ func first(a, b string) string {
 	return b
 }
 
-// match finds the recipient that a report means: by its original or final
-// address, or because there is only one. -1: none.
-func (p *past) match(r report.Recipient) (int, string) {
+// match finds the recipient that a report means: the one that the return path
+// named, else by its original or final address, or because there is only one.
+// -1: none.
+func (p *past) match(r report.Recipient, named int) (int, string) {
+	if named >= 0 && named < len(p.recipients) {
+		return named, p.recipients[named]
+	}
 	for _, said := range []string{r.Original, r.Final} {
 		want, err := smtp.ParseAddress(said, true)
 		if err != nil {

@@ -84,6 +84,7 @@ func NewIntake(c IntakeConfig) *Intake {
 type Route struct {
 	bounce  bool
 	message relay.MessageID // of a return path
+	n       int             // the recipient that it names; -1: none
 	local   string          // of postmaster@ and its like
 }
 
@@ -124,11 +125,11 @@ func (i *Intake) route(to smtp.Address) (Route, error) {
 		return Route{}, replyNoRelay
 	}
 	if host != "" && IsReturnPath(local) {
-		id, err := i.cfg.ReturnPaths.Parse(local)
+		id, n, err := i.cfg.ReturnPaths.Parse(local)
 		if err != nil {
 			return Route{}, replyNoRelay
 		}
-		return Route{bounce: true, message: id}, nil
+		return Route{bounce: true, message: id, n: n}, nil
 	}
 	switch l := strings.ToLower(local); l {
 	case "postmaster", "abuse", "mailer-daemon":
@@ -176,7 +177,7 @@ func (r *Returned) Commit(ctx context.Context) (smtp.Reply, error) {
 	}
 	var err error
 	if r.route.bounce {
-		err = r.i.bounced(ctx, r.route.message, r.buf.Bytes())
+		err = r.i.bounced(ctx, r.route, r.buf.Bytes())
 	} else {
 		err = r.i.toContact(ctx, r.env, r.route.local, r.buf.Bytes())
 	}

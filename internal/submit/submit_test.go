@@ -235,7 +235,7 @@ func TestHeaderEdits(t *testing.T) {
 	if len(q.Recipients) != 2 {
 		t.Errorf("%d recipients; the Bcc one must stay", len(q.Recipients))
 	}
-	if got, err := w.service.cfg.ReturnPaths.Parse(strings.TrimSuffix(m.ReturnPath, "@em.acme.test")); err != nil || got != id {
+	if got, n, err := w.service.cfg.ReturnPaths.Parse(strings.TrimSuffix(m.ReturnPath, "@em.acme.test")); err != nil || got != id || n != -1 {
 		t.Errorf("return path %q: %v %v", m.ReturnPath, got, err)
 	}
 }
@@ -418,24 +418,30 @@ func TestReturnPaths(t *testing.T) {
 	old := NewReturnPaths([][]byte{{2}})
 	other := NewReturnPaths([][]byte{{3}})
 	id := relay.MessageID{ID: relay.NewID(time.Now())}
-	for name, p := range map[string]*ReturnPaths{"current": a, "earlier key": old} {
-		local, _, _ := strings.Cut(p.Make(id, "em.acme.test"), "@")
+	for name, made := range map[string]string{
+		"current": a.Make(id, "em.acme.test"), "earlier key": old.Make(id, "em.acme.test"), "recipient": a.MakeFor(id, 300, "em.acme.test"),
+	} {
+		local, _, _ := strings.Cut(made, "@")
 		if len(local) > 64 || strings.ToLower(local) != local {
 			t.Errorf("local part %q", local)
 		}
-		if got, err := a.Parse(strings.ToUpper(local)); err != nil || got != id {
-			t.Errorf("%s: %v %v", name, got, err)
+		want := -1
+		if name == "recipient" {
+			want = 300
+		}
+		if got, n, err := a.Parse(strings.ToUpper(local)); err != nil || got != id || n != want {
+			t.Errorf("%s: %v %d %v", name, got, n, err)
 		}
 		for i := len(returnPathPrefix); i < len(local)-1; i++ {
 			bad := []byte(local)
 			bad[i] = 'a' + (bad[i]-'a'+1)%26
-			if got, err := a.Parse(string(bad)); err == nil {
+			if got, _, err := a.Parse(string(bad)); err == nil {
 				t.Fatalf("%s: changed octet %d gives %v", name, i, got)
 			}
 		}
 	}
 	local, _, _ := strings.Cut(other.Make(id, "x"), "@")
-	if _, err := a.Parse(local); err == nil {
+	if _, _, err := a.Parse(local); err == nil {
 		t.Error("a foreign MAC was accepted")
 	}
 }
