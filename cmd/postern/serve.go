@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"postern/internal/app"
@@ -62,7 +63,15 @@ func (c *cli) serve(ctx context.Context) error {
 	}
 	stop := reopenOnSignal(file, log)
 	defer stop()
-	return a.Run(ctx, nil)
+	defer context.AfterFunc(ctx, func() { notify(daemon.SdNotifyStopping, log) })()
+	return a.Run(ctx, func() { notify(daemon.SdNotifyReady, log) })
+}
+
+// notify tells systemd, where that started us (Type=notify).
+func notify(state string, log *slog.Logger) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd not notified", "state", state, "error", err)
+	}
 }
 
 func newLogger(out io.Writer, format string, level slog.Leveler) *slog.Logger {
