@@ -111,7 +111,7 @@ func brokenDisk(t *testing.T, calls, how string) {
 	for _, e := range w.Ledger.Entries() {
 		// The reply to a message whose commit had returned may still be on its way
 		// when another call fails.
-		if e.Phase == ledger.Acked && e.ReplyAt.After(broken.Add(100*time.Millisecond)) {
+		if e.Phase == ledger.Acked && e.ReplyAt.After(broken.Add(500*time.Millisecond)) {
 			t.Errorf("%s was acknowledged %v after the disk broke", e.ID, e.ReplyAt.Sub(broken))
 		}
 		if e.Phase == ledger.Refused && permanent(e.Reply) {
@@ -129,6 +129,9 @@ func brokenDisk(t *testing.T, calls, how string) {
 		}
 	default:
 	}
+	// Whether a commit that failed is on the disk, nobody can tell: its client was
+	// refused for now and offers the message again, perhaps for a second time.
+	w.Ledger.Doubt(broken.Add(-time.Second), broken.Add(500*time.Millisecond))
 	w.Kill()
 	detach()
 	must(t, w.Launch(nil))

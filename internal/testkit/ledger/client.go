@@ -164,7 +164,10 @@ func (c *Client) Data(octets []byte) error {
 
 // End writes the end of data and reads the reply to it. Whatever goes wrong,
 // the end may have left: a TLS record can be out when its write reports an error.
-func (c *Client) End() (Reply, error) { return c.Do("end of data", 250, ".") }
+func (c *Client) End() (Reply, error) { return c.Do(endStage, 250, ".") }
+
+// endStage is how refusals after the end of data are called in an entry's reply.
+const endStage = "end of data"
 
 // Quit says QUIT and closes.
 func (c *Client) Quit() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -193,6 +194,18 @@ func (l *Ledger) String() string {
 	}
 	return fmt.Sprintf("seed %d: %d offered (%d acked, %d sent without answer, %d refused, %d cut), %d copies taken, %d kills",
 		l.Seed, len(l.entries), n[Acked], n[Sent], n[Refused], n[Cut], len(l.takes), len(l.kills))
+}
+
+// Doubt turns temporary refusals that were read between two moments into messages
+// without an answer: the relay could not know itself whether it had stored them.
+func (l *Ledger) Doubt(from, to time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		if e.Phase == Refused && strings.HasPrefix(e.Reply, endStage+": 4") && e.ReplyAt.After(from) && e.ReplyAt.Before(to) {
+			e.Phase = Sent
+		}
+	}
 }
 
 // Adopt takes over the entries of an earlier ledger, whose promises this one is

@@ -290,3 +290,27 @@ func TestZone(t *testing.T) {
 		}
 	}
 }
+
+// TestDoubt: only temporary refusals after the end of data, in that time, become
+// doubtful.
+func TestDoubt(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	for _, tt := range []struct {
+		reply string
+		at    time.Time
+		want  Phase
+	}{
+		{"end of data: 451 4.3.0 later", at, Sent},
+		{"end of data: 550 5.7.1 no", at, Refused},
+		{"MAIL: 451 4.3.0 later", at, Refused},
+		{"end of data: 451 4.3.0 later", at.Add(time.Minute), Refused},
+	} {
+		l := New(1)
+		l.open(Entry{ID: "m", Phase: Refused, Reply: tt.reply, ReplyAt: tt.at})
+		l.Doubt(at.Add(-time.Second), at.Add(time.Second))
+		if got := l.Entries()[0].Phase; got != tt.want {
+			t.Errorf("%q: %s, want %s", tt.reply, got, tt.want)
+		}
+	}
+}
