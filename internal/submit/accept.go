@@ -107,7 +107,7 @@ func (in *Incoming) message(d *judged, headSize int64) relay.Message {
 	switch {
 	case in.env.Body == smtp.BodyBinary:
 		body = relay.BodyBinary
-	case in.eight || d.utf8:
+	case in.eight || d.eight:
 		body = relay.Body8Bit
 	}
 	utf8 := d.utf8 || in.env.From.IsUTF8()

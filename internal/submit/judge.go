@@ -19,7 +19,8 @@ type judged struct {
 	pool     relay.Pool
 	subject  string
 	id       string // Message-ID
-	utf8     bool   // the header section holds octets over 127
+	eight    bool   // the header section holds octets over 127
+	utf8     bool   // and the client said that they are UTF-8: the next hop must know
 }
 
 func (d *judged) bytes() []byte {
@@ -33,7 +34,10 @@ func (d *judged) bytes() []byte {
 // identity is judged on the fields that stay: nothing that is looked at here is
 // changed afterwards.
 func (in *Incoming) judge() (*judged, error) {
-	octets := message.ASCII
+	// deviation: RFC 5322 §2.2 wants ASCII where SMTPUTF8 was not asked for. Old
+	// programs write raw 8-bit subjects, and every receiver copes; so other octets
+	// are taken and left as they are, but in no field that says who writes.
+	octets := message.AnyOctet
 	if in.env.SMTPUTF8 {
 		octets = message.UTF8
 	}
@@ -44,7 +48,7 @@ func (in *Incoming) judge() (*judged, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &judged{header: h, utf8: h.NonASCII()}
+	d := &judged{header: h, eight: h.NonASCII(), utf8: h.NonASCII() && in.env.SMTPUTF8}
 	if hops := h.CountHops(in.s.names()...); hops.Received > in.s.cfg.MaxHops || hops.Ours >= maxOwnHops {
 		return nil, replyLoop
 	}

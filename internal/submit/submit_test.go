@@ -267,7 +267,8 @@ func TestRefusals(t *testing.T) {
 		{"HD-11 only an empty line", "\r\n", "554 5.6.0"},
 		{"HD-11 body without header", "\r\nhello\r\n", "554 5.6.0"},
 		{"HD-11 text instead of header", "hello there\r\n\r\nx\r\n", "554 5.6.0"},
-		{"8-bit header without SMTPUTF8", "From: sender@acme.test\r\nSubject: \xe4\r\n\r\nx\r\n", "554 5.6.0"},
+		{"8-bit display name without SMTPUTF8", "From: J\u00fcrgen <sender@acme.test>\r\n\r\nx\r\n", "550 5.7.1"},
+		{"8-bit address without SMTPUTF8", "From: j\u00fcrgen@acme.test\r\n\r\nx\r\n", "550 5.7.1"},
 		{"FR-26 long header line", "From: sender@acme.test\r\nX-Long: " + long + "\r\n\r\nx\r\n", "554 5.6.0"},
 		{"X-SMTPAPI key that is not served", "X-SMTPAPI: {\"filters\":{}}\r\n" + plain, "554 5.6.0 X-SMTPAPI: the key \"filters\""},
 		{"X-SMTPAPI that is no JSON", "X-SMTPAPI: {category\r\n" + plain, "554 5.6.0"},
@@ -382,6 +383,23 @@ func TestLargeBodiesAndLongLines(t *testing.T) {
 	}
 	if _, err := w.send(envelope("b@one.test"), head+strings.Repeat("y", 998)+"\r\n", 100); err != nil {
 		t.Errorf("a line of 998 octets: %v", err)
+	}
+}
+
+// Raw 8-bit octets in other header fields stay as they are and need 8BITMIME,
+// not SMTPUTF8.
+func TestRawEightBitHeader(t *testing.T) {
+	w := newWorld(t, nil)
+	id, err := w.send(envelope("b@one.test"), "From: sender@acme.test\r\nSubject: \xe4 raw\r\n\r\nx\r\n", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := w.store.Message(t.Context(), id)
+	if err != nil || q.Message.Body != relay.Body8Bit || q.Message.SMTPUTF8 {
+		t.Errorf("body %v, SMTPUTF8 %v, %v", q.Message.Body, q.Message.SMTPUTF8, err)
+	}
+	if !strings.Contains(w.content(id), "Subject: \xe4 raw\r\n") {
+		t.Error("the octet changed")
 	}
 }
 
