@@ -258,7 +258,7 @@ func (q *Queue) Run(ctx context.Context, grace time.Duration) error {
 	q.ctx = hard
 	q.started = true
 	q.mu.Unlock()
-	if err := q.readBacklog(ctx); err != nil {
+	if err := q.readBacklog(ctx); err != nil && ctx.Err() == nil { // told to stop while starting: no fault
 		return err
 	}
 	q.kick()
