@@ -1,12 +1,15 @@
 package main
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/cert"
 	"postern/internal/config"
 )
 
@@ -28,6 +31,29 @@ func (c *cli) configCommand() *cobra.Command {
 	return cmd
 }
 
+// checkFiles looks at the files that a configuration names, as serve will.
+func checkFiles(conf *config.Config) error {
+	wrong := &config.Error{File: conf.Path}
+	if conf.TLS.Certificate != "" {
+		if _, err := cert.Open(cert.Config{Certificate: conf.TLS.Certificate, Key: conf.TLS.Key}); err != nil {
+			wrong.Problems = append(wrong.Problems, config.Problem{Key: "tls.certificate", Text: err.Error()})
+		}
+	}
+	if conf.Deliver.CAFile != "" {
+		pem, err := os.ReadFile(conf.Deliver.CAFile)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			err = errors.New("holds no certificate (PEM is expected)")
+		}
+		if err != nil {
+			wrong.Problems = append(wrong.Problems, config.Problem{Key: "deliver.ca_file", Text: err.Error()})
+		}
+	}
+	if len(wrong.Problems) > 0 {
+		return wrong
+	}
+	return nil
+}
+
 func (c *cli) checkConfig(args []string) error {
 	var path string
 	var err error
@@ -36,7 +62,10 @@ func (c *cli) checkConfig(args []string) error {
 	} else if path, err = c.configPath(); err != nil {
 		return err
 	}
-	_, err = config.Load(path)
+	conf, err := config.Load(path)
+	if err == nil {
+		err = checkFiles(conf)
+	}
 	if !c.json {
 		if err == nil {
 			_, err = fmt.Fprintf(c.out, "%s is right.\n", path)

@@ -14,8 +14,12 @@ import (
 	"postern/internal/relay"
 )
 
-// pollEvery is how often --follow asks.
-const pollEvery = 500 * time.Millisecond
+const (
+	// pollEvery is how often --follow asks.
+	pollEvery = 500 * time.Millisecond
+	// followPage is how many records --follow asks for at a time.
+	followPage = "1000"
+)
 
 func (c *cli) eventsCommand() *cobra.Command {
 	var follow bool
@@ -117,10 +121,13 @@ func (c *cli) history(ctx context.Context, follow bool, q url.Values, path strin
 		if !follow {
 			return nil
 		}
-		// From the first record on the cursor leads: oldest first, nothing left out.
-		if q.Has("after") || q.Has("after_seq") {
-			q.Del("newest")
-			q.Set("limit", "1000")
+		// From now on the cursor leads, oldest first, so that nothing is left out;
+		// without one yet, all that comes is new.
+		full := strconv.Itoa(len(page.Result)) == q.Get("limit")
+		q.Del("newest")
+		q.Set("limit", followPage)
+		if full {
+			continue // there may be more already
 		}
 		select {
 		case <-ctx.Done():

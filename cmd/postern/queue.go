@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -288,15 +287,4 @@ func (c *cli) waitDrained(cmd *cobra.Command, cl *client, wait time.Duration) er
 			return cmd.Context().Err()
 		}
 	}
-}
-
-// query makes url.Values of pairs, leaving out what is empty.
-func query(kv ...string) url.Values {
-	q := url.Values{}
-	for i := 0; i+1 < len(kv); i += 2 {
-		if kv[i+1] != "" {
-			q.Set(kv[i], kv[i+1])
-		}
-	}
-	return q
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,43 +94,5 @@ func TestUnitVerifies(t *testing.T) {
 	out, err := exec.Command(analyze, "verify", path).CombinedOutput()
 	if err != nil || strings.Contains(string(out), path) || strings.Contains(string(out), "postern.service:") {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
-	}
-}
-
-// What serve tells systemd: ready once all listens, stopping when asked to.
-func TestServeNotifies(t *testing.T) {
-	dir := t.TempDir()
-	if code, out, errs := command(t, "", "init", "--dir", filepath.Join(dir, "data"), "--hostname", "relay.example.test", "--owner", "ops@example.net"); code != exitOK {
-		t.Fatalf("init: %s%s", out, errs)
-	}
-	conf := filepath.Join(dir, "relay.toml")
-	text := "hostname = \"relay.example.test\"\ndata_dir = \"data\"\ncontact = \"ops@example.net\"\n[[listener]]\nname = \"in\"\nrole = \"submission\"\n" +
-		"addresses = [\"127.0.0.1:0\"]\ntls = \"implicit\"\n[http]\nlisten = []\n[admin]\nlisten = \"\"\n"
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "notify")
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	t.Setenv("NOTIFY_SOCKET", socket)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	done := make(chan int, 1)
-	errs := &output{}
-	go func() { done <- run(ctx, []string{"serve", "--config", conf}, streams{out: &output{}, err: errs}) }()
-	for _, want := range []string{"READY=1", "STOPPING=1"} {
-		b := make([]byte, 256)
-		_ = l.SetReadDeadline(time.Now().Add(20 * time.Second))
-		n, err := l.Read(b)
-		if err != nil || string(b[:n]) != want {
-			t.Fatalf("systemd is told %q, %v; want %q\n%s", b[:n], err, want, errs)
-		}
-		cancel()
-	}
-	if code := <-done; code != exitOK {
-		t.Errorf("serve ended with %d:\n%s", code, errs)
 	}
 }

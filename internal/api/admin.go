@@ -114,14 +114,6 @@ func onOff(r *http.Request) (disabled bool, err error) {
 // empty is the answer of what has nothing to tell.
 type empty struct{}
 
-// done is a body for requests that take none: a body must be absent or {}.
-func noBody(r *http.Request) error {
-	if r.ContentLength == 0 {
-		return nil
-	}
-	return httpx.DecodeJSON(r, &empty{})
-}
-
 func (a *admin) status(w http.ResponseWriter, r *http.Request) error {
 	s, err := a.System.Status(r.Context())
 	if err != nil {
