@@ -214,13 +214,15 @@ CREATE TABLE recipients (
 CREATE INDEX recipients_due ON recipients (pool_id, site, account_id, subuser_id, due_at)
     WHERE lease = 0 AND held = 0;
 
--- bodies: sealed chunks. Header section from 0, spilled body from 65536.
+-- bodies: sealed chunks. Header section from 0, spilled body from 65536. Not
+-- WITHOUT ROWID: each comparison in a b-tree of rows longer than a page would read
+-- a whole row.
 CREATE TABLE bodies (
     message_id BLOB NOT NULL,
     seq        INTEGER NOT NULL,
     chunk      BLOB NOT NULL,
     PRIMARY KEY (message_id, seq)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- pending_bodies: bodies that are still being received by an epoch.
 CREATE TABLE pending_bodies (
