@@ -8,13 +8,11 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"postern/internal/app"
-	"postern/internal/cert"
 	"postern/internal/config"
 	"postern/internal/logfile"
 )
@@ -52,9 +50,6 @@ func (c *cli) serve(ctx context.Context) error {
 		out = file
 	}
 	log := newLogger(out, conf.Log.Format, level)
-	if err := renew(conf, log); err != nil {
-		return err
-	}
 	a, err := app.New(ctx, app.Options{
 		Config: conf, Version: version, Logger: log, Level: level, LogFile: file, KeyPrefix: conf.Keys.Prefix,
 	})
@@ -80,22 +75,6 @@ func newLogger(out io.Writer, format string, level slog.Leveler) *slog.Logger {
 		return slog.New(slog.NewTextHandler(out, o))
 	}
 	return slog.New(slog.NewJSONHandler(out, o))
-}
-
-// renew makes the next certificate of our own when the one in use is near its end.
-func renew(conf *config.Config, log *slog.Logger) error {
-	files, used := conf.SelfSigned()
-	if !used {
-		return nil
-	}
-	done, err := cert.RenewIfDue(files, []string{conf.Hostname}, time.Now())
-	if err != nil {
-		return err
-	}
-	if done {
-		log.Info("certificate renewed", "file", files.Certificate)
-	}
-	return nil
 }
 
 // reopenOnSignal goes on in a new log file on SIGHUP and SIGUSR1. Without a log

@@ -40,7 +40,9 @@ type way struct {
 func (a *App) bindSMTP(context.Context) error {
 	c := a.opt.Config
 	certPath, keyPath := c.CertificatePaths()
-	certs, err := cert.Open(cert.Config{Certificate: certPath, Key: keyPath, Logger: a.log, OnReload: a.metrics.certificate})
+	certs, err := cert.Open(cert.Config{
+		Certificate: certPath, Key: keyPath, Logger: a.log, OnReload: a.metrics.certificate, Renew: renewal(c),
+	})
 	if err != nil {
 		return err
 	}
@@ -61,6 +63,18 @@ func (a *App) bindSMTP(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// renewal renews the certificate that init made; one from elsewhere is renewed elsewhere.
+func renewal(c *config.Config) func() error {
+	files, used := c.SelfSigned()
+	if !used {
+		return nil
+	}
+	return func() error {
+		_, err := cert.RenewIfDue(files, []string{c.Hostname}, time.Now())
+		return err
+	}
 }
 
 // listenTCP binds one address; an IPv4 wildcard is IPv4 alone and [::] IPv6 alone.

@@ -25,6 +25,9 @@ import (
 // watch misses renamed directories, swapped symlinks and network file systems.
 const pollEvery = 10 * time.Second
 
+// renewEvery is how often Renew is asked.
+const renewEvery = 12 * time.Hour
+
 // maxFile bounds a certificate or key file.
 const maxFile = 1 << 20
 
@@ -36,6 +39,9 @@ type Config struct {
 	// OnReload is told of every attempt to take a changed certificate: nil when it
 	// is in use, otherwise why the old one stays. It must not block. Optional.
 	OnReload func(error)
+	// Renew, if set, is called when Run begins and twice a day, and replaces files
+	// that are near their end: for certificates of our own (RenewIfDue).
+	Renew func() error
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -100,16 +106,32 @@ func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 
 // Run takes changed files into use until ctx ends.
 func (s *Source) Run(ctx context.Context) error {
-	tick := time.NewTicker(pollEvery)
+	tick, renew := time.NewTicker(pollEvery), time.NewTicker(renewEvery)
 	defer tick.Stop()
+	defer renew.Stop()
+	s.renew()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 			s.poll()
+		case <-renew.C:
+			s.renew()
 		}
 	}
+}
+
+// renew lets the certificate be renewed, and takes it into use at once.
+func (s *Source) renew() {
+	if s.config.Renew == nil {
+		return
+	}
+	if err := s.config.Renew(); err != nil {
+		s.config.Logger.Error("certificate not renewed", "file", s.config.Certificate, "error", err)
+		return
+	}
+	s.poll()
 }
 
 // poll reloads when a file is not the one it was. Errors are reported, not returned.

@@ -1,6 +1,7 @@
 package cert
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -307,4 +309,45 @@ func handshake(t testing.TB, server, client *tls.Config) (tls.ConnectionState, e
 		err = serverErr
 	}
 	return state, err
+}
+
+// A certificate of our own that is near its end is replaced while it is in use,
+// at once when Run begins and later by the clock; a failure is not the end.
+func TestRunRenews(t *testing.T) {
+	t.Parallel()
+	f := made(t)
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		s, err := Open(Config{
+			Certificate: f.Certificate, Key: f.Key, Now: func() time.Time { return now },
+			Renew: func() error {
+				if asked++; asked == 2 {
+					return errors.New("no space left")
+				}
+				return Renew(f, []string{"relay.example.test"}, now)
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := serialOf(s)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		synctest.Wait()
+		if serialOf(s) == before {
+			t.Error("the renewed certificate is not in use")
+		}
+		time.Sleep(renewEvery + time.Second)
+		synctest.Wait()
+		time.Sleep(renewEvery)
+		synctest.Wait()
+		if asked != 3 {
+			t.Errorf("renewal was asked for %d times, want 3", asked)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
