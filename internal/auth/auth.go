@@ -118,7 +118,7 @@ func (f found) principal(d Directory, mechanism string) *relay.Principal {
 }
 
 func (a *Authenticator) check(ctx context.Context, at Attempt, now time.Time) (found, relay.LoginResult, smtp.Reply) {
-	f := found{tried: printable(at.User, 64)}
+	f := found{tried: tried(at.User)}
 	k, err := secret.ParseKey(at.Secret.Reveal(), a.cfg.Prefix)
 	if err != nil {
 		return f, relay.LoginMalformed, ReplyMalformed
@@ -209,7 +209,7 @@ func (a *Authenticator) Cleartext(at Attempt) {
 
 // Ended records an exchange that had nothing to judge: given up, or no exchange at all.
 func (a *Authenticator) Ended(at Attempt, result relay.LoginResult) {
-	a.record(at, found{tried: printable(at.User, 64)}, result, a.cfg.Now())
+	a.record(at, found{tried: tried(at.User)}, result, a.cfg.Now())
 }
 
 // Check judges a logged-in principal again, at the next MAIL and at the end of
