@@ -62,7 +62,7 @@ func historyFlags(cmd *cobra.Command, follow *bool, limit *int, since *string) {
 }
 
 // ownFlags are flags that the command turns into parameters itself.
-var ownFlags = []string{"follow", "limit", "since", "logins", "changes"}
+var ownFlags = []string{"follow", "limit", "since", "changes"}
 
 func historyQuery(cmd *cobra.Command, since string, limit int) (url.Values, error) {
 	q := flagQuery(cmd)

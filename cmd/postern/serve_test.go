@@ -106,7 +106,7 @@ func TestFollow(t *testing.T) {
 	defer cancel()
 	out, done := &output{}, make(chan int, 1)
 	go func() {
-		done <- run(ctx, []string{"log", "changes", "--follow", "--json", "--data-dir", dir, "--limit", "2"}, streams{out: out, err: &output{}})
+		done <- run(ctx, []string{"log", "--changes", "--follow", "--json", "--data-dir", dir, "--limit", "2"}, streams{out: out, err: &output{}})
 	}()
 	until(t, "what was is shown", func() bool { return strings.Count(out.String(), "\n") == 2 })
 	for i := range 3 {
