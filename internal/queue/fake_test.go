@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"sort"
 	"strings"
 	"sync"
@@ -279,6 +280,25 @@ func (d *fakeDeliverer) Deliver(ctx context.Context, r deliver.Request) deliver.
 		d.mu.Unlock()
 	}()
 	return d.do(ctx, r)
+}
+
+// attempts is how many there were so far.
+func (d *fakeDeliverer) attempts() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.order)
+}
+
+// lockedSource is a random source that the test and its deliveries share.
+type lockedSource struct {
+	mu  sync.Mutex
+	pcg *rand.PCG
+}
+
+func (s *lockedSource) Uint64() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pcg.Uint64()
 }
 
 // answer gives every recipient of a request one outcome.
