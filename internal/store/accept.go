@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"postern/internal/relay"
 	"postern/internal/secret"
@@ -153,16 +154,19 @@ func (s *Store) appendContent(o *op, a *Acceptance) (*layout, error) {
 		l.bodyChunks = int64(b.spilled + b.appendChunks(o, spillSeq+b.spilled, b.mem))
 		return l, nil
 	}
-	whole := a.Head
-	if len(b.mem) > 0 {
-		whole = append(append(make([]byte, 0, len(a.Head)+len(b.mem)), a.Head...), b.mem...)
-	}
-	if l.headChunks = int64(b.appendChunks(o, 0, whole)); l.headChunks >= spillSeq {
+	joined, _ := joinBuffers.Get().(*[]byte)
+	*joined = append(append((*joined)[:0], a.Head...), b.mem...)
+	l.headChunks = int64(b.appendChunks(o, 0, *joined))
+	joinBuffers.Put(joined)
+	if l.headChunks >= spillSeq {
 		return nil, fmt.Errorf("%w: header section of %d octets", errAcceptance, len(a.Head))
 	}
 	b.key = nil // a second try seals under a key of its own
 	return l, nil
 }
+
+// joinBuffers are for header section and body side by side, while they are sealed.
+var joinBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 func (s *Store) appendMessage(o *op, m *relay.Message, l *layout) error {
 	categories, err := packJSON(m.Categories, len(m.Categories) == 0)

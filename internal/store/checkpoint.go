@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Lengths of the write-ahead log.
+// Lengths of the write-ahead log. With a small MinFree they are smaller too: what
+// is kept free must hold the log, or results would find no room.
 const (
 	// walPassive: pages are copied to the database in the background.
 	walPassive = 8 << 20
@@ -32,13 +33,17 @@ func (e *sqliteEngine) maintain(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-e.kick:
 		case <-tick.C:
+			idle++
 		}
-		size := e.walSize()
-		if idle++; size < walPassive && (size == 0 || idle%int(time.Minute/checkpointEvery) != 0) {
+		passive, restart := e.walLimits()
+		size := e.logBytes.Load()
+		if size < passive && (size == 0 || idle < int(time.Minute/checkpointEvery)) {
 			continue
 		}
-		if err := e.checkpoint(ctx, size >= walRestart); err != nil {
+		idle = 0
+		if err := e.checkpoint(ctx, size >= restart); err != nil {
 			return err
 		}
 		if time.Since(lastVacuum) > vacuumEvery {
@@ -47,6 +52,54 @@ func (e *sqliteEngine) maintain(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+}
+
+func (e *sqliteEngine) walLimits() (passive, restart int64) {
+	free := e.s.cfg.MinFree
+	if free <= 0 {
+		return walPassive, walRestart
+	}
+	return min(walPassive, free/8), min(walRestart, free/4)
+}
+
+// frameBytes is a page in the log with its header; a batch changes about
+// batchFrames of them besides what its operations carry.
+const (
+	frameBytes  = 8192 + 24
+	batchFrames = 10
+)
+
+// noteWritten estimates how long the log has grown. It wakes the checkpointer
+// early when a burst outruns its clock, and copies between batches itself when
+// even that is not enough: the log has a bound, whatever the load. The caller
+// holds mu.
+func (e *sqliteEngine) noteWritten(ops []*op) error {
+	n := int64(batchFrames * frameBytes)
+	for _, o := range ops {
+		n += 2 * int64(o.bytes)
+	}
+	now := e.logBytes.Add(n)
+	passive, restart := e.walLimits()
+	if e.unkicked += n; e.unkicked >= passive {
+		e.unkicked = 0
+		select {
+		case e.kick <- struct{}{}:
+		default:
+		}
+	}
+	if now >= 2*restart {
+		return e.walCheckpoint(context.Background(), "PASSIVE")
+	}
+	return nil
+}
+
+// reclaim makes room on a full disk: it copies the log and cuts it to nothing.
+func (e *sqliteEngine) reclaim() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.walCheckpoint(context.Background(), "TRUNCATE"); err != nil {
+		e.s.log.Warn("make room", "err", err)
 	}
 }
 
@@ -67,7 +120,11 @@ func (e *sqliteEngine) walCheckpoint(ctx context.Context, mode string) error {
 	var busy, frames, copied int64
 	err := e.cdb.QueryRowContext(context.WithoutCancel(ctx), "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &copied)
 	if err == nil {
-		err = e.inject("checkpoint")
+		if err = e.inject("checkpoint"); frames == copied {
+			e.logBytes.Store(0) // it starts again with the next batch
+		} else {
+			e.logBytes.Store(frames * frameBytes)
+		}
 	}
 	switch {
 	case err == nil:

@@ -102,8 +102,8 @@ func (s *Store) appendEnd(o *op, id []byte) {
 }
 
 // Backlog calls fn for each lane and tenant that has unleased, unheld
-// recipients, in the order of lane and tenant. fn must be quick: the reading
-// stays open meanwhile.
+// recipients, in the order of lane and tenant. It has read all of them before
+// the first call.
 func (s *Store) Backlog(ctx context.Context, fn func(Share) error) error {
 	shares, err := s.shares(ctx, selectBacklog)
 	if err != nil {

@@ -102,10 +102,31 @@ func (s *Store) sweep(ctx context.Context) error {
 			}
 		}
 	}
+	if !s.clock.steady(s.cfg.Now()) {
+		s.log.Warn("the clock has jumped; nothing is dropped for its age until the next start")
+		return nil
+	}
 	if err := s.days.drop(ctx, s, eventFamily, now-s.cfg.KeepEvents.Microseconds()); err != nil {
 		return err
 	}
 	return s.days.drop(ctx, s, loginFamily, now-s.cfg.KeepLogins.Microseconds())
+}
+
+// maxDrift is how far the wall clock may move away from the monotonic one. A
+// clock that jumps ten years ahead must not make thirty days of events vanish.
+const maxDrift = time.Hour
+
+// clockCheck remembers what the wall clock said when the store was opened.
+type clockCheck struct {
+	wall time.Time // without its monotonic part
+	mono time.Time
+}
+
+func (c *clockCheck) set(wall time.Time) { c.wall, c.mono = wall.Round(0), time.Now() }
+
+// steady reports whether the wall clock went on as the monotonic one did.
+func (c *clockCheck) steady(wall time.Time) bool {
+	return wall.Round(0).Sub(c.wall.Add(time.Since(c.mono))).Abs() < maxDrift
 }
 
 // sweepPending removes chunks that were received and never accepted. A body that

@@ -63,6 +63,13 @@ func TestEventFilters(t *testing.T) {
 		if err := s.sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
+		if all, err := s.Events(ctx, EventFilter{}); err != nil || len(all) != n {
+			t.Errorf("a clock that jumped made %d of %d events vanish, %v", n-len(all), n, err)
+		}
+		s.clock.set(s.cfg.Now()) // as after a start
+		if err := s.sweep(ctx); err != nil {
+			t.Fatal(err)
+		}
 		left, err := s.Events(ctx, EventFilter{})
 		if err != nil || len(left) != 6 || left[0].N != 6 {
 			t.Errorf("after retention: %d events, %v", len(left), err)

@@ -95,6 +95,7 @@ func (e *pgEngine) checkServer(ctx context.Context) error {
 
 func (e *pgEngine) dialect() dialect { return dPostgres }
 func (e *pgEngine) walSize() int64   { return 0 }
+func (e *pgEngine) reclaim()         {}
 
 func (e *pgEngine) close() error {
 	e.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,7 +34,11 @@ type sqliteEngine struct {
 	back  driver.StmtExecContext
 	args  []driver.NamedValue // scratch
 
-	cdb *sql.DB // checkpoints
+	unkicked int64 // octets since the checkpointer was woken, roughly
+
+	logBytes atomic.Int64  // length of the log that is in use, roughly
+	cdb      *sql.DB       // checkpoints
+	kick     chan struct{} // wakes the checkpointer
 }
 
 // readers bounds the pool that reads: a reader holds the write-ahead log, so
@@ -65,7 +70,7 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	e := &sqliteEngine{s: s, path: path}
+	e := &sqliteEngine{s: s, path: path, kick: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())

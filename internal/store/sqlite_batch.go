@@ -27,6 +27,12 @@ func (e *sqliteEngine) runBatch(ops []*op) error {
 		out = e.batch(c, ops)
 		return nil // out is not the connection's fault
 	})
+	if out == nil && err == nil {
+		if err := e.noteWritten(ops); err != nil {
+			// The batch is stored; the next one finds the store stopped.
+			e.s.w.stop(err)
+		}
+	}
 	return errors.Join(out, err)
 }
 

@@ -68,6 +68,7 @@ type Store struct {
 	low    atomic.Bool   // free space is below MinFree
 	away   atomic.Bool   // the outcome of a commit is being looked for
 	ending chan struct{} // closed when Run is asked to end
+	clock  clockCheck
 	days   days
 	stats  statsCache
 	closed sync.Once
@@ -89,6 +90,8 @@ type engine interface {
 	maintain(ctx context.Context) error
 	// walSize is the octets of the write-ahead log, 0 where that is another's business.
 	walSize() int64
+	// reclaim makes room on a full disk, if it can.
+	reclaim()
 	close() error
 }
 
@@ -102,6 +105,7 @@ func Open(ctx context.Context, cfg Config) (*Store, Recovery, error) {
 		return nil, Recovery{}, errors.New("open store: needs Sealer, and Path or URL")
 	}
 	s := &Store{cfg: cfg, log: cfg.Logger, seal: cfg.Sealer, ending: make(chan struct{})}
+	s.clock.set(cfg.Now())
 	s.w = newWriter(s)
 	s.rec.init(s)
 	if err := s.openEngine(ctx); err != nil {
@@ -250,7 +254,10 @@ func (s *Store) checkSealingKey(ctx context.Context) error {
 	var text string
 	err := s.db.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = 'sealing_check'`).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
-		return s.writeSealingCheck(ctx)
+		if err := s.writeSealingCheck(ctx); err != nil {
+			return err
+		}
+		return s.checkSealingKey(ctx) // another node may have been first, with another key
 	}
 	if err != nil {
 		return fmt.Errorf("read sealing check: %w", err)

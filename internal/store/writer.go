@@ -213,11 +213,8 @@ func (w *writer) refuseGrowth(batch []*op) []*op {
 		}
 	}
 	if len(grow) == 0 {
-		if len(rest) == 1 {
-			w.settle(rest, ErrFull)
-			return nil
-		}
 		// One by one: a small one may fit where all together do not.
+		w.s.eng.reclaim()
 		for _, o := range rest {
 			w.commitAlone(o)
 		}

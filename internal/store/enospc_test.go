@@ -1,0 +1,101 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestRealFullDisk fills a file system of 24 MB: acceptances end with ErrFull,
+// results go on, nothing is lost, and it goes on by itself when there is room.
+func TestRealFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "small")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=24m,mode=0700"); err != nil {
+		t.Skipf("a small file system needs root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	s, _ := openTest(t, Config{Path: filepath.Join(dir, "postern.db"), MinFree: 4 << 20})
+	stop := runTest(t, s)
+	ctx := context.Background()
+	var kept []*Acceptance
+	fill := func(until error) {
+		for i := 0; i < 400; i++ {
+			a := mail(t, s, 1, 100_000, true)
+			err := s.Accept(ctx, a)
+			if errors.Is(err, until) {
+				return
+			}
+			if err != nil {
+				t.Fatalf("accept: %v", err)
+			}
+			kept = append(kept, a)
+			if err := s.checkSpace(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Fatal("never full")
+	}
+	fill(ErrFull) // the watermark
+	if !s.Full() {
+		t.Error("full before the watermark")
+	}
+	// Someone else eats the rest: SQLite itself finds no room.
+	hog := filepath.Join(dir, "hog")
+	f, err := os.Create(hog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := make([]byte, 4096)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	_ = f.Close()
+	s.low.Store(false)
+	var full int
+	for range 20 {
+		if err := s.Accept(ctx, mail(t, s, 1, 100_000, false)); errors.Is(err, ErrFull) {
+			full++
+		} else if err != nil {
+			t.Fatalf("accept on a full disk: %v", err)
+		}
+	}
+	if full == 0 {
+		t.Error("the disk was not full")
+	}
+	for _, a := range kept {
+		readAll(t, s, a.Message.ID)
+	}
+	if err := os.Remove(hog); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range kept {
+		if err := s.Finish(ctx, final(a.Message.ID, a.Recipients)); err != nil {
+			t.Fatalf("finish: %v", err)
+		}
+	}
+	if e, ok := s.eng.(*sqliteEngine); !ok || e.checkpoint(ctx, true) != nil {
+		t.Error("checkpoint when there is room again")
+	}
+	a := mail(t, s, 1, 100_000, false)
+	accept(t, s, a)
+	readAll(t, s, a.Message.ID)
+	checkInvariants(t, s)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
