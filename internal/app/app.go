@@ -231,8 +231,8 @@ func (a *App) Start(ctx context.Context) error {
 	a.background("store", hold, a.store.Run)
 	a.background("directory", hold, a.directory.Run)
 	a.background("certificates", hold, a.certs.Run)
-	a.startDeliverer(hold, a.deliverer.Load())
-	grace := a.opt.Config.Queue.DrainTime.Duration
+	a.background("deliverer", hold, a.runDeliverers)
+	grace := a.cfg.Load().Queue.DrainTime.Duration
 	a.background("queue", hold, func(ctx context.Context) error { return a.queue.Run(ctx, grace) })
 	for _, e := range a.edges {
 		a.startEdge(e)
@@ -311,7 +311,7 @@ func (a *App) Run(ctx context.Context, ready func()) error {
 	case cause = <-a.failed:
 		a.log.Error("app: a part failed, stopping", "error", cause)
 	}
-	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opt.Config.Queue.DrainTime.Duration+stopMargin)
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.Load().Queue.DrainTime.Duration+stopMargin)
 	defer cancel()
 	return errors.Join(cause, a.Stop(wait))
 }

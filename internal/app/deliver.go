@@ -27,24 +27,23 @@ func (c currentDeliverer) Deliver(ctx context.Context, r deliver.Request) delive
 	return c.a.deliverer.Load().Deliver(ctx, r)
 }
 
-// startDeliverer runs a deliverer until the stop.
-func (a *App) startDeliverer(ctx context.Context, d *deliver.Deliverer) {
-	a.background("deliverer", ctx, func(ctx context.Context) error {
-		if err := d.Run(ctx); err != nil {
+// runDeliverers runs whatever deliverer is in use, until ctx ends.
+func (a *App) runDeliverers(ctx context.Context) error {
+	for {
+		d := a.deliverer.Load()
+		if err := d.Run(ctx); err != nil || ctx.Err() != nil {
 			return err
 		}
-		<-ctx.Done() // a reload closed it: that is no failure
-		return nil
-	})
+		if a.deliverer.Load() == d {
+			return errEnded
+		}
+		// A reload closed it and put another in its place.
+	}
 }
 
 // swapDeliverer takes a new one into use. The old one ends the attempts that it
 // has and keeps no idle sessions.
-func (a *App) swapDeliverer(ctx context.Context, d *deliver.Deliverer) {
-	old := a.deliverer.Swap(d)
-	a.startDeliverer(ctx, d)
-	old.Close()
-}
+func (a *App) swapDeliverer(d *deliver.Deliverer) { a.deliverer.Swap(d).Close() }
 
 // deliverConfig turns the configuration into the deliverer's terms.
 func (a *App) deliverConfig(c *config.Config) (deliver.Config, error) {

@@ -140,7 +140,7 @@ func (a *App) startSMTP(ctx context.Context, l *smtpListener) {
 	a.log.Info("app: listening", "listener", l.conf.Name, "address", l.socket.Addr().String(), "role", string(l.conf.Role), "tls", string(l.conf.TLS))
 	a.stops = append(a.stops, step{"smtp " + l.socket.Addr().String(), func(wait context.Context) error {
 		defer cancel()
-		wait, stop := context.WithTimeout(wait, a.opt.Config.Queue.DrainTime.Duration)
+		wait, stop := context.WithTimeout(wait, a.cfg.Load().Queue.DrainTime.Duration)
 		defer stop()
 		return l.drain(wait)
 	}})

@@ -16,7 +16,7 @@ import (
 // Reload implements api.System: it reads the configuration file again and
 // applies it, or keeps the old one and says why. A setting that needs a restart
 // refuses the whole: half a configuration is nobody's intention.
-func (a *App) Reload(ctx context.Context, by store.By) error {
+func (a *App) Reload(_ context.Context, by store.By) error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	old := a.cfg.Load()
@@ -25,7 +25,7 @@ func (a *App) Reload(ctx context.Context, by store.By) error {
 	}
 	now, err := config.Load(old.Path)
 	if err != nil {
-		return &relay.Error{Kind: relay.Invalid, Public: "the old configuration stays in use: " + err.Error(), Err: err}
+		return &relay.Error{Kind: relay.Invalid, Public: "the old configuration stays in use: " + err.Error()}
 	}
 	var names, restart []string
 	for _, c := range config.Diff(old, now) {
@@ -37,8 +37,8 @@ func (a *App) Reload(ctx context.Context, by store.By) error {
 	if len(restart) > 0 {
 		return relay.E(relay.Conflict, "the old configuration stays in use: a restart is needed to change "+strings.Join(restart, ", "))
 	}
-	if err := a.apply(ctx, now); err != nil {
-		return &relay.Error{Kind: relay.Invalid, Public: "the old configuration stays in use: " + err.Error(), Err: err}
+	if err := a.apply(now); err != nil {
+		return &relay.Error{Kind: relay.Invalid, Public: "the old configuration stays in use: " + err.Error()}
 	}
 	a.cfg.Store(now)
 	a.log.Info("app: configuration applied", "by", by.Who, "changed", names)
@@ -47,7 +47,7 @@ func (a *App) Reload(ctx context.Context, by store.By) error {
 
 // apply takes a configuration into use. All that can fail comes first, so that
 // an error leaves everything as it was.
-func (a *App) apply(ctx context.Context, c *config.Config) error {
+func (a *App) apply(c *config.Config) error {
 	level, err := logLevel(c.Log.Level)
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 		a.opt.Level.Set(level)
 	}
 	a.queue.Reconfigure(queueLimits(c))
-	a.swapDeliverer(context.WithoutCancel(ctx), deliverer)
+	a.swapDeliverer(deliverer)
 	for i, l := range a.listeners {
 		a.swapServer(l, servers[i])
 	}

@@ -86,16 +86,16 @@ type Store struct {
 
 	// When less than this is free on the file system of data_dir, new mail is
 	// answered "452 4.3.1"; deliveries go on.
-	MinFree Size `toml:"min_free" range:"0..1TiB"`
+	MinFree Size `toml:"min_free" range:"0..1TiB" need:"restart"`
 
 	// How long bodies are kept after the last recipient is final. 0s: not at all.
-	KeepBodies Duration `toml:"keep_bodies" range:"0s..90d"`
+	KeepBodies Duration `toml:"keep_bodies" range:"0s..90d" need:"restart"`
 
 	// How long message events are kept.
-	KeepEvents Duration `toml:"keep_events" range:"1d..3650d"`
+	KeepEvents Duration `toml:"keep_events" range:"1d..3650d" need:"restart"`
 
 	// How long login records and administrative changes are kept.
-	KeepLogins Duration `toml:"keep_logins" range:"1d..3650d"`
+	KeepLogins Duration `toml:"keep_logins" range:"1d..3650d" need:"restart"`
 }
 
 // TLS names the certificate of every listener.
@@ -103,10 +103,10 @@ type TLS struct {
 	// The certificate chain, PEM, the server's own first. Changes on disk are
 	// picked up within 10 s; a new file that cannot be used leaves the old in use.
 	// Empty: the self-signed certificate that init made in data_dir.
-	Certificate string `toml:"certificate"`
+	Certificate string `toml:"certificate" need:"restart"`
 
 	// The certificate's private key, PEM. Set both or neither.
-	Key string `toml:"key"`
+	Key string `toml:"key" need:"restart"`
 
 	// The lowest TLS version that clients may use.
 	Minimum string `toml:"minimum" one:"1.2|1.3" need:"restart"`
