@@ -13,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"postern/internal/api"
 	"postern/internal/dkim"
 	"postern/internal/relay"
 	"postern/internal/secret"
@@ -33,7 +32,7 @@ const (
 func TestNoSecretIsWrittenDown(t *testing.T) {
 	t.Parallel()
 	x := install(t)
-	x.ask("POST", "domains", api.NewDomain{Account: x.made.Account, Name: ourDomain, Assert: true, Ed25519: true})
+	x.addDomain()
 	x.send()
 	x.clumsyLogins()
 	said := x.answers()

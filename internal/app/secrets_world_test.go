@@ -43,6 +43,7 @@ const patience = 30 * time.Second
 // behind it. All it wrote is in dir and in logFile.
 type installation struct {
 	t       *testing.T
+	log     io.Writer // nil: logFile
 	made    *setup.Result
 	conf    *config.Config
 	dir     string
@@ -54,6 +55,14 @@ type installation struct {
 }
 
 func install(t *testing.T) *installation {
+	t.Helper()
+	x := prepare(t)
+	x.run()
+	return x
+}
+
+// prepare makes an installation that does not run yet.
+func prepare(t *testing.T) *installation {
 	t.Helper()
 	top := t.TempDir()
 	x := &installation{t: t, dir: filepath.Join(top, "data"), logFile: filepath.Join(top, "postern.log")}
@@ -71,12 +80,23 @@ func install(t *testing.T) *installation {
 	x.conf.HTTP.Listen, x.conf.Admin.Listen, x.conf.Store.MinFree = nil, "127.0.0.1:0", 0
 	x.conf.Deliver.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	x.conf.Deliver.Port = x.receive()
-	x.run()
+	x.configure(config.Example(x.conf, config.Docs))
+	if x.conf, err = config.Load(x.made.Config); err != nil {
+		t.Fatal(err)
+	}
 	x.admin = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", x.conf.SocketPath())
 	}}}
 	return x
+}
+
+// configure writes the configuration file.
+func (x *installation) configure(text string) {
+	x.t.Helper()
+	if err := os.WriteFile(x.made.Config, []byte(text), 0o600); err != nil {
+		x.t.Fatal(err)
+	}
 }
 
 // receive starts the receiving server and returns its port.
@@ -105,15 +125,10 @@ func (x *installation) run() {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	a, err := app.New(x.t.Context(), app.Options{
-		Config: x.conf, Version: "test", KeyPrefix: x.conf.Keys.Prefix, LogFile: file,
-		Logger: slog.New(slog.NewJSONHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug - 4})),
-		Resolver: &dns.Static{
-			MXs:   map[string][]dns.MX{"inbox.test": {{Host: "mx.inbox.test", Preference: 10}}},
-			Addrs: map[string][]netip.Addr{"mx.inbox.test": {netip.MustParseAddr("127.0.0.1")}},
-			Fail:  []string{"broken.test"},
-		},
-	})
+	if x.log == nil {
+		x.log = file
+	}
+	a, err := app.New(x.t.Context(), x.options())
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -136,6 +151,19 @@ func (x *installation) run() {
 	case <-up:
 	case err := <-done:
 		x.t.Fatal(err)
+	}
+}
+
+// options are those of the relay, with names that lead to the receiving server.
+func (x *installation) options() app.Options {
+	return app.Options{
+		Config: x.conf, Version: "test", KeyPrefix: x.conf.Keys.Prefix,
+		Logger: slog.New(slog.NewJSONHandler(x.log, &slog.HandlerOptions{Level: slog.LevelDebug - 4})),
+		Resolver: &dns.Static{
+			MXs:   map[string][]dns.MX{"inbox.test": {{Host: "mx.inbox.test", Preference: 10}}},
+			Addrs: map[string][]netip.Addr{"mx.inbox.test": {netip.MustParseAddr("127.0.0.1")}},
+			Fail:  []string{"broken.test"},
+		},
 	}
 }
 
@@ -198,9 +226,12 @@ type talk struct {
 }
 
 // dial opens a session and greets.
-func (x *installation) dial() *talk {
+func (x *installation) dial() *talk { return x.dialTo("submission") }
+
+// dialTo is dial for a listener.
+func (x *installation) dialTo(listener string) *talk {
 	x.t.Helper()
-	conn, err := net.Dial("tcp", x.app.Addrs("submission")[0].String())
+	conn, err := net.Dial("tcp", x.app.Addrs(listener)[0].String())
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -216,14 +247,19 @@ func (x *installation) dial() *talk {
 func (x *installation) secure() *talk {
 	x.t.Helper()
 	c := x.dial()
+	c.startTLS()
+	return c
+}
+
+func (c *talk) startTLS() {
+	c.t.Helper()
 	c.say("STARTTLS", "220")
 	conn := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true}) // not what is tested here
 	if err := conn.Handshake(); err != nil {
-		x.t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	c.wrap(conn)
 	c.say("EHLO client.test", "250")
-	return c
 }
 
 func (c *talk) wrap(conn net.Conn) {
@@ -242,10 +278,22 @@ func (c *talk) expect(want string) {
 // say sends a line and expects the beginning of a reply.
 func (c *talk) say(line, want string) {
 	c.t.Helper()
+	if code, text := c.try(line); !strings.HasPrefix(fmt.Sprintf("%d %s", code, text), want) {
+		c.t.Fatalf("reply %d %s; want %s", code, text, want)
+	}
+}
+
+// try sends a line and returns the reply.
+func (c *talk) try(line string) (int, string) {
+	c.t.Helper()
 	if _, err := io.WriteString(c.conn, line+"\r\n"); err != nil {
 		c.t.Fatal(err)
 	}
-	c.expect(want)
+	code, text, err := c.r.ReadResponse(0)
+	if code == 0 {
+		c.t.Fatalf("no reply to %.20q: %v", line, err)
+	}
+	return code, text
 }
 
 // plain is the message of PLAIN (RFC 4616) as it goes over the wire.
