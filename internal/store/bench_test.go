@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/testkit/pgtest"
 )
 
 func cpuTime() time.Duration {
@@ -87,6 +88,22 @@ func BenchmarkLife(b *testing.B) {
 		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) {
 			var batches atomic.Int64
 			s := newTest(b, Config{OnBatch: func(BatchStats) { batches.Add(1) }})
+			benchLife(b, s, &batches, workers)
+		})
+	}
+}
+
+// BenchmarkLifePostgres is the same over PostgreSQL, which syncs each commit.
+func BenchmarkLifePostgres(b *testing.B) {
+	pg, err := pgtest.New("fsync=on")
+	if err != nil {
+		b.Skip(err)
+	}
+	b.Cleanup(pg.Close)
+	for _, workers := range []int{20, 200} {
+		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) {
+			var batches atomic.Int64
+			s := newTest(b, Config{URL: pg.Database(b), LeaseTime: time.Hour, OnBatch: func(BatchStats) { batches.Add(1) }})
 			benchLife(b, s, &batches, workers)
 		})
 	}
