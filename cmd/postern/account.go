@@ -23,7 +23,7 @@ func (c *cli) accountCommand() *cobra.Command {
 	add.Flags().StringVar(&in.TLS, "tls", "", "TLS that its deliveries must have: opportunistic, required, verified")
 	add.Flags().StringVar(&in.Pool, "pool", "", "pool that its mail leaves from")
 	must(add.MarkFlagRequired("owner"))
-	cmd.AddCommand(add,
+	cmd.AddCommand(add, retryCommand(c, "account", "/accounts", c.showAccount),
 		listCommand(c, "accounts", "/accounts", nil, func(t *table, a relay.Account) {
 			kind := state(a.DisabledAt)
 			if a.System {
@@ -40,5 +40,5 @@ func (c *cli) accountCommand() *cobra.Command {
 
 func (c *cli) showAccount(a relay.Account) error {
 	return pairs(c.out, "name", a.Name, "id", a.ID, "owner", a.OwnerEmail, "time zone", a.TimeZone, "default pool", a.DefaultPool,
-		"tls", string(a.TLS), "system", a.System, "created", a.CreatedAt, "disabled", a.DisabledAt)
+		"tls", string(a.TLS), "retry", schedule(a.Retry), "system", a.System, "created", a.CreatedAt, "disabled", a.DisabledAt)
 }

@@ -54,10 +54,6 @@ func (c *cli) keyAdd() *cobra.Command {
 	f.StringSliceVar(&in.Networks, "network", nil, "networks that it works from; none: anywhere")
 	f.StringSliceVar(&in.Senders, "sender", nil, "addresses and domains that it may send as; none: all of the account's")
 	f.StringSliceVar(&in.RecipientDomains, "recipient-domain", nil, "domains that it may send to; none: all")
-	f.Int64Var(&in.PerMinute, "per-minute", 0, "recipients in a minute; 0: no limit of its own")
-	f.Int64Var(&in.PerHour, "per-hour", 0, "recipients in an hour")
-	f.Int64Var(&in.PerDay, "per-day", 0, "recipients in a day")
-	f.Int64Var(&in.PerMonth, "per-month", 0, "recipients in a month")
 	f.BoolVar(&in.Canary, "canary", false, "never valid; a try with it is recorded")
 	f.DurationVar(&expires, "expires-in", 0, "how long it lives, such as 720h; 0: for ever")
 	return cmd
@@ -84,7 +80,7 @@ func (c *cli) showKey(k relay.Key) error {
 	}
 	return pairs(c.out, "name", k.Name, "id", k.ID, "account", k.Account, "subuser", k.Subuser, "state", keyState(k), "scopes", k.Scopes,
 		"networks", networks, "senders", k.Senders, "recipient domains", k.RecipientDomains,
-		"per minute", k.PerMinute, "per hour", k.PerHour, "per day", k.PerDay, "per month", k.PerMonth, "canary", k.Canary,
+		"canary", k.Canary,
 		"created", k.CreatedAt, "expires", k.ExpiresAt, "disabled", k.DisabledAt, "revoked", k.RevokedAt,
 		"last used", k.LastUsedAt, "last used from", k.LastUsedFrom, "by", k.LastUsedMechanism, "as", k.LastUsedHelo, "uses", k.UseCount)
 }

@@ -33,7 +33,7 @@ func (c *cli) poolCommand() *cobra.Command {
 			return replace(cmd, c, "/pools"+segment(args[0])+"/addresses", set, c.showPool)
 		},
 	}
-	cmd.AddCommand(add, addressesCommand,
+	cmd.AddCommand(add, addressesCommand, retryCommand(c, "pool", "/pools", c.showPool),
 		listCommand(c, "pools", "/pools", byAccount, func(t *table, p relay.Pool) {
 			owner := "shared"
 			if !p.Account.IsZero() {
@@ -65,6 +65,6 @@ func poolAddresses(p relay.Pool) []string {
 }
 
 func (c *cli) showPool(p relay.Pool) error {
-	return pairs(c.out, "name", p.Name, "id", p.ID, "account", p.Account, "addresses", poolAddresses(p), "tls", string(p.TLS),
+	return pairs(c.out, "name", p.Name, "id", p.ID, "account", p.Account, "addresses", poolAddresses(p), "tls", string(p.TLS), "retry", schedule(p.Retry),
 		"return path per recipient", p.ReturnPathPerRecipient, "created", p.CreatedAt, "disabled", p.DisabledAt)
 }

@@ -31,6 +31,7 @@ func Admin(s Services) []httpx.Route {
 		{Method: "GET", Pattern: v + "/accounts", Handler: a.listAccounts},
 		{Method: "POST", Pattern: v + "/accounts", Handler: a.addAccount},
 		{Method: "GET", Pattern: v + "/accounts/{account}", Handler: a.showAccount},
+		{Method: "PUT", Pattern: v + "/accounts/{account}/retry", Handler: a.setAccountRetry},
 		{Method: "POST", Pattern: v + "/accounts/{account}/{verb}", Handler: a.switchAccount},
 
 		{Method: "GET", Pattern: v + "/subusers", Handler: a.listSubusers},
@@ -47,6 +48,7 @@ func Admin(s Services) []httpx.Route {
 		{Method: "POST", Pattern: v + "/pools", Handler: a.addPool},
 		{Method: "GET", Pattern: v + "/pools/{pool}", Handler: a.showPool},
 		{Method: "PUT", Pattern: v + "/pools/{pool}/addresses", Handler: a.setPoolAddresses},
+		{Method: "PUT", Pattern: v + "/pools/{pool}/retry", Handler: a.setPoolRetry},
 		{Method: "POST", Pattern: v + "/pools/{pool}/{verb}", Handler: a.switchPool},
 
 		{Method: "GET", Pattern: v + "/domains", Handler: a.listDomains},

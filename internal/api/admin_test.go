@@ -89,7 +89,6 @@ func TestWrongRequests(t *testing.T) {
 		{"POST", "/keys", `{"name":"k","senders":["@x.example"]}`, 400, "senders.0", "neither"},
 		{"POST", "/keys", `{"name":"k","senders":["a b@x.example"]}`, 400, "senders.0", "neither"},
 		{"POST", "/keys", `{"name":"k","recipient_domains":["x_y"]}`, 400, "recipient_domains.0", "domain"},
-		{"POST", "/keys", `{"name":"k","per_day":-1}`, 400, "per_day", "0 (none)"},
 		{"POST", "/keys", `{"name":"k","expires_at":"tomorrow"}`, 400, "expires_at", "time to come"},
 		{"POST", "/keys", `{"name":"k","expires_at":"2026-02-01T00:00:00Z"}`, 400, "expires_at", "time to come"},
 		{"POST", "/keys", `{"name":"k","subuser":"nobody"}`, 404, "subuser", "no subuser"},
@@ -180,7 +179,7 @@ func TestKeyIsShownOnce(t *testing.T) {
 	f := newFake()
 	var made CreatedKey
 	f.ok(t, "POST", "/keys", `{"name":"web","networks":["10.0.0.0/8","192.0.2.7"],"senders":["News@Acme.Example","acme.example"],`+
-		`"recipient_domains":["Bücher.example"],"per_hour":10,"expires_at":"2027-01-01T00:00:00+01:00","mode":"test"}`, 201, &made)
+		`"recipient_domains":["Bücher.example"],"expires_at":"2027-01-01T00:00:00+01:00","mode":"test"}`, 201, &made)
 	parsed, err := secret.ParseKey(made.APIKey, "SG")
 	if err != nil || parsed.IDText() != made.ID.String() {
 		t.Fatalf("key %q: %v", made.APIKey, err)
@@ -190,7 +189,7 @@ func TestKeyIsShownOnce(t *testing.T) {
 		t.Error("the stored verifier does not verify the key")
 	}
 	want := relay.Key{
-		ID: made.ID, Account: acmeID, Name: "web", Scopes: []string{"mail.send"}, Mode: relay.KeyTest, PerHour: 10, CreatedAt: now,
+		ID: made.ID, Account: acmeID, Name: "web", Scopes: []string{"mail.send"}, Mode: relay.KeyTest, CreatedAt: now,
 		Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32")},
 		Senders:  []string{"News@acme.example", "acme.example"}, RecipientDomains: []string{"xn--bcher-kva.example"},
 		ExpiresAt: time.Date(2026, 12, 31, 23, 0, 0, 0, time.UTC), Verifier: stored.Verifier,

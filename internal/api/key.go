@@ -23,10 +23,6 @@ type NewKey struct {
 	Networks         []string `json:"networks"`
 	Senders          []string `json:"senders"`
 	RecipientDomains []string `json:"recipient_domains"`
-	PerMinute        int64    `json:"per_minute"`
-	PerHour          int64    `json:"per_hour"`
-	PerDay           int64    `json:"per_day"`
-	PerMonth         int64    `json:"per_month"`
 	Canary           bool     `json:"canary"`
 	ExpiresAt        string   `json:"expires_at"` // RFC 3339; "": never
 }
@@ -72,7 +68,6 @@ func GenerateKey(in NewKey, t relay.Tenant, prefix string, now time.Time) (Creat
 func (in *NewKey) key(now time.Time) (relay.Key, error) {
 	k := relay.Key{
 		Name: in.Name, Scopes: in.Scopes, Mode: relay.KeyMode(in.Mode), Canary: in.Canary,
-		PerMinute: in.PerMinute, PerHour: in.PerHour, PerDay: in.PerDay, PerMonth: in.PerMonth,
 	}
 	if err := checkName("name", in.Name); err != nil {
 		return k, err
@@ -91,11 +86,6 @@ func (in *NewKey) key(now time.Time) (relay.Key, error) {
 	case relay.KeyLive, relay.KeyTest, relay.KeyHold:
 	default:
 		return k, invalid("mode", "The mode must be live, test or hold.")
-	}
-	for field, n := range map[string]int64{"per_minute": in.PerMinute, "per_hour": in.PerHour, "per_day": in.PerDay, "per_month": in.PerMonth} {
-		if n < 0 || n > maxCount {
-			return k, invalid(field, "The limit must be 0 (none) to %d recipients.", maxCount)
-		}
 	}
 	if in.ExpiresAt != "" {
 		t, err := time.Parse(time.RFC3339, in.ExpiresAt)
