@@ -643,3 +643,30 @@ type perRecipient struct{ fakeDirectory }
 func (perRecipient) Pool(id relay.PoolID) (relay.Pool, bool) {
 	return relay.Pool{ID: id, ReturnPathPerRecipient: true}, true
 }
+
+// Mail whose pool was switched off leaves from its tenant's default pool.
+func TestPoolSwitchedOffWhileMailWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var used relay.PoolID
+		w := newWorld(t, func(_ context.Context, r deliver.Request) deliver.Result {
+			used = r.Pool.ID
+			return answer(r, deliver.Delivered, reply250, deliver.ConnOK)
+		}, func(c *Config) { c.Directory = poolOff{} })
+		w.run()
+		w.submit(tenantA, "a@one.test")
+		synctest.Wait()
+		if used != (relay.PoolID{ID: relay.ID{42}}) {
+			t.Errorf("left from pool %v", used)
+		}
+	})
+}
+
+type poolOff struct{ fakeDirectory }
+
+func (poolOff) Pool(id relay.PoolID) (relay.Pool, bool) {
+	return relay.Pool{ID: id, DisabledAt: time.Now()}, true
+}
+
+func (poolOff) DefaultPool(relay.Tenant) (relay.Pool, bool) {
+	return relay.Pool{ID: relay.PoolID{ID: relay.ID{42}}}, true
+}
