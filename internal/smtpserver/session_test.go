@@ -171,3 +171,32 @@ func TestCommitOutlivesTheClient(t *testing.T) {
 		t.Errorf("log %q", w.backend.log())
 	}
 }
+
+// TestLastReplyArrives: a client that is still sending when the server closes
+// gets the last reply and an orderly end, not a reset.
+func TestLastReplyArrives(t *testing.T) {
+	t.Parallel()
+	w := start(t, nil)
+	for name, c := range map[string]*client{"plain text": w.greeted(), "TLS": w.secure()} {
+		c.send("GET / HTTP/1.1\r\n" + strings.Repeat("X-Header: value\r\n", 10000))
+		c.expect("421 4.7.0")
+		if _, err := c.br.ReadByte(); err != io.EOF {
+			t.Errorf("%s: after the last reply: %v", name, err)
+		}
+	}
+}
+
+// TestCommitWithoutWords: a backend that has no reply of its own is given one.
+func TestCommitWithoutWords(t *testing.T) {
+	t.Parallel()
+	srv, err := smtpserver.New(smtpserver.Config{Role: smtpserver.RoleMX, Hostname: testHost}, discard{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, addr: serve(t, srv)}
+	c := w.greeted()
+	c.cmd("EHLO x.test", "250")
+	c.inData()
+	c.cmd("x\r\n.", "250 2.0.0 Ok")
+	c.alive()
+}
