@@ -60,8 +60,9 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 	tools/fuzz $(FUZZTIME)
 
 .PHONY: soak
-soak: deps ## ROUNDS (100) seeded kill -9 rounds under load; writes its ledger to docs/
+soak: deps ## ROUNDS (100) seeded kill -9 rounds under load, all power-cut images; writes their ledgers to docs/
 	POSTERN_TEST_EXTERNAL=1 POSTERN_SOAK=1 POSTERN_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 6h -v ./test/soak/...
+	POSTERN_TEST_EXTERNAL=1 POSTERN_POWERCUT_PAGE=1 POSTERN_POWERCUT_IMAGES=1000000 $(GO) test -count=1 -timeout 1h -v -run 'TestPowerCut$$' ./test/e2e
 
 .PHONY: bench
 bench: build ## postern beside tuned Postfix (and OpenDKIM), A B A B; writes docs/benchmarks.md

@@ -36,6 +36,7 @@ type promised struct {
 // expired by now), everything that waits in it is delivered; elsewhere it is
 // opened and read.
 func TestFixture(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("POSTERN_WRITE_FIXTURE") == "1" {
 		writeFixture(t)
 	}

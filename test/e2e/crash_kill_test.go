@@ -28,6 +28,7 @@ func envInt(t testing.TB, name string, fallback int) int {
 // missing, nothing refused arrives, and no recipient gets more extra copies than
 // there were kills in its time, each marked as possibly delivered.
 func TestCrashKill(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes a while")
 	}

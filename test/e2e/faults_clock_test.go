@@ -116,6 +116,7 @@ var jumpyBinary = sync.OnceValues(func() (string, error) {
 // bounces everything (ten years ahead is past every lifetime) nor tries it all at
 // once, nor does it stop trying (ten years back is before every due time).
 func TestFaultClock(t *testing.T) {
+	t.Parallel()
 	if testing.Short() || !mustHaveAll() {
 		t.Skip("builds the binary anew, standard library and all; POSTERN_TEST_EXTERNAL=1 runs it")
 	}
@@ -123,7 +124,10 @@ func TestFaultClock(t *testing.T) {
 	must(t, err)
 	const year = 365 * 24 * 3600
 	for _, jump := range []int{3600, -3600, 10 * year, -10 * year} {
-		t.Run(fmt.Sprintf("%+ds", jump), func(t *testing.T) { clockJumps(t, bin, jump) })
+		t.Run(fmt.Sprintf("%+ds", jump), func(t *testing.T) {
+			t.Parallel()
+			clockJumps(t, bin, jump)
+		})
 	}
 }
 

@@ -80,6 +80,7 @@ func flip(t *testing.T, w *relayproc.World, run []byte, after int) {
 // chunk of a body. That message is quarantined and reported, none of it leaves,
 // and all others are delivered.
 func TestFaultFlippedBody(t *testing.T) {
+	t.Parallel()
 	w, _, entries := waiting(t, 51)
 	bad := entries[3]
 	id, err := relay.ParseID(bad.QueueID)
@@ -117,8 +118,12 @@ func TestFaultFlippedBody(t *testing.T) {
 // table of recipients is spoiled. The relay stops with clear words instead of
 // working with half a queue; with the page repaired everything is delivered.
 func TestFaultFlippedPage(t *testing.T) {
+	t.Parallel()
 	for _, table := range []string{"recipients", "messages"} {
-		t.Run(table, func(t *testing.T) { flippedPage(t, table) })
+		t.Run(table, func(t *testing.T) {
+			t.Parallel()
+			flippedPage(t, table)
+		})
 	}
 }
 

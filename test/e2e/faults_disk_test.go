@@ -17,11 +17,16 @@ import (
 // TestFaultDiskFull is RX-08 and PF-06: a disk that fills up under load, once with
 // the watermark in the way and once down to the last octet.
 func TestFaultDiskFull(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes a while")
 	}
-	t.Run("RX-08 watermark", func(t *testing.T) { diskFull(t, "4MiB") })
-	t.Run("PF-06 last octet", func(t *testing.T) { diskFull(t, "0") })
+	for name, minFree := range map[string]string{"RX-08 watermark": "4MiB", "PF-06 last octet": "0"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			diskFull(t, minFree)
+		})
+	}
 }
 
 func diskFull(t *testing.T, minFree string) {
@@ -71,6 +76,7 @@ func diskFull(t *testing.T, minFree string) {
 // as on a disk that turned read-only. Nothing is acknowledged after it, nothing
 // is delivered over and over, and the restart on the repaired disk loses nothing.
 func TestFaultDiskReadOnly(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes a while")
 	}
@@ -81,6 +87,7 @@ func TestFaultDiskReadOnly(t *testing.T) {
 // not certain then is refused, and so is all that follows, until the relay was
 // started anew.
 func TestFaultSyncFails(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes a while")
 	}

@@ -14,6 +14,7 @@ import (
 // clients hand mail in and deliveries go on. Clients are put off meanwhile, never
 // lied to and never refused for good; the relay goes on by itself.
 func TestFaultPostgresRestart(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes a while")
 	}
@@ -64,8 +65,9 @@ func TestFaultPostgresRestart(t *testing.T) {
 // TestFaultPostgresKill is PF-01 on PostgreSQL: kill -9 of the relay, the database
 // stays.
 func TestFaultPostgresKill(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a while")
+	t.Parallel()
+	if testing.Short() || !mustHaveAll() {
+		t.Skip("takes a while; POSTERN_TEST_EXTERNAL=1 runs it")
 	}
 	db := pgtest.Require(t)
 	seed := int64(82)

@@ -21,6 +21,7 @@ import (
 // TestFaultTwoProcesses is PF-18: a second process on the same data directory
 // refuses to start, says why, and disturbs nothing.
 func TestFaultTwoProcesses(t *testing.T) {
+	t.Parallel()
 	w := relayproc.New(t, 41, relayproc.Options{Binary: binary(t)})
 	w.Setup(t)
 	other := relayproc.New(t, 42, relayproc.Options{Binary: w.Binary, DataDir: w.Dir})
@@ -52,6 +53,7 @@ func TestFaultTwoProcesses(t *testing.T) {
 // message finish it and get their 250, the others are told 421 4.3.2; the process
 // ends with 0 in its time and nothing is lost.
 func TestFaultDrain(t *testing.T) {
+	t.Parallel()
 	w := relayproc.New(t, 43, relayproc.Options{Binary: binary(t)})
 	w.Setup(t)
 	const idle, busy = 100, 20
@@ -125,6 +127,7 @@ func slowMessage(w *relayproc.World, id string, started chan<- error, goOn <-cha
 // of the process is taken out of the queue, said so, and nothing else is held up.
 // A person's word brings it on its way.
 func TestFaultPoison(t *testing.T) {
+	t.Parallel()
 	hanging := make(chan string, 100)
 	var released switchable
 	w := relayproc.New(t, 44, relayproc.Options{Binary: binary(t), Judge: func(step ledger.Step, id, _ string) ledger.Verdict {

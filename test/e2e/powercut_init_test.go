@@ -15,6 +15,7 @@ import (
 // names and all: the image that holds only what was synced opens, and the relay
 // starts on it with the key that init had printed.
 func TestPowerCutInit(t *testing.T) {
+	t.Parallel()
 	external(t, "strace")
 	parent, err := filepath.EvalSymlinks(t.TempDir())
 	must(t, err)
