@@ -29,10 +29,11 @@ type relay interface {
 // starter starts a relay that delivers everything to the sink.
 type starter func(ctx context.Context, o options, s *sink) (relay, error)
 
-// contestant is a relay by name.
+// contestant is a relay by name, with the budgets that it must meet.
 type contestant struct {
-	name  string
-	start starter
+	name   string
+	start  starter
+	limits []limit
 }
 
 // scenario is one comparison. The first contestant is what the others are
@@ -42,7 +43,7 @@ type scenario struct {
 	what        string // for the page
 	load        bench.Config
 	contestants []contestant
-	limits      []limit
+	once        bool // one turn is enough
 }
 
 // result is one turn of one contestant.
@@ -64,60 +65,79 @@ const (
 	loadTo   = "taker@receiver.test"
 )
 
+// fastLibcrypto reports a processor for which libcrypto has its fastest RSA.
+var fastLibcrypto = hasCPUFlag("avx512ifma")
+
+// libcrypto picks the budget that goes with the processor.
+func libcrypto(fast, slow float64) float64 {
+	if fastLibcrypto {
+		return fast
+	}
+	return slow
+}
+
 // scenarios are what DESIGN's budgets ask for.
 var scenarios = []scenario{
 	{
-		name: "plain", what: "20 connections × 20 messages, no signature",
+		name: "plain", what: "20 connections × 20 messages, unsigned; postern, which never sends unsigned, with Ed25519 (26 µs)",
 		load: bench.Config{Connections: 20, Messages: 20},
 		contestants: []contestant{
-			{"Postfix", postfixPlain}, {"postern", posternPlain},
+			{"Postfix", postfixPlain, nil},
+			{"postern", posternPlain, []limit{relayedAtLeast(10), cpuAtMost(0.08), flushesAtMost(0.1)}},
 		},
-		limits: []limit{relayedAtLeast(10), cpuAtMost(0.08)},
 	},
 	{
 		name: "signed", what: "20 connections × 20 messages, signed RSA-2048",
 		load: bench.Config{Connections: 20, Messages: 20},
 		contestants: []contestant{
-			{"Postfix + OpenDKIM", postfixSigned}, {"postern, crypto/rsa", posternGo}, {"postern, libcrypto", posternAuto},
+			{"Postfix + OpenDKIM", postfixSigned, nil},
+			{"postern, crypto/rsa", posternGo, []limit{relayedAtLeast(4), cpuAtMost(0.22)}},
+			{"postern, libcrypto", posternAuto, []limit{relayedAtLeast(libcrypto(9, 5)), cpuAtMost(0.10)}},
 		},
-		limits: []limit{relayedAtLeast(4), cpuAtMost(0.22)},
 	},
 	{
 		name: "200-connections", what: "200 connections × 20 messages, signed RSA-2048",
 		load: bench.Config{Connections: 200, Messages: 20},
 		contestants: []contestant{
-			{"Postfix + OpenDKIM", postfixSigned}, {"postern, crypto/rsa", posternGo}, {"postern, libcrypto", posternAuto},
+			{"Postfix + OpenDKIM", postfixSigned, nil},
+			{"postern, crypto/rsa", posternGo, []limit{relayedAtLeast(4.5), p99AtMost(0.10)}},
+			{"postern, libcrypto", posternAuto, []limit{relayedAtLeast(libcrypto(9, 5)), p99AtMost(0.10)}},
 		},
-		limits: []limit{relayedAtLeast(4.5), p99AtMost(0.10)},
 	},
 	{
 		name: "one-each", what: "20 at once, one message a connection (400), signed RSA-2048",
 		load: bench.Config{Connections: 20, Messages: 20, OnePerConnection: true},
 		contestants: []contestant{
-			{"Postfix + OpenDKIM", postfixSigned}, {"postern, crypto/rsa", posternGo}, {"postern, libcrypto", posternAuto},
+			{"Postfix + OpenDKIM", postfixSigned, nil},
+			{"postern, crypto/rsa", posternGo, []limit{relayedAtLeast(3.5)}},
+			{"postern, libcrypto", posternAuto, []limit{relayedAtLeast(5)}},
 		},
-		limits: []limit{relayedAtLeast(3.5)},
 	},
 	{
-		name: "single", what: "one connection × 200 messages, one after the other: the set-up and the latency of a quiet relay",
+		name: "single", what: "one connection after the other, 200 messages: the set-up and the latency of a quiet relay",
 		load: bench.Config{Connections: 1, Messages: 200, OnePerConnection: true},
 		contestants: []contestant{
-			{"Postfix + OpenDKIM", postfixSigned}, {"postern, libcrypto", posternAuto},
+			{"Postfix + OpenDKIM", postfixSigned, nil},
+			{"postern, libcrypto", posternAuto, []limit{setupAtMost(2 * time.Millisecond)}},
 		},
-		limits: []limit{setupAtMost(2 * time.Millisecond)},
 	},
 	{
-		name: "idle", what: "2,000 connections, logged in, after one message each",
-		load:        bench.Config{Connections: 2000, Messages: 1, Hold: 5 * time.Second},
-		contestants: []contestant{{"postern, libcrypto", posternAuto}},
-		limits:      []limit{idleAtMost(25 << 10)},
+		name: "idle", what: "2,000 connections, logged in, after one message each and 150 s without a word",
+		// Memory that the collector has not looked at says nothing: Go's comes by itself after two idle minutes.
+		load:        bench.Config{Connections: 2000, Messages: 1, Hold: 150 * time.Second},
+		contestants: []contestant{{"postern, libcrypto", posternAuto, []limit{idleAtMost(25 << 10)}}},
+		once:        true,
 	},
 }
 
 // run gives every contestant its turn, round after round.
 func (s scenario) run(ctx context.Context, o options) ([]result, error) {
 	var all []result
-	for round := 1; round <= o.rounds; round++ {
+	rounds := o.rounds
+	if s.once {
+		rounds = 1
+	}
+	for round := 1; round <= rounds; round++ {
 		for _, c := range s.contestants {
 			if o.postern == "" && strings.HasPrefix(c.name, "postern") {
 				continue

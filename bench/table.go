@@ -82,6 +82,12 @@ func cpuAtMost(x float64) limit {
 	return ratio(fmt.Sprintf("CPU ≤ %g ×", x), func(f figures) float64 { return f.cpu }, func(r float64) bool { return r <= x })
 }
 
+func flushesAtMost(x float64) limit {
+	return limit{fmt.Sprintf("flushes ≤ %g a message", x), func(_, f figures) (string, bool) {
+		return fmt.Sprintf("%.2f", f.flushes), f.flushes >= 0 && f.flushes <= x
+	}}
+}
+
 func p99AtMost(x float64) limit {
 	return ratio(fmt.Sprintf("p99 ≤ %g ×", x), func(f figures) float64 { return f.p99 }, func(r float64) bool { return r <= x })
 }
@@ -115,7 +121,9 @@ func render(results []result) string {
 
 func writeScenario(b *strings.Builder, s scenario, results []result) {
 	var all []figures
+	limits := map[string][]limit{}
 	for _, c := range s.contestants {
+		limits[c.name] = c.limits
 		var turns []result
 		for _, r := range results {
 			if r.Scenario == s.name && r.Contestant == c.name {
@@ -141,10 +149,7 @@ func writeScenario(b *strings.Builder, s scenario, results []result) {
 	}
 	var lines []string
 	for _, f := range all {
-		if !strings.HasPrefix(f.name, "postern") {
-			continue
-		}
-		for _, l := range s.limits {
+		for _, l := range limits[f.name] {
 			got, met := l.check(all[0], f)
 			word := "met"
 			if !met {
@@ -167,6 +172,17 @@ func cpuModel() string {
 		}
 	}
 	return runtime.GOARCH
+}
+
+// hasCPUFlag reports whether the processor says that it has a feature.
+func hasCPUFlag(flag string) bool {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(b)) {
+		if flags, ok := strings.CutPrefix(line, "flags"); ok {
+			return slices.Contains(strings.Fields(flags), flag)
+		}
+	}
+	return false
 }
 
 // kernel is the kernel's release, without what a distribution appends.
