@@ -132,7 +132,7 @@ const qpLine = 76
 
 // encodeQP encodes text with CRLF line ends (RFC 2045 §6.7).
 func encodeQP(text []byte) []byte {
-	w := qpWriter{out: make([]byte, 0, len(text)+len(text)/8)}
+	w := qpWriter{out: make([]byte, 0, qpSize(text))}
 	for len(text) > 0 {
 		line, rest, ended := bytes.Cut(text, crlf)
 		for i, c := range line {
@@ -150,6 +150,18 @@ func encodeQP(text []byte) []byte {
 		text = rest
 	}
 	return w.out
+}
+
+// qpSize is a little more than what text is long when it is encoded: a buffer
+// that grew while it is filled would take several times the memory.
+func qpSize(text []byte) int {
+	n := len(text)
+	for _, c := range text {
+		if c == '=' || c >= 0x7f || c < ' ' && c != '\t' && c != '\r' && c != '\n' {
+			n += 2
+		}
+	}
+	return n + n/(qpLine-4)*len("=\r\n") + 64
 }
 
 // refoldQP gives quoted-printable text lines of at most 76 octets; what it

@@ -178,7 +178,7 @@ func replyTo(err error) (smtp.Reply, bool) {
 }
 
 // fixLines re-encodes long lines of the body, if there are any. This needs the
-// whole body in memory; it is bounded by the message size.
+// whole body in memory, a few times over: all sessions share one budget for it.
 func (in *Incoming) fixLines(ctx context.Context, d *judged) error {
 	if n, field := d.header.LongestLine(); n > message.MaxLine {
 		return &message.Error{Reason: message.LongLine, Field: field, Detail: "a header line is longer than 998 octets"}
@@ -189,6 +189,11 @@ func (in *Incoming) fixLines(ctx context.Context, d *judged) error {
 	if in.s.cfg.RefuseLong {
 		return smtp.R(554, 5, 6, 0, "A line is longer than 998 octets")
 	}
+	done, err := in.s.rewrites.take(ctx, in.body.Size())
+	if err != nil {
+		return replyBusy
+	}
+	defer done()
 	old, err := in.readBody(ctx)
 	if err != nil {
 		return err
@@ -198,10 +203,22 @@ func (in *Incoming) fixLines(ctx context.Context, d *judged) error {
 		return err
 	}
 	d.head = head
-	in.Abort(ctx)
-	in.body = in.s.cfg.Store.BodyOf(in.id, body)
 	in.eight = !ascii(body)
-	return nil
+	return in.replaceBody(ctx, body)
+}
+
+// replaceBody stores octets in place of what was received. They go the way of
+// received ones, in chunks, so that a large body is neither held in memory until
+// the commit nor part of it.
+func (in *Incoming) replaceBody(ctx context.Context, octets []byte) error {
+	// What is left of the old body would stand in the way of the new one's chunks.
+	if err := in.body.Discard(ctx); err != nil {
+		return err
+	}
+	in.body = in.s.cfg.Store.NewBody(in.id)
+	in.body.Grow(int64(len(octets)))
+	_, err := in.body.WriteContext(ctx, octets)
+	return err
 }
 
 func (in *Incoming) readBody(ctx context.Context) ([]byte, error) {
@@ -213,7 +230,9 @@ func (in *Incoming) readBody(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	return io.ReadAll(r)
+	b := make([]byte, in.body.Size())
+	_, err = io.ReadFull(r, b)
+	return b, err
 }
 
 func ascii(b []byte) bool {

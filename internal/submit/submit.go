@@ -54,20 +54,23 @@ type Config struct {
 	Logger      *slog.Logger
 	Now         func() time.Time
 
-	Hostname        string   // in Received, Message-ID and return paths
-	Names           []string // other names of ours, for loops and forged results
-	HeaderBytes     int      // 262,144
-	HeaderFields    int      // 1,000
-	RefuseLong      bool     // long lines: refuse instead of re-encoding
-	IgnoreSMTPAPI   bool     // X-SMTPAPI keys that are not honoured: record instead of refusing
-	MaxHops         int      // Received fields; 100
-	Retry           relay.Retry
-	MaxMessage      int64 // octets of a message as received; 31,457,280
-	RewriteInMemory int64 // the largest message whose long lines are re-encoded; MaxMessage
+	Hostname      string   // in Received, Message-ID and return paths
+	Names         []string // other names of ours, for loops and forged results
+	HeaderBytes   int      // 262,144
+	HeaderFields  int      // 1,000
+	RefuseLong    bool     // long lines: refuse instead of re-encoding
+	IgnoreSMTPAPI bool     // X-SMTPAPI keys that are not honoured: record instead of refusing
+	MaxHops       int      // Received fields; 100
+	Retry         relay.Retry
+	MaxMessage    int64 // octets of a message as received; 31,457,280
+	RewriteBudget int64 // octets of messages whose long lines are re-encoded at once; 33,554,432
 }
 
 // Service accepts messages.
-type Service struct{ cfg Config }
+type Service struct {
+	cfg      Config
+	rewrites *budget
+}
 
 // New makes a Service.
 func New(cfg Config) *Service {
@@ -92,7 +95,10 @@ func New(cfg Config) *Service {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Service{cfg: cfg}
+	if cfg.RewriteBudget <= 0 {
+		cfg.RewriteBudget = 32 << 20
+	}
+	return &Service{cfg: cfg, rewrites: newBudget(cfg.RewriteBudget)}
 }
 
 // Envelope is a transaction as the client gave it.
@@ -138,6 +144,7 @@ var (
 	replyIdentity = smtp.R(550, 5, 7, 1, "The from address does not match a verified Sender Identity. Mail cannot be sent until this error is resolved.")
 	replyFull     = smtp.R(452, 4, 3, 1, "Insufficient system storage; try again later")
 	replyStopped  = smtp.R(451, 4, 3, 0, "Mail cannot be stored now; try again later")
+	replyBusy     = smtp.R(451, 4, 3, 2, "Too much text with long lines at the moment; try again later")
 	replyTooLarge = smtp.R(552, 5, 3, 4, "Message size exceeds the limit")
 	replyLoop     = smtp.R(554, 5, 4, 6, "Routing loop detected")
 	replyNoPool   = smtp.R(554, 5, 6, 0, "X-SMTPAPI: ip_pool names no pool of this account")
