@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -13,10 +14,11 @@ import (
 // Recall takes a message's jobs that are in memory and not under way back to
 // the store, so that a person's word (hold, bounce) finds them there. It
 // returns how many of its recipients have an attempt under way: these end
-// first, and what then stays queued obeys the word.
+// first, and what then stays queued obeys the word. An error means that some are
+// given back later.
 func (q *Queue) Recall(ctx context.Context, id relay.MessageID) (running int, err error) {
 	q.mu.Lock()
-	var refs []store.Ref
+	var idle []*job
 	for _, j := range append([]*job(nil), q.jobs[id]...) {
 		if j.running {
 			running += len(j.rcpts)
@@ -24,11 +26,11 @@ func (q *Queue) Recall(ctx context.Context, id relay.MessageID) (running int, er
 		}
 		j.gone = true
 		q.ready--
-		refs = append(refs, j.refs()...)
+		idle = append(idle, j)
 		q.drop(j)
 	}
 	q.mu.Unlock()
-	return running, q.giveBack(ctx, refs)
+	return running, q.yield(ctx, idle...)
 }
 
 // Bounce ends a queued message now, as a person asked: every recipient without
@@ -56,7 +58,7 @@ func (q *Queue) Bounce(ctx context.Context, id relay.MessageID, by, reason strin
 		}
 	}
 	if err := q.cfg.Store.Finish(context.WithoutCancel(ctx), res); err != nil {
-		return 0, err
+		return 0, errors.Join(err, q.yield(ctx, jobsOf(&claimed)...))
 	}
 	q.generated(res)
 	return len(j.rcpts), nil
@@ -146,27 +148,24 @@ func (q *Queue) End(ctx context.Context, id relay.MessageID, recipients []int, e
 		return err
 	}
 	res := store.Result{Message: id, Events: events}
-	var back []store.Ref
+	back := store.Job{Message: claimed.Message}
 	for _, r := range claimed.Recipients {
 		if slices.Contains(recipients, r.N) {
 			res.Recipients = append(res.Recipients, store.RecipientResult{N: r.N, Generation: r.Generation, Final: true})
 		} else {
-			back = append(back, store.Ref{Message: id, N: r.N, Generation: r.Generation})
+			back.Recipients = append(back.Recipients, r)
 		}
 	}
 	if notice != nil {
 		res.Generated = []*store.Acceptance{notice}
 	}
-	err = q.cfg.Store.Finish(context.WithoutCancel(ctx), res)
-	if gerr := q.giveBack(context.WithoutCancel(ctx), back); err == nil {
-		err = gerr
-	}
-	for _, r := range claimed.Recipients {
-		q.Waiting(relay.Lane{Pool: claimed.Message.Pool, Site: r.Site}, claimed.Message.Tenant, r.DueAt)
-	}
-	if err != nil {
-		return err
+	if err := q.cfg.Store.Finish(context.WithoutCancel(ctx), res); err != nil {
+		return errors.Join(err, q.yield(ctx, jobsOf(&claimed)...))
 	}
 	q.generated(res)
+	if err := q.yield(ctx, jobsOf(&back)...); err != nil {
+		// What was to be recorded is recorded; the rest is given back later.
+		q.log.Warn("queue: leases are given back later", "message", id.String(), "error", err)
+	}
 	return nil
 }

@@ -53,10 +53,14 @@ type tried struct {
 // try does the work of an attempt. Whatever happens, each recipient has an
 // outcome, or back is set.
 func (q *Queue) try(ctx context.Context, j *job, route deliver.Route, failure error) (res tried) {
+	begun := false // something may have left
 	defer func() {
 		if p := recover(); p != nil {
 			q.log.Error("queue: panic in an attempt", "message", j.msg.ID.String(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			res = tried{outcomes: failAll(j, smtp.R(451, 4, 3, 0, "internal error"), deliver.Deferred)}
+			for i := range res.outcomes {
+				res.outcomes[i].Ambiguous = begun
+			}
 		}
 	}()
 	if ok, why := q.cfg.Directory.Sending(j.msg.Tenant); !ok {
@@ -88,6 +92,7 @@ func (q *Queue) try(ctx context.Context, j *job, route deliver.Route, failure er
 	if prefix == nil {
 		prefix = j.msg.Signatures
 	}
+	begun = true
 	r := q.deliver(ctx, deliver.Request{
 		Route: route, Pool: pool, TLS: tls, Message: j.msg, Recipients: j.rcpts,
 		Prefix: prefix, Content: content, BeforeEnd: mark.Wait,
@@ -201,7 +206,10 @@ func (q *Queue) record(ctx context.Context, j *job, t tried, begin time.Time) {
 	// Past this point the remote may have the mail: recording must not be cut short.
 	ctx = context.WithoutCancel(ctx)
 	if t.back {
-		q.unlease(ctx, j, q.now())
+		q.pause(backPause) // the store marks nothing now, or the stop cut it off
+		if err := q.yield(ctx, j); err != nil {
+			q.log.Warn("queue: lease is given back later", "message", j.msg.ID.String(), "error", err)
+		}
 		return
 	}
 	now := q.now()
@@ -218,7 +226,7 @@ func (q *Queue) record(ctx context.Context, j *job, t tried, begin time.Time) {
 		case errors.Is(err, store.ErrLeaseLost):
 			q.log.Warn("queue: result came too late, another node has the lease", "message", j.msg.ID.String())
 			return
-		case errors.Is(err, store.ErrStopped):
+		case over(err):
 			// Nothing more is recorded by this process; the next one finds the in-flight mark.
 			q.log.Error("queue: outcome not recorded", "message", j.msg.ID.String(), "error", err)
 			q.pause(time.Minute)
@@ -238,13 +246,8 @@ func (q *Queue) quarantine(ctx context.Context, id relay.MessageID) {
 	}
 }
 
-func (q *Queue) unlease(ctx context.Context, j *job, due time.Time) {
-	if err := q.cfg.Store.Unlease(ctx, j.refs()); err != nil {
-		q.log.Warn("queue: lease not given back", "message", j.msg.ID.String(), "error", err)
-		return
-	}
-	q.Waiting(j.flow.lane.key, j.msg.Tenant, due)
-}
+// backPause is how long nothing is tried after a mark that could not be made.
+const backPause = 5 * time.Second
 
 // pause stops new attempts for a while.
 func (q *Queue) pause(d time.Duration) {
@@ -252,6 +255,7 @@ func (q *Queue) pause(d time.Duration) {
 	defer q.mu.Unlock()
 	if until := q.now().Add(d); until.After(q.pausedTil) {
 		q.pausedTil = until
+		q.kick() // the loop wakes when it is over
 	}
 }
 

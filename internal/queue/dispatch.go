@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"container/heap"
 	"context"
 	"time"
 
@@ -183,13 +182,16 @@ func (q *Queue) dispatch() {
 func (q *Queue) serve(f *flow, now time.Time) {
 	f.state = flowIdle
 	q.skipGone(f)
+	l := f.lane
+	if f.granted != l.site || f.ready.len() == 0 {
+		q.ungrant(f) // nothing is left, or the route changed while it waited for its turn
+	}
 	if f.ready.len() == 0 {
-		q.ungrant(f)
+		q.schedule(f)
 		q.forget(f)
 		return
 	}
-	l := f.lane
-	if !f.granted {
+	if f.granted == nil {
 		if life := now.Sub(l.routed); l.routed.IsZero() || life > routeLife || (l.failure != nil && life > routeFailureLife) {
 			f.state = flowRouting
 			l.waiting.push(f)
@@ -207,7 +209,7 @@ func (q *Queue) serve(f *flow, now time.Time) {
 			s.lastUsed = now
 		}
 	}
-	f.granted = false
+	f.granted = nil
 	j, _ := f.ready.pop()
 	j.running = true
 	q.ready--
@@ -218,9 +220,7 @@ func (q *Queue) serve(f *flow, now time.Time) {
 	if f.ready.len() > 0 {
 		q.list(f)
 	}
-	if f.ready.len() < lowWater && !f.due.IsZero() && !f.due.After(now) {
-		q.kick()
-	}
+	q.schedule(f)
 }
 
 // skipGone removes cancelled jobs from the head of a flow.
@@ -232,12 +232,10 @@ func (q *Queue) skipGone(f *flow) {
 
 // ungrant gives a site slot back that a flow had been given and cannot use.
 func (q *Queue) ungrant(f *flow) {
-	if f.granted {
-		f.granted = false
-		if s := f.lane.site; s != nil {
-			s.active--
-			q.siteFreed(s, q.now())
-		}
+	if s := f.granted; s != nil {
+		f.granted = nil
+		s.active--
+		q.siteFreed(s, q.now())
 	}
 }
 
@@ -254,7 +252,7 @@ func (q *Queue) siteFreed(s *site, now time.Time) {
 		}
 		s.active++
 		s.lastUsed = now
-		f.granted = true
+		f.granted = s
 		q.list(f)
 	}
 }
@@ -319,11 +317,10 @@ const (
 
 // tick starts what is due and returns how long to sleep. mu is held.
 func (q *Queue) tick(now time.Time) time.Duration {
-	const idle = time.Minute
+	next := q.settleDue(now)
 	if now.Before(q.pausedTil) {
-		return q.pausedTil.Sub(now)
+		return min(next, q.pausedTil.Sub(now))
 	}
-	next := idle
 	for s := range q.paused {
 		if now.Before(s.until) {
 			next = min(next, s.until.Sub(now))
@@ -333,27 +330,24 @@ func (q *Queue) tick(now time.Time) time.Duration {
 		q.siteFreed(s, now)
 	}
 	q.dispatch()
-	var later []*flow
 	for q.timers.Len() > 0 && !q.closing {
 		f := q.timers[0]
 		if f.due.After(now) {
 			next = min(next, f.due.Sub(now))
 			break
 		}
-		heap.Pop(&q.timers)
-		if !q.load(f, now) {
-			later = append(later, f)
+		if q.ready > q.cfg.Ready || len(q.loading) == cap(q.loading) {
+			// A load or attempt that ends looks again; this is the safety net.
+			next = min(next, time.Second)
+			break
 		}
-	}
-	for _, f := range later {
-		heap.Push(&q.timers, f)
-	}
-	if len(later) > 0 {
-		// A finished load or attempt kicks; this is the safety net.
-		next = min(next, time.Second)
+		q.load(f, now)
 	}
 	return max(next, time.Millisecond)
 }
+
+// idleWait is how long the loop sleeps when nothing is due.
+const idleWait = time.Minute
 
 // siteForget is how long an unused site keeps what was learnt of it.
 const siteForget = time.Hour
@@ -377,26 +371,24 @@ func (q *Queue) forgetSites(now time.Time) {
 	}
 }
 
-// load claims a flow's due work from the store in the background. False: not
-// now (enough is in memory, or too many loads run). mu is held.
-func (q *Queue) load(f *flow, now time.Time) bool {
-	if s := f.lane.site; s != nil && now.Before(s.until) {
-		f.due = s.until // heap order is kept: the caller pushes it again
-		return false
+// load claims the due work of the first flow of the timers in the background, or
+// puts the flow where it belongs if it is not to be loaded now. Either way it
+// leaves its place. There is room in loading. mu is held.
+func (q *Queue) load(f *flow, now time.Time) {
+	switch s := f.lane.site; {
+	case s != nil && now.Before(s.until):
+		f.due = s.until
+		q.schedule(f)
+		return
+	case f.ready.len() >= lowWater:
+		q.schedule(f)
+		return
 	}
-	if f.loading || f.ready.len() >= lowWater || q.ready > q.cfg.Ready {
-		return false
-	}
-	select {
-	case q.loading <- struct{}{}:
-	default:
-		return false
-	}
-	f.loading = true
-	f.due = time.Time{}
+	q.loading <- struct{}{}
+	f.loading, f.due = true, time.Time{}
+	q.schedule(f)
 	q.work.Add(1)
 	go q.claim(q.ctx, f, now)
-	return true
 }
 
 // claim is load's background half.
@@ -421,7 +413,11 @@ func (q *Queue) claim(ctx context.Context, f *flow, now time.Time) {
 		}
 		due = now.Add(claimRetry)
 	}
+	if len(jobs) == 0 && !due.IsZero() && !due.After(now) {
+		due = now.Add(claimRetry) // somebody else was faster, or it cannot be read: no hot loop
+	}
 	q.setDue(f, due)
+	q.schedule(f)
 	q.forget(f)
 	q.dispatch()
 	q.kick()

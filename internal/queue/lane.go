@@ -74,10 +74,11 @@ type flow struct {
 	tenant  *tenant
 	ready   fifo[*job]
 	state   flowState
-	granted bool // a slot of the site is already counted for it
+	granted *site // whose slot is already counted for it; nil: none
 
 	// due is the earliest time at which something in the store is worth claiming;
-	// zero: nothing waits there. heapAt is its place in the timers, -1: none.
+	// zero: nothing waits there. heapAt is its place in the timers, -1: none. It is
+	// there while it is to be loaded when due: see schedule.
 	due     time.Time
 	heapAt  int
 	loading bool
@@ -117,7 +118,7 @@ type site struct {
 	name    string
 	active  int
 	limit   float64
-	waiting fifo[*flow]
+	waiting line
 	// Back-off after connection failures or a throttling reply.
 	failures int
 	until    time.Time
@@ -151,7 +152,7 @@ func (q *Queue) flow(key relay.Lane, t relay.Tenant) *flow {
 
 // forget drops a flow that has nothing left, and its lane with the last one.
 func (q *Queue) forget(f *flow) {
-	if f.state != flowIdle || f.ready.len() > 0 || f.heapAt >= 0 || f.loading || f.granted {
+	if f.state != flowIdle || f.ready.len() > 0 || f.heapAt >= 0 || f.loading || f.granted != nil || !f.due.IsZero() {
 		return
 	}
 	l := f.lane
@@ -198,19 +199,64 @@ func (q *Queue) setDue(f *flow, at time.Time) {
 	if at.IsZero() || (!f.due.IsZero() && !at.Before(f.due)) {
 		return
 	}
-	q.replaceDue(f, at)
+	f.due = at
+	q.schedule(f)
 }
 
-// replaceDue sets or (zero) clears the time at which the store is asked.
-func (q *Queue) replaceDue(f *flow, at time.Time) {
-	f.due = at
+// schedule puts a flow into the timers, or takes it out: it is there while
+// something waits for it in the store and it has room for more. A flow with
+// enough in memory is not, so that the timers hold only what can be acted on.
+func (q *Queue) schedule(f *flow) {
+	wanted := !f.due.IsZero() && !f.loading && f.ready.len() < lowWater
 	switch {
-	case at.IsZero() && f.heapAt >= 0:
-		heap.Remove(&q.timers, f.heapAt)
-	case at.IsZero():
-	case f.heapAt >= 0:
+	case wanted && f.heapAt >= 0:
 		heap.Fix(&q.timers, f.heapAt)
-	default:
+	case wanted:
 		heap.Push(&q.timers, f)
+		if q.timers[0] == f {
+			q.kick()
+		}
+	case f.heapAt >= 0:
+		heap.Remove(&q.timers, f.heapAt)
 	}
+}
+
+// line is the flows that wait for a slot of a site. Tenants take turns, and the
+// flows of a tenant: however many domains of one provider a tenant writes to, it
+// has one turn.
+type line struct {
+	turns fifo[*tenant]
+	flows map[*tenant]*fifo[*flow]
+	n     int
+}
+
+func (w *line) len() int { return w.n }
+
+func (w *line) push(f *flow) {
+	of := w.flows[f.tenant]
+	if of == nil {
+		if w.flows == nil {
+			w.flows = map[*tenant]*fifo[*flow]{}
+		}
+		of = &fifo[*flow]{}
+		w.flows[f.tenant] = of
+		w.turns.push(f.tenant)
+	}
+	of.push(f)
+	w.n++
+}
+
+func (w *line) pop() (*flow, bool) {
+	t, ok := w.turns.pop()
+	if !ok {
+		return nil, false
+	}
+	of := w.flows[t]
+	f, _ := of.pop()
+	if w.n--; of.len() > 0 {
+		w.turns.push(t)
+	} else {
+		delete(w.flows, t)
+	}
+	return f, true
 }

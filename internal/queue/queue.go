@@ -186,6 +186,8 @@ type Queue struct {
 	bytes     int64              // octets held by jobs with their content in memory
 	paused    map[*site]struct{} // sites that back off
 	leftover  []store.Ref        // leases to give back at the end
+	owed      []debt             // leases that could not be given back yet
+	settleAt  time.Time          // when that is tried again
 	pausedTil time.Time
 }
 
@@ -272,6 +274,7 @@ func (q *Queue) loop(ctx context.Context) {
 	defer rescan.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	rescans := 0
 	for {
 		q.mu.Lock()
 		wait := q.tick(q.now())
@@ -287,7 +290,7 @@ func (q *Queue) loop(ctx context.Context) {
 			q.mu.Lock()
 			q.forgetSites(q.now())
 			q.mu.Unlock()
-			if q.cfg.Shared {
+			if rescans++; q.cfg.Shared || rescans%rescanOwn == 0 {
 				if err := q.readBacklog(ctx); err != nil && ctx.Err() == nil {
 					q.log.Warn("queue: backlog not read", "error", err)
 				}
@@ -296,7 +299,13 @@ func (q *Queue) loop(ctx context.Context) {
 	}
 }
 
-const rescanEvery = 15 * time.Second
+// rescanEvery is how often a shared store is asked for what others put into it.
+// A store of our own is asked every rescanOwn times: nothing should be found, but
+// a wake that was lost for any reason then costs minutes and not for ever.
+const (
+	rescanEvery = 15 * time.Second
+	rescanOwn   = 40
+)
 
 // kick makes the loop look again. Never blocks.
 func (q *Queue) kick() {
@@ -320,6 +329,10 @@ func (q *Queue) stop(ctx context.Context, cut context.CancelFunc, grace time.Dur
 	q.mu.Lock()
 	q.closing = true
 	refs := q.takeReady()
+	for _, d := range q.owed {
+		refs = append(refs, d.refs...)
+	}
+	q.owed = nil
 	q.mu.Unlock()
 
 	done := make(chan struct{})
@@ -337,17 +350,6 @@ func (q *Queue) stop(ctx context.Context, cut context.CancelFunc, grace time.Dur
 	refs = append(refs, q.leftover...)
 	q.mu.Unlock()
 	// A crash before this leaves leases of a dead epoch: recovery frees them.
-	return q.giveBack(context.WithoutCancel(ctx), refs)
-}
-
-func (q *Queue) giveBack(ctx context.Context, refs []store.Ref) error {
-	const chunk = 256
-	for len(refs) > 0 {
-		n := min(chunk, len(refs))
-		if err := q.cfg.Store.Unlease(ctx, refs[:n]); err != nil {
-			return err
-		}
-		refs = refs[n:]
-	}
-	return nil
+	_, err := q.giveBack(context.WithoutCancel(ctx), refs)
+	return err
 }

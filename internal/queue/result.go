@@ -2,6 +2,8 @@ package queue
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -14,10 +16,13 @@ import (
 // result builds what one attempt leaves behind, and when the earliest deferred
 // recipient is due (zero: none is left).
 func (q *Queue) result(ctx context.Context, j *job, t tried, begin, now time.Time) (store.Result, time.Time) {
-	b := resultBuilder{q: q, j: j, now: now, took: now.Sub(begin), retry: q.retry(j.msg)}
+	b := resultBuilder{q: q, j: j, now: now, took: now.Sub(begin), retry: q.retry(j.msg), booked: make(map[int]bool, len(j.rcpts))}
 	b.res = store.Result{Message: j.msg.ID}
 	for i := range t.outcomes {
 		b.add(&t.outcomes[i])
+	}
+	for i := range j.rcpts { // whoever got no outcome: unknown is deferred
+		b.add(&deliver.Outcome{N: j.rcpts[i].N, State: deliver.Deferred, Reply: smtp.R(451, 4, 3, 0, "no outcome"), Ambiguous: true})
 	}
 	if !b.due.IsZero() {
 		b.res.Signatures, b.res.SignedWith = t.fields, t.with // for the next attempt
@@ -42,6 +47,7 @@ type resultBuilder struct {
 	took  time.Duration
 	retry relay.Retry
 
+	booked  map[int]bool // recipients with an outcome, by position
 	res     store.Result
 	due     time.Time
 	notices map[NoticeKind][]NoticeRecipient
@@ -50,9 +56,10 @@ type resultBuilder struct {
 // add books one outcome.
 func (b *resultBuilder) add(o *deliver.Outcome) {
 	r := b.recipient(o.N)
-	if r == nil {
+	if r == nil || b.booked[o.N] {
 		return
 	}
+	b.booked[o.N] = true
 	rr := store.RecipientResult{
 		N: r.N, Generation: r.Generation, Attempts: r.Attempts + 1,
 		PossiblyDelivered: r.PossiblyDelivered || o.Ambiguous, DelayNoticed: r.DelayNoticed,
@@ -148,7 +155,13 @@ func (b *resultBuilder) addNotices(ctx context.Context, fields []byte) {
 		if err != nil {
 			content = nil // the DSN goes without the original's headers
 		}
-		a, err := b.q.cfg.Notifier.Compose(ctx, Notice{Kind: kind, Message: b.j.msg, Content: content, Recipients: rcpts})
+		n := Notice{Kind: kind, Message: b.j.msg, Content: content, Recipients: rcpts}
+		a, err := b.compose(ctx, n)
+		if err != nil && content != nil {
+			b.q.log.Warn("queue: DSN goes without the original", "message", b.j.msg.ID.String(), "error", err)
+			n.Content = nil
+			a, err = b.compose(ctx, n)
+		}
 		if err != nil {
 			b.q.log.Error("queue: DSN not composed", "message", b.j.msg.ID.String(), "error", err)
 			continue
@@ -163,6 +176,18 @@ func (b *resultBuilder) addNotices(ctx context.Context, fields []byte) {
 			})
 		}
 	}
+}
+
+// compose is the notifier's work, which reads what strangers wrote: a panic there
+// must not cost the result.
+func (b *resultBuilder) compose(ctx context.Context, n Notice) (a *store.Acceptance, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.q.log.Error("queue: panic in a DSN", "message", n.Message.ID.String(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			a, err = nil, fmt.Errorf("compose a DSN: panic: %v", p)
+		}
+	}()
+	return b.q.cfg.Notifier.Compose(ctx, n)
 }
 
 func (b *resultBuilder) event(kind relay.EventKind, r *relay.Recipient, d relay.EventData) {

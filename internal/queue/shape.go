@@ -20,11 +20,17 @@ func (q *Queue) learn(s *site, t tried, now time.Time) {
 		s.reason = ""
 		s.limit = min(s.limit+1/s.limit, float64(q.cfg.SiteMax))
 	case deliver.Throttled:
+		if now.Before(s.until) {
+			return // an attempt from before the rest says nothing new
+		}
 		s.limit = max(1, s.limit/2)
 		q.backOff(s, now, throttlePause, "the destination asked to slow down", t)
 	case deliver.ConnFailed:
-		s.failures++
 		s.limit = max(1, s.limit-1)
+		if now.Before(s.until) {
+			return // an outage is one failure, however many connections it broke
+		}
+		s.failures++
 		if s.failures >= deadAfter {
 			pause := min(deadPause<<min(s.failures-deadAfter, 5), deadPauseMax)
 			q.backOff(s, now, pause, fmt.Sprintf("%d connections in a row failed", s.failures), t)
