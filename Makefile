@@ -7,6 +7,7 @@ SHELL       := /bin/bash
 GO       ?= go
 FUZZTIME ?= 20s
 ROUNDS   ?= 100
+MILLION  ?= 1000000
 # Race tests need cgo; the binary never does.
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath
 # The end-to-end tests run one after the other, alone on the machine: they measure time.
@@ -65,13 +66,10 @@ soak: deps ## ROUNDS (100) seeded kill -9 rounds under load, all power-cut image
 	POSTERN_TEST_EXTERNAL=1 POSTERN_POWERCUT_PAGE=1 POSTERN_POWERCUT_IMAGES=1000000 $(GO) test -count=1 -timeout 1h -v -run 'TestPowerCut$$' ./test/e2e
 
 .PHONY: bench
-bench: build ## postern beside tuned Postfix (and OpenDKIM), A B A B; writes docs/benchmarks.md
+bench: build ## postern beside tuned Postfix (and OpenDKIM), A B A B, and a long queue; writes docs/benchmarks.md
 	tools/testdeps bench
-	$(GO) run ./bench -postern bin/postern -out docs/benchmarks.md
-
-.PHONY: bench-million
-bench-million: build ## memory and start with a million queued messages
-	$(GO) run ./bench/million -postern bin/postern -n 1000000
+	$(GO) run ./bench/million -postern bin/postern -n $(MILLION) >bin/million.json
+	$(GO) run ./bench -postern bin/postern -million bin/million.json -out docs/benchmarks.md
 
 .PHONY: docs
 docs: ## write the generated pages anew

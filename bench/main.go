@@ -46,6 +46,7 @@ type options struct {
 	only    string
 	out     string
 	json    string
+	million string
 }
 
 func run(ctx context.Context, args []string) error {
@@ -56,6 +57,7 @@ func run(ctx context.Context, args []string) error {
 	fs.StringVar(&o.only, "only", "", "run only scenarios whose name contains this")
 	fs.StringVar(&o.out, "out", "", "write the page to this file")
 	fs.StringVar(&o.json, "json", "", "write every figure to this file")
+	fs.StringVar(&o.million, "million", "", "file with what bench/million printed, for the page")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -76,6 +78,15 @@ func run(ctx context.Context, args []string) error {
 // write writes the page and the figures.
 func (o options) write(results []result) error {
 	page := render(results)
+	if o.million != "" {
+		m, err := readMillion(o.million)
+		if err != nil {
+			return err
+		}
+		var b strings.Builder
+		m.write(&b)
+		page += b.String()
+	}
 	fmt.Print("\n", page)
 	if o.json != "" {
 		b, err := json.MarshalIndent(results, "", "  ")

@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -112,5 +114,35 @@ func TestRender(t *testing.T) {
 	}
 	if strings.Contains(page, "idle") || strings.Count(page, "\n## ") != 1 {
 		t.Errorf("scenarios that did not run are on the page:\n%s", page)
+	}
+}
+
+func TestMillion(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "million.json")
+	for _, c := range []struct{ in, want string }{
+		{`{"messages": 1000, "body_octets": 1024, "rss_mib": 90, "rss_peak_mib": 200, "restart_to_ready_seconds": 5.5}`, "| memory ≤ 300 MiB | 90 MiB, 200 at most | met |"},
+		{`{"messages": 1000, "body_octets": 1024, "rss_mib": 90, "rss_peak_mib": 301}`, "301 at most | **not met** |"},
+		{`{}`, ""},
+		{`no JSON`, ""},
+	} {
+		if err := os.WriteFile(file, []byte(c.in), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := readMillion(file)
+		if c.want == "" {
+			if err == nil {
+				t.Errorf("%s: %+v", c.in, m)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		m.write(&b)
+		if !strings.Contains(b.String(), c.want) {
+			t.Errorf("no %q in\n%s", c.want, b.String())
+		}
 	}
 }
