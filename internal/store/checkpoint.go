@@ -18,6 +18,9 @@ const (
 	// file is free.
 	vacuumPages = 512
 	vacuumEvery = time.Minute
+	// shrinkPages are given back at a time when the disk is nearly full: moving
+	// pages needs log.
+	shrinkPages = 32
 )
 
 // maintain keeps the log short without making the writer wait for the disk: a
@@ -37,6 +40,11 @@ func (e *sqliteEngine) maintain(ctx context.Context) error {
 		case <-tick.C:
 			idle++
 		}
+		if e.s.low.Load() {
+			if err := e.shrink(ctx); err != nil {
+				return err
+			}
+		}
 		passive, restart := e.walLimits()
 		size := e.logBytes.Load()
 		if size < passive && (size == 0 || idle < int(time.Minute/checkpointEvery)) {
@@ -53,6 +61,32 @@ func (e *sqliteEngine) maintain(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// shrink gives what is free inside the file back to a file system that is short
+// of space: mail that has left makes room for other mail.
+func (e *sqliteEngine) shrink(ctx context.Context) error {
+	free, err := e.pragma(ctx, "freelist_count")
+	if err != nil || free < shrinkPages {
+		return err
+	}
+	for range 16 {
+		if err := e.vacuumSome(ctx, shrinkPages); err != nil {
+			return err
+		}
+	}
+	if err := e.checkpoint(ctx, true); err != nil { // the file is cut when the log is copied
+		return err
+	}
+	return e.s.checkSpace()
+}
+
+func (e *sqliteEngine) pragma(ctx context.Context, name string) (int64, error) {
+	var n int64
+	if err := e.s.db.QueryRowContext(ctx, "PRAGMA "+name).Scan(&n); err != nil {
+		return 0, fmt.Errorf("read %s: %w", name, e.s.readError(err))
+	}
+	return n, nil
 }
 
 func (e *sqliteEngine) walLimits() (passive, restart int64) {
@@ -138,15 +172,16 @@ func (e *sqliteEngine) walCheckpoint(ctx context.Context, mode string) error {
 
 // vacuum gives free pages back when they are a third of the file.
 func (e *sqliteEngine) vacuum(ctx context.Context) error {
-	var pages, free int64
-	if err := e.s.db.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages); err != nil {
-		return e.s.readError(err)
+	pages, err := e.pragma(ctx, "page_count")
+	if err != nil {
+		return err
 	}
-	if err := e.s.db.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free); err != nil {
-		return e.s.readError(err)
+	free, err := e.pragma(ctx, "freelist_count")
+	if err != nil {
+		return err
 	}
 	for n := 0; free > pages/3 && free > 8*vacuumPages && n < 32 && ctx.Err() == nil; n++ {
-		if err := e.vacuumSome(ctx); err != nil {
+		if err := e.vacuumSome(ctx, vacuumPages); err != nil {
 			return err
 		}
 		free, pages = free-vacuumPages, pages-vacuumPages
@@ -155,10 +190,10 @@ func (e *sqliteEngine) vacuum(ctx context.Context) error {
 }
 
 // vacuumSome frees a few pages between two batches.
-func (e *sqliteEngine) vacuumSome(ctx context.Context) error {
+func (e *sqliteEngine) vacuumSome(ctx context.Context, pages int) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	rows, err := e.conn.QueryContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages))
+	rows, err := e.conn.QueryContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA incremental_vacuum(%d)", pages))
 	if err == nil {
 		for rows.Next() { // it frees a page a step
 		}
