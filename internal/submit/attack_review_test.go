@@ -2,11 +2,15 @@ package submit
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"postern/internal/queue"
 	"postern/internal/relay"
+	"postern/internal/smtp"
+	"postern/internal/store"
 )
 
 // A re-encoded body must not be handed to the writer in one piece: its commit
@@ -72,5 +76,93 @@ func TestRewritesShareABudget(t *testing.T) {
 		t.Error("nothing is free after all was given back:", err)
 	} else {
 		done()
+	}
+}
+
+// returning makes an intake that ends recipients in the real store.
+func (w *world) returning() *Intake {
+	real := queue.New(queue.Config{Store: w.store, Deliverer: nil, Directory: w.dir})
+	return NewIntake(IntakeConfig{
+		Directory: w.dir, ReturnPaths: w.service.cfg.ReturnPaths, Store: w.store, Queue: real, Hostname: "relay.test",
+		Notifier: &Notifier{Directory: w.dir, Store: w.store, Hostname: "relay.test"},
+	})
+}
+
+// happened records what an attempt for a recipient came to.
+func (w *world) happened(id relay.MessageID, kind relay.EventKind, n int, d relay.EventData) {
+	w.t.Helper()
+	m := relay.Message{ID: id, Tenant: relay.Tenant{Account: acme}, AcceptedAt: time.Now()}
+	err := w.store.Finish(w.t.Context(), store.Result{Message: id, Events: []relay.Event{event(kind, &m, n, "", d)}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) notices() int {
+	w.t.Helper()
+	n, err := w.store.Messages(w.t.Context(), store.MessageFilter{Account: system})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return len(n)
+}
+
+// The return path is the message's, so every recipient's server knows it. None
+// of them may end a recipient that nothing was handed over for yet.
+func TestForgedBounceDoesNotEndAWaitingRecipient(t *testing.T) {
+	w := newWorld(t, nil)
+	in := w.returning()
+	id, err := w.send(envelope("b@one.test", "victim@two.test"), plain, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := w.store.Message(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.happened(id, relay.EventDelivered, 0, relay.EventData{})
+	forged := strings.NewReplacer("%RP%", q.Message.ReturnPath, "%TO%", "victim@two.test").Replace(dsn)
+	err = in.take(t, q.Message.ReturnPath, forged)
+	if r, ok := errors.AsType[smtp.Reply](err); !ok || r.Code != 451 {
+		t.Errorf("a bounce before anything was handed over: %v, want a 451", err)
+	}
+	if q, err = w.store.Message(t.Context(), id); err != nil || len(q.Recipients) != 2 {
+		t.Errorf("still queued: %v %v", q.Recipients, err)
+	}
+	if n := w.notices(); n != 0 {
+		t.Errorf("%d notices about it", n)
+	}
+	// After an attempt that may have been taken, the same report is believed.
+	w.happened(id, relay.EventDeferred, 1, relay.EventData{Ambiguous: true})
+	if err := in.take(t, q.Message.ReturnPath, forged); err != nil {
+		t.Error(err)
+	}
+	if ev := w.events(id, relay.EventBounced); len(ev) != 1 || ev[0].N != 1 {
+		t.Errorf("bounced %v", ev)
+	}
+}
+
+// Whoever received one message must not be able to have the relay write to its
+// sender without end.
+func TestReportsOfOneKindAreForwardedOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	in := w.returning()
+	id, err := w.send(envelope("b@one.test"), plain, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := w.store.Message(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.happened(id, relay.EventDelivered, 0, relay.EventData{})
+	for _, action := range []string{"delayed", "delayed", "relayed", "delivered", "expanded", "delayed", "relayed", "delivered", "expanded", "failed", "failed"} {
+		raw := strings.NewReplacer("%RP%", q.Message.ReturnPath, "%TO%", "b@one.test", "Action: failed", "Action: "+action, "5.1.1", "4.0.0").Replace(dsn)
+		if err := in.take(t, q.Message.ReturnPath, raw); err != nil {
+			t.Fatal(action, err)
+		}
+	}
+	if n := w.notices(); n != 5 {
+		t.Errorf("%d notices to the sender, want one of each action", n)
 	}
 }

@@ -125,6 +125,9 @@ func TestBounceEndsItsRecipientAndIsForwarded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for n := range 2 { // whether it was taken is not known: only then is a report believed
+		w.happened(id, relay.EventDeferred, n, relay.EventData{Ambiguous: true})
+	}
 	rp := q.Message.ReturnPath
 	raw := strings.NewReplacer("%RP%", rp, "%TO%", "B@one.test").Replace(dsn)
 	// Case differs: not that mailbox, and there are two recipients.
