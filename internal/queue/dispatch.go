@@ -182,12 +182,12 @@ func (q *Queue) dispatch() {
 func (q *Queue) serve(f *flow, now time.Time) {
 	f.state = flowIdle
 	q.skipGone(f)
+	q.schedule(f)
 	l := f.lane
 	if f.granted != l.site || f.ready.len() == 0 {
 		q.ungrant(f) // nothing is left, or the route changed while it waited for its turn
 	}
 	if f.ready.len() == 0 {
-		q.schedule(f)
 		q.forget(f)
 		return
 	}

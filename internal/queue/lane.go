@@ -159,10 +159,11 @@ func (q *Queue) forget(f *flow) {
 	if l.flows[f.tenant.id] == f {
 		delete(l.flows, f.tenant.id)
 	}
-	if len(l.flows) == 0 && !l.routing {
+	// f may be an old flow of a lane that was made anew since: that one stays.
+	if len(l.flows) == 0 && !l.routing && q.lanes[l.key] == l {
 		delete(q.lanes, l.key)
 	}
-	if t := f.tenant; t.active == 0 && t.bytes == 0 && t.flows.len() == 0 && !t.listed && !q.tenantUsed(t) {
+	if t := f.tenant; t.active == 0 && t.bytes == 0 && t.flows.len() == 0 && !t.listed && q.tenants[t.id] == t && !q.tenantUsed(t) {
 		delete(q.tenants, t.id)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -218,7 +217,10 @@ func TestRouteChangeKeepsSiteCounts(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(time.Second)
 		}
-		step(d, "0@other2.test") // so that the routes of these are known
+		for t, site := range map[relay.Tenant]string{d: "other2.test", f: "other3.test"} {
+			w.q.Waiting(relay.Lane{Pool: poolID, Site: site}, t, time.Now().Add(time.Hour)) // their lanes, and so their routes, stay known
+		}
+		step(d, "0@other2.test")
 		step(f, "0@other3.test")
 		time.Sleep(25 * time.Second)
 		step(a, "1@lane.test")   // runs
@@ -391,5 +393,3 @@ func TestWorkGoesOnWhenThePauseEnds(t *testing.T) {
 		}
 	})
 }
-
-var _ = rand.IntN
