@@ -319,7 +319,7 @@ func (fakeSigner) Sign(context.Context, *relay.Message, store.Content) ([]byte, 
 }
 func (fakeSigner) Current(*relay.Message) bool { return true }
 
-type fakeNotifier struct{ sent bool }
+type fakeNotifier struct{}
 
 func (n *fakeNotifier) Compose(_ context.Context, no Notice) (*store.Acceptance, error) {
 	if no.Message.EnvelopeFrom == "" {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -119,9 +118,3 @@ func (f *faults) hook(point string) error {
 
 var errInjected = errors.New("injected fault")
 
-func ctxWith(t testing.TB, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
