@@ -117,4 +117,3 @@ func (f *faults) hook(point string) error {
 }
 
 var errInjected = errors.New("injected fault")
-
