@@ -45,6 +45,11 @@ func TestPowerCut(t *testing.T) {
 	rec := record(t)
 	t.Logf("%s; %d promises; record: %d changes, %d syncs, %d changes never synced",
 		rec.world.Ledger, len(rec.promises), rec.model.Writes(), rec.model.Syncs(), rec.model.Unsynced())
+	last := 0
+	for _, p := range rec.promises {
+		last = max(last, p.Pos)
+	}
+	t.Logf("%d pages were moved from the log to the database before the last promise", rec.model.WritesBefore("postern.db", last))
 	t.Run("sync precedes 250", rec.syncFirst)
 	t.Run("images", rec.images)
 	t.Run("relay starts on images", rec.restart)

@@ -76,3 +76,15 @@ func (m *Model) Writes() int { return len(m.ops) }
 
 // Unsynced is the number of changes that no sync ever covered.
 func (m *Model) Unsynced() int { return m.pendingCount(m.Record.End) }
+
+// WritesBefore counts the changes of a file, by its present name, that began
+// before a position.
+func (m *Model) WritesBefore(name string, pos int) int {
+	n := 0
+	for _, o := range m.ops {
+		if o.kind == opWrite && o.entry < pos && m.names[name] == o.node {
+			n++
+		}
+	}
+	return n
+}
