@@ -26,6 +26,7 @@ var required = []struct {
 // postponed are the rows that have no test yet, with the reason. Nothing else
 // may say "later".
 var postponed = map[string]string{
+	"AD-08": "lists of suppressed recipients are a later piece of work",
 	"DL-15": "MTA-STS is a later piece of work",
 	"DL-16": "DANE is a later piece of work",
 	"DL-28": "webhooks are a later piece of work",
