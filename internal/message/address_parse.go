@@ -175,8 +175,12 @@ func isPlainUnicode(s string) bool {
 
 // quoted reads a quoted-string and returns its content. Folding is allowed in
 // display names only.
+//
+// An angle address behind an escaped quote is refused: for readers that do not
+// know the escape, the string has ended before it.
 func (p *addressParser) quoted(folding bool) (string, error) {
 	var out []byte
+	escaped, angle := false, false
 	for p.i++; !p.done(); p.i++ {
 		switch c := p.s[p.i]; c {
 		case '"':
@@ -189,6 +193,8 @@ func (p *addressParser) quoted(folding bool) (string, error) {
 			if p.done() || p.s[p.i] == '\r' {
 				return "", unparseable("a quoted pair without its character")
 			}
+			escaped = escaped || p.s[p.i] == '"'
+			angle = angle || p.s[p.i] == '<'
 			out = append(out, p.s[p.i])
 		case '\r', '\n':
 			if !folding {
@@ -200,6 +206,10 @@ func (p *addressParser) quoted(folding bool) (string, error) {
 			}
 			out = append(out, c)
 		default:
+			if c == '@' && escaped && angle {
+				return "", unparseable("an angle address behind an escaped quote")
+			}
+			angle = angle || c == '<'
 			out = append(out, c)
 		}
 	}
@@ -207,8 +217,11 @@ func (p *addressParser) quoted(folding bool) (string, error) {
 }
 
 // cfws skips white space, folding and comments.
+//
+// A comment that holds an address in angle brackets is refused: readers that
+// look for the last pair of brackets, as many do, would show that address.
 func (p *addressParser) cfws() error {
-	depth := 0
+	depth, angle := 0, false
 	for ; !p.done(); p.i++ {
 		switch c := p.s[p.i]; {
 		case c == '(':
@@ -221,6 +234,11 @@ func (p *addressParser) cfws() error {
 			if p.i++; p.done() || p.s[p.i] == '\r' {
 				return unparseable("a quoted pair without its character")
 			}
+			angle = angle || p.s[p.i] == '<'
+		case depth > 0 && c == '<':
+			angle = true
+		case depth > 0 && c == '@' && angle:
+			return unparseable("an angle address inside a comment")
 		case depth > 0 || c == ' ' || c == '\t' || c == '\r' || c == '\n':
 		default:
 			return nil
