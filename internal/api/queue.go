@@ -199,6 +199,9 @@ func (a *admin) applyAll(ctx context.Context, f store.MessageFilter, do func(con
 			ids[i] = m.Message.ID
 		}
 		n, err := do(ctx, ids)
+		if relay.KindOf(err) == relay.NotFound {
+			n, err = oneByOne(ctx, ids, do) // some have left the queue since they were listed
+		}
 		total += n
 		if err != nil {
 			return total, err
@@ -208,6 +211,19 @@ func (a *admin) applyAll(ctx context.Context, f store.MessageFilter, do func(con
 		}
 		f.After = ids[len(ids)-1]
 	}
+}
+
+// oneByOne calls do for each message that is still there. Whoever named a filter
+// and no ids means those.
+func oneByOne(ctx context.Context, ids []relay.MessageID, do func(context.Context, []relay.MessageID) (int64, error)) (total int64, err error) {
+	for _, id := range ids {
+		n, err := do(ctx, []relay.MessageID{id})
+		if err != nil && relay.KindOf(err) != relay.NotFound {
+			return total, err
+		}
+		total += n
+	}
+	return total, nil
 }
 
 // filter resolves names.

@@ -35,6 +35,9 @@ func (f forwarded) reason() string { return "passed on: reported as " + string(f
 // any more: its events have passed their retention.
 func (i *Intake) remember(ctx context.Context, id relay.MessageID) (p past, ok bool, err error) {
 	events, err := i.cfg.Store.MessageHistory(ctx, id)
+	if relay.KindOf(err) == relay.NotFound {
+		return past{}, false, nil
+	}
 	if err != nil {
 		return past{}, false, fmt.Errorf("history of %s: %w", id, err)
 	}
