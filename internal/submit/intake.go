@@ -55,15 +55,36 @@ type IntakeQueue interface {
 type Intake struct {
 	cfg IntakeConfig
 
-	mu     sync.Mutex
+	mu      sync.Mutex
+	bounces bucket // mail to return paths: only who received mail of ours knows one
+	contact bucket // mail to postmaster@ and abuse@: anybody can write it
+}
+
+// bucket counts messages against a rate, with a minute's worth of burst.
+type bucket struct {
+	rate   float64 // a minute
 	tokens float64
 	filled time.Time
+}
+
+func newBucket(perMinute int, now time.Time) bucket {
+	return bucket{rate: float64(perMinute), tokens: float64(perMinute), filled: now}
+}
+
+// has reports whether one more message fits.
+func (b *bucket) has(now time.Time) bool {
+	b.tokens = min(b.rate, b.tokens+now.Sub(b.filled).Minutes()*b.rate)
+	b.filled = now
+	return b.tokens >= 1
 }
 
 // Defaults of IntakeConfig.
 const (
 	defaultIntakeMessage = 1 << 20
 	defaultIntakeRate    = 600
+	// contactShare: of what may come back in a minute, the part that may be mail to
+	// the operator, so that strangers who write to him cannot keep bounces out.
+	contactShare = 10
 )
 
 // NewIntake makes an Intake.
@@ -77,7 +98,8 @@ func NewIntake(c IntakeConfig) *Intake {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Intake{cfg: c, tokens: float64(c.PerMinute), filled: c.Now()}
+	now := c.Now()
+	return &Intake{cfg: c, bounces: newBucket(c.PerMinute, now), contact: newBucket(max(1, c.PerMinute/contactShare), now)}
 }
 
 // Route says where a recipient leads.
@@ -94,18 +116,29 @@ var (
 	replyIntakeRate = smtp.R(450, 4, 7, 1, "Too much mail comes back at the moment; try again later")
 )
 
-// Mail judges the start of a transaction without login.
+// Mail judges the start of a transaction without login. Nothing is counted yet:
+// commands cost a stranger nothing, and must not use up what bounces need.
 func (i *Intake) Mail(smtp.Address) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	now := i.cfg.Now()
-	rate := float64(i.cfg.PerMinute)
-	i.tokens = min(rate, i.tokens+now.Sub(i.filled).Minutes()*rate)
-	i.filled = now
-	if i.tokens < 1 {
+	if !i.bounces.has(i.cfg.Now()) {
 		return replyIntakeRate
 	}
-	i.tokens--
+	return nil
+}
+
+// count charges a message to its rate.
+func (i *Intake) count(r Route) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	b := &i.contact
+	if r.bounce {
+		b = &i.bounces
+	}
+	if !b.has(i.cfg.Now()) {
+		return replyIntakeRate
+	}
+	b.tokens--
 	return nil
 }
 
@@ -144,6 +177,9 @@ func (i *Intake) route(to smtp.Address) (Route, error) {
 func (i *Intake) Begin(env Envelope, routes []Route) (*Returned, error) {
 	if len(routes) != 1 {
 		return nil, replyNoRelay
+	}
+	if err := i.count(routes[0]); err != nil {
+		return nil, err
 	}
 	return &Returned{i: i, env: env, route: routes[0]}, nil
 }

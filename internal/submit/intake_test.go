@@ -64,24 +64,34 @@ func TestIntakeRoutes(t *testing.T) {
 
 func (q *endQueue) lanes() int { return q.waiting }
 
-// RX-18: a flood of bounces meets a limit of its own.
+// RX-18: a flood of bounces meets a limit of its own, and neither commands nor
+// mail to the operator use it up.
 func TestIntakeHasItsOwnRate(t *testing.T) {
 	w := newWorld(t, nil)
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	in, _ := w.intake(func(c *IntakeConfig) { c.PerMinute, c.Now = 60, func() time.Time { return now } })
-	taken := 0
+	begin := func(r Route) (taken int) {
+		for range 1000 {
+			if err := in.Mail(smtp.Address{}); err != nil {
+				continue
+			}
+			if _, err := in.Begin(Envelope{}, []Route{r}); err == nil {
+				taken++
+			}
+		}
+		return taken
+	}
 	for range 1000 {
-		if in.Mail(smtp.Address{}) == nil {
-			taken++
+		if err := in.Mail(smtp.Address{}); err != nil {
+			t.Fatalf("MAIL alone uses up the rate: %v", err)
 		}
 	}
+	if n := begin(Route{local: "abuse"}); n != 6 {
+		t.Errorf("%d messages to the operator, want a tenth of 60", n)
+	}
+	taken := begin(Route{bounce: true})
 	now = now.Add(10 * time.Second)
-	for range 1000 {
-		if in.Mail(smtp.Address{}) == nil {
-			taken++
-		}
-	}
-	if taken != 70 {
+	if taken += begin(Route{bounce: true}); taken != 70 {
 		t.Errorf("%d messages in 10 s at 60 a minute, want 60 + 10", taken)
 	}
 }
