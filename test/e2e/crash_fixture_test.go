@@ -77,7 +77,7 @@ func deliverFixture(t *testing.T, p promised) {
 	must(t, os.Mkdir(dir, 0o700))
 	unpackFixture(t, dir)
 	clock := filepath.Join(t.TempDir(), "clock")
-	ahead := p.WrittenAt.Add(time.Minute).Sub(time.Now())
+	ahead := time.Until(p.WrittenAt.Add(time.Minute))
 	must(t, os.WriteFile(clock, []byte(fmt.Sprint(int64(ahead/time.Second))), 0o600))
 	w := relayproc.New(t, 61, relayproc.Options{Binary: bin, DataDir: dir, Env: []string{jumpEnv + "=" + clock}})
 	w.Login.Password = p.Key
