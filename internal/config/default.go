@@ -75,9 +75,9 @@ func defaultQueue() Queue {
 		waits = append(waits, Duration{d})
 	}
 	return Queue{
-		Memory: 128 << 20, MemoryRecipients: 100000,
+		Memory: 128 << 20, MemoryRecipients: 20000,
 		Concurrency: 500, PerDestination: 20,
-		Intervals: waits, Lifetime: Duration{3 * day}, DelayNotice: Duration{4 * time.Hour},
+		Intervals: waits, Lifetime: Duration{4 * day}, DelayNotice: Duration{4 * time.Hour},
 		DrainTime: Duration{25 * time.Second},
 	}
 }
