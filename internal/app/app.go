@@ -26,6 +26,7 @@ import (
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/sender"
+	"postern/internal/smtpserver"
 	"postern/internal/store"
 	"postern/internal/submit"
 )
@@ -63,6 +64,7 @@ type App struct {
 	queue     *queue.Queue
 	deliverer atomic.Pointer[deliver.Deliverer]
 	certs     *cert.Source
+	quota     *smtpserver.Quota
 	metrics   *metrics
 	gate      gate
 
@@ -207,13 +209,14 @@ func retryOf(q config.Queue) relay.Retry {
 }
 
 func (a *App) notifier(c *config.Config) *submit.Notifier {
-	return &submit.Notifier{Directory: a.directory, Store: a.store, Hostname: c.Hostname, Lifetime: c.Queue.Lifetime.Duration}
+	return &submit.Notifier{Directory: a.directory, Store: a.store, Hostname: c.Hostname, Lifetime: c.Queue.Lifetime.Duration,
+		QueueNow: func() time.Time { return a.queue.Now() }}
 }
 
 // makeWay makes what takes mail in, with the settings of one configuration.
 func (a *App) makeWay(c *config.Config) way {
 	s := submit.New(submit.Config{
-		Store: a.store, Queue: a.queue, Directory: a.directory, ReturnPaths: a.paths, Logger: a.log,
+		Store: a.store, Queue: a.queue, Directory: a.directory, ReturnPaths: a.paths, Logger: a.log, QueueNow: a.queue.Now,
 		Hostname: c.Hostname, HeaderBytes: int(c.Limits.HeaderBytes), HeaderFields: c.Limits.HeaderFields,
 		RefuseLong: c.Submit.LongLines == "refuse", IgnoreSMTPAPI: c.Submit.XSMTPAPIUnknown == "ignore",
 		MaxHops: c.Submit.MaxHops, Retry: retryOf(c.Queue), MaxMessage: int64(c.Limits.MessageSize),

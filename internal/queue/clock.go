@@ -46,4 +46,8 @@ func (c *Clock) Now() time.Time {
 	return c.now
 }
 
+// Now is the queue's time, by which everything in it is due and expires. Those who
+// put mail into it use it for that, and the wall clock for what people read.
+func (q *Queue) Now() time.Time { return q.now() }
+
 func defaultSigners() int { return runtime.GOMAXPROCS(0) }

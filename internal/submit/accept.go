@@ -68,7 +68,7 @@ func (s *Service) commitLive(ctx context.Context, a *store.Acceptance) error {
 		return err
 	}
 	for _, l := range lanes {
-		s.cfg.Queue.Waiting(l, a.Message.Tenant, a.Message.AcceptedAt)
+		s.cfg.Queue.Waiting(l, a.Message.Tenant, a.Recipients[0].DueAt)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (in *Incoming) message(d *judged, headSize int64) relay.Message {
 		EnvelopeFrom: in.env.From.String(), Body: body, SMTPUTF8: utf8, Ret: in.env.Ret, EnvID: in.env.EnvID,
 		HeaderFrom: d.identity.From.Address.String(), Subject: d.subject, HeaderID: cut(d.id, 512),
 		Size: headSize + in.body.Size(), Categories: d.api.Categories, UniqueArgs: d.api.UniqueArgs,
-		AcceptedAt: now, ExpiresAt: now.Add(in.s.lifetime(in.p.Tenant, d.pool)), Source: in.env.Source,
+		AcceptedAt: now, ExpiresAt: in.s.queueNow().Add(in.s.lifetime(in.p.Tenant, d.pool)), Source: in.env.Source,
 	}
 	if in.p.Key != nil {
 		m.Key = in.p.Key.ID
@@ -157,7 +157,7 @@ func (s *Service) lifetime(t relay.Tenant, pool relay.Pool) time.Duration {
 // recipients are the envelope's, in order, each mailbox once: the first mention
 // of it counts.
 func (in *Incoming) recipients() []relay.Recipient {
-	now := in.s.now()
+	now := in.s.queueNow()
 	seen := make(map[string]bool, len(in.env.Recipients))
 	out := make([]relay.Recipient, 0, len(in.env.Recipients))
 	for _, r := range in.env.Recipients {

@@ -246,3 +246,7 @@ func ascii(b []byte) bool {
 
 // now in microseconds: what the store keeps.
 func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }
+
+// queueNow is now as the queue has it: a step of the wall clock neither makes new
+// mail wait for years nor expire at its first attempt.
+func (s *Service) queueNow() time.Time { return s.cfg.QueueNow().UTC().Truncate(time.Microsecond) }

@@ -31,6 +31,7 @@ type Notifier struct {
 	Hostname  string
 	Lifetime  time.Duration    // of a notice in the queue
 	Now       func() time.Time // nil: time.Now
+	QueueNow  func() time.Time // the queue's time, for when a notice is due and expires; nil: Now
 }
 
 func (n *Notifier) now() time.Time {
@@ -38,6 +39,13 @@ func (n *Notifier) now() time.Time {
 		return time.Now().UTC().Truncate(time.Microsecond)
 	}
 	return n.Now().UTC().Truncate(time.Microsecond)
+}
+
+func (n *Notifier) queueNow() time.Time {
+	if n.QueueNow == nil {
+		return n.now()
+	}
+	return n.QueueNow().UTC().Truncate(time.Microsecond)
 }
 
 // Compose implements queue.Notifier. Nobody is told where nobody asked, and
@@ -202,14 +210,15 @@ func (o *own) end(head, body []byte, utf8 bool) (*store.Acceptance, error) {
 	if lifetime <= 0 {
 		lifetime = queue.DefaultRetry.Lifetime
 	}
+	due := o.n.queueNow()
 	m := relay.Message{
 		ID: o.id, Tenant: relay.Tenant{Account: o.account.ID}, Pool: o.pool.ID, Domain: o.domain.ID, State: relay.MessageQueued,
 		Body: kind, SMTPUTF8: utf8 && (kind == relay.Body8Bit || o.to.IsUTF8()), HeaderFrom: o.from.Address.String(), HeaderID: o.headerID,
-		Size: int64(len(head) + len(body)), AcceptedAt: o.now, ExpiresAt: o.now.Add(lifetime),
+		Size: int64(len(head) + len(body)), AcceptedAt: o.now, ExpiresAt: due.Add(lifetime),
 		Source: relay.Source{Protocol: "internal"},
 	}
 	rcpt := relay.Recipient{
-		Message: o.id, Address: o.to.String(), Site: o.to.ASCIIDomain(), Notify: relay.NotifyNever, DueAt: o.now,
+		Message: o.id, Address: o.to.String(), Site: o.to.ASCIIDomain(), Notify: relay.NotifyNever, DueAt: due,
 	}
 	return &store.Acceptance{
 		Message: m, Recipients: []relay.Recipient{rcpt}, Head: head, Body: o.n.Store.BodyOf(o.id, body),

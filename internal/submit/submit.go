@@ -53,6 +53,7 @@ type Config struct {
 	ReturnPaths *ReturnPaths
 	Logger      *slog.Logger
 	Now         func() time.Time
+	QueueNow    func() time.Time // the queue's time, for when mail is due and expires; Now
 
 	Hostname      string   // in Received, Message-ID and return paths
 	Names         []string // other names of ours, for loops and forged results
@@ -91,6 +92,9 @@ func New(cfg Config) *Service {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.QueueNow == nil {
+		cfg.QueueNow = cfg.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
