@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"postern/internal/relay"
 )
 
 // Lengths of the write-ahead log. With a small MinFree they are smaller too: what
@@ -41,7 +43,7 @@ func (e *sqliteEngine) maintain(ctx context.Context) error {
 			idle++
 		}
 		if e.s.low.Load() {
-			if err := e.shrink(ctx); err != nil {
+			if err := e.tolerate(e.shrink(ctx)); err != nil {
 				return err
 			}
 		}
@@ -51,16 +53,26 @@ func (e *sqliteEngine) maintain(ctx context.Context) error {
 			continue
 		}
 		idle = 0
-		if err := e.checkpoint(ctx, size >= restart); err != nil {
+		if err := e.tolerate(e.checkpoint(ctx, size >= restart)); err != nil {
 			return err
 		}
 		if time.Since(lastVacuum) > vacuumEvery {
 			lastVacuum = time.Now()
-			if err := e.vacuum(ctx); err != nil {
+			if err := e.tolerate(e.vacuum(ctx)); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// tolerate lets upkeep wait for its next turn when the database cannot be asked
+// now (no file descriptors left): mail goes on over the connections there are.
+func (e *sqliteEngine) tolerate(err error) error {
+	if relay.KindOf(err) != relay.Unavailable {
+		return err
+	}
+	e.s.log.Warn("upkeep put off", "err", err)
+	return nil
 }
 
 // shrink gives what is free inside the file back to a file system that is short

@@ -53,10 +53,14 @@ func judge(err error) verdict {
 		switch e.Code() & 0xff {
 		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 			return vBusy
+		case sqlite3.SQLITE_CANTOPEN:
+			// A connection could not be made, for want of file descriptors: it has
+			// stored nothing, and those that are open go on.
+			return vBusy
 		case sqlite3.SQLITE_FULL:
 			return vFull
 		case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT,
-			sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_PROTOCOL:
+			sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PERM, sqlite3.SQLITE_PROTOCOL:
 			return vStop
 		}
 		return vOp

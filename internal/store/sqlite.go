@@ -103,6 +103,10 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 		return err
 	}
 	e.cdb.SetMaxOpenConns(1)
+	// Opened now and kept: the log must stay short when no descriptor is left.
+	if err := e.cdb.PingContext(ctx); err != nil {
+		return err
+	}
 	s.eng = e
 	return nil
 }
