@@ -47,7 +47,8 @@ func (a *App) bindSMTP(context.Context) error {
 		return err
 	}
 	a.certs = certs
-	way, quota := a.makeWay(c), newQuota(c)
+	way := a.makeWay(c)
+	a.quota = smtpserver.NewQuota(quotaLimits(c))
 	for _, l := range c.Listen {
 		for _, addr := range l.Addresses {
 			sock, err := listenTCP(addr)
@@ -56,7 +57,7 @@ func (a *App) bindSMTP(context.Context) error {
 			}
 			sl := &smtpListener{conf: l, socket: sock}
 			a.stops = append(a.stops, step{"socket " + addr, func(context.Context) error { return sock.Close() }})
-			if sl.server, err = a.newServer(c, l, way, quota); err != nil {
+			if sl.server, err = a.newServer(c, l, way); err != nil {
 				return err
 			}
 			a.listeners = append(a.listeners, sl)
@@ -93,13 +94,13 @@ func listenTCP(addr string) (*net.TCPListener, error) {
 	return ln.(*net.TCPListener), nil
 }
 
-func newQuota(c *config.Config) *smtpserver.Quota {
-	return smtpserver.NewQuota(smtpserver.QuotaLimits{
+func quotaLimits(c *config.Config) smtpserver.QuotaLimits {
+	return smtpserver.QuotaLimits{
 		Connections: c.Limits.Connections, PerAddress: c.Limits.ConnectionsPerAddress, InFlight: int64(c.Limits.OctetsInFlight),
-	})
+	}
 }
 
-func (a *App) newServer(c *config.Config, l config.Listener, w way, quota *smtpserver.Quota) (*smtpserver.Server, error) {
+func (a *App) newServer(c *config.Config, l config.Listener, w way) (*smtpserver.Server, error) {
 	role := smtpserver.RoleSubmission
 	use := cert.Use{Minimum: c.TLS.MinimumVersion(), ALPN: []string{"smtp"}}
 	if l.Role == config.RoleMX {
@@ -112,7 +113,7 @@ func (a *App) newServer(c *config.Config, l config.Listener, w way, quota *smtps
 	}
 	return smtpserver.New(smtpserver.Config{
 		Name: l.Name, Role: role, Hostname: c.Hostname, TLS: a.certs.TLSConfig(use), ImplicitTLS: l.TLS == config.TLSImplicit,
-		Limits: limitsOf(c.Limits), TextPolicy: policy, Quota: quota, Hooks: a.metrics.smtpHooks(l.Name), Log: a.log,
+		Limits: limitsOf(c.Limits), TextPolicy: policy, Quota: a.quota, Hooks: a.metrics.smtpHooks(l.Name), Log: a.log,
 	}, &door{auth: a.auth, submit: w.submit, intake: w.intake, gate: &a.gate})
 }
 

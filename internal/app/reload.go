@@ -61,10 +61,9 @@ func (a *App) apply(c *config.Config) error {
 		return err
 	}
 	way := a.makeWay(c)
-	quota := newQuota(c)
 	servers := make([]*smtpserver.Server, len(a.listeners))
 	for i, l := range a.listeners {
-		if servers[i], err = a.newServer(c, l.conf, way, quota); err != nil {
+		if servers[i], err = a.newServer(c, l.conf, way); err != nil {
 			return err
 		}
 	}
@@ -75,6 +74,7 @@ func (a *App) apply(c *config.Config) error {
 	if a.opt.Level != nil {
 		a.opt.Level.Set(level)
 	}
+	a.quota.SetLimits(quotaLimits(c))
 	a.queue.Reconfigure(queueLimits(c))
 	a.swapDeliverer(deliverer)
 	for i, l := range a.listeners {

@@ -16,20 +16,32 @@ type QuotaLimits struct {
 
 // Quota counts connections and the octets of unfinished messages.
 type Quota struct {
-	limits   QuotaLimits
 	inFlight atomic.Int64
+	most     atomic.Int64 // limits.InFlight, read without the lock
 
 	mu     sync.Mutex // guards what follows
+	limits QuotaLimits
 	total  int
 	byAddr map[netip.Prefix]int
 }
 
 // NewQuota makes a Quota.
 func NewQuota(l QuotaLimits) *Quota {
+	q := &Quota{byAddr: make(map[netip.Prefix]int)}
+	q.SetLimits(l)
+	return q
+}
+
+// SetLimits changes the limits. What is over a new one stays until it ends by
+// itself.
+func (q *Quota) SetLimits(l QuotaLimits) {
 	def(&l.Connections, 5000)
 	def(&l.PerAddress, 50)
 	def(&l.InFlight, 256<<20)
-	return &Quota{limits: l, byAddr: make(map[netip.Prefix]int)}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.limits = l
+	q.most.Store(l.InFlight)
 }
 
 // refusal says which cap a connection met.
@@ -90,11 +102,11 @@ func (q *Quota) Connections() int {
 func (q *Quota) InFlight() int64 { return q.inFlight.Load() }
 
 // full reports that no new message should begin.
-func (q *Quota) full() bool { return q.inFlight.Load() >= q.limits.InFlight }
+func (q *Quota) full() bool { return q.inFlight.Load() >= q.most.Load() }
 
 // take counts n more octets; false (and not counted) over the limit.
 func (q *Quota) take(n int64) bool {
-	if q.inFlight.Add(n) > q.limits.InFlight {
+	if q.inFlight.Add(n) > q.most.Load() {
 		q.inFlight.Add(-n)
 		return false
 	}
