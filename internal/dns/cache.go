@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -154,7 +155,7 @@ func (c *cache) keep(q question, f *flight) {
 	} else {
 		e.size = len(f.err.Error()) + len(q.name) + 400
 	}
-	if ttl <= 0 || e.size > c.max {
+	if ttl <= 0 || e.size > c.max || local(f.err) {
 		return
 	}
 	e.expires = time.Now().Add(ttl)
@@ -166,6 +167,17 @@ func (c *cache) keep(q question, f *flight) {
 	for c.size > c.max {
 		c.remove(c.recent.Back())
 	}
+}
+
+// local reports trouble of this machine, which says nothing of the name and may
+// be over at once: no descriptors, no buffers, no memory.
+func local(err error) bool {
+	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // remove drops one entry. c.mu is held.
