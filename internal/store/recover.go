@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"postern/internal/relay"
 )
@@ -13,6 +14,10 @@ import (
 // maxCrashes is how many deaths of the process, with an attempt of the message
 // under way, take a message out of the queue.
 const maxCrashes = 3
+
+// maxWait is longer than any schedule waits (a message lives 30 days at most).
+// What is due later than that was put off while the clock was wrong.
+const maxWait = 31 * 24 * time.Hour
 
 // recoverPage is how many leased recipients are recovered per batch.
 const recoverPage = 2000
@@ -38,7 +43,8 @@ var (
 		WHERE message_id = $3 AND n = $4 AND lease = $5 AND generation = $6`,
 		`UPDATE recipients SET lease = 0, started = 0, generation = generation + 1, possibly_delivered = 1, due_at = LEAST(due_at, $1, $2)
 		WHERE message_id = $3 AND n = $4 AND lease = $5 AND generation = $6`)
-	stmtCrashed = newStmt(`UPDATE messages SET crashes = crashes + 1 WHERE id = $1 AND crashes = $2`)
+	stmtUnfreeze = newStmt(`UPDATE recipients SET due_at = $1 WHERE lease = 0 AND held = 0 AND due_at > $2`)
+	stmtCrashed  = newStmt(`UPDATE messages SET crashes = crashes + 1 WHERE id = $1 AND crashes = $2`)
 )
 
 // leasedRow is a recipient that a dead process held.
@@ -70,6 +76,9 @@ func (s *Store) recoverDead(ctx context.Context) (Recovery, error) {
 		s.w.commit([]*op{o}) // the writer does not run yet
 		return o.err
 	})
+	if err == nil {
+		err = s.unfreeze()
+	}
 	if err != nil {
 		return rec, fmt.Errorf("recover: %w", err)
 	}
@@ -77,6 +86,19 @@ func (s *Store) recoverDead(ctx context.Context) (Recovery, error) {
 		s.log.Warn("recovered what a dead process held", "requeued", rec.Requeued, "in_flight", rec.InFlight, "quarantined", rec.Quarantined)
 	}
 	return rec, nil
+}
+
+// unfreeze makes due what a process with a wrong clock put off for years: nothing
+// else would ever look at it.
+func (s *Store) unfreeze() error {
+	o := newOp("unfreeze")
+	now := s.cfg.Now()
+	o.add(stmtUnfreeze, now.UnixMicro(), now.Add(maxWait).UnixMicro())
+	s.w.commit([]*op{o}) // the writer does not run yet
+	if n := o.calls[0].rows; o.err == nil && n > 0 {
+		s.log.Warn("recipients were due in the far future, by a clock that was wrong; they are due now", "recipients", n)
+	}
+	return o.err
 }
 
 // requeueDead walks over the leases of dead epochs, in pages, and returns the
