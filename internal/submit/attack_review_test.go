@@ -166,3 +166,44 @@ func TestReportsOfOneKindAreForwardedOnce(t *testing.T) {
 		t.Errorf("%d notices to the sender, want one of each action", n)
 	}
 }
+
+// Strangers who begin messages and never end them hold a bounded part of memory,
+// and what they hold is free again when they go.
+func TestUnfinishedIntakeIsBounded(t *testing.T) {
+	w := newWorld(t, nil)
+	in, _ := w.intake(func(c *IntakeConfig) { c.InFlight, c.MaxMessage = 1<<20, 400<<10 })
+	var open []*Returned
+	refused := 0
+	for range 20 {
+		r, err := in.Begin(Envelope{}, []Route{{local: "abuse"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, r)
+		for range 10 {
+			if _, err := r.Write(make([]byte, 32<<10)); err != nil {
+				if reply, ok := errors.AsType[smtp.Reply](err); !ok || reply.Code != 452 {
+					t.Fatal(err)
+				}
+				refused++
+				break
+			}
+		}
+	}
+	if refused != 17 {
+		t.Errorf("%d of 20 messages of 320 KiB refused, want all but the 3 that fit a MiB", refused)
+	}
+	for _, r := range open {
+		r.Abort()
+	}
+	if n := in.held.Load(); n != 0 {
+		t.Errorf("%d octets held by nobody", n)
+	}
+	r, err := in.Begin(Envelope{}, []Route{{local: "abuse"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Write(make([]byte, 401<<10)); !errors.Is(err, replyTooLarge) {
+		t.Errorf("over the size: %v", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postern/internal/message"
@@ -25,6 +26,7 @@ type IntakeConfig struct {
 	Contact     string // the operator's address; "" : postmaster@ and abuse@ are refused
 	MaxMessage  int64  // octets; 1 MiB
 	PerMinute   int    // messages, in all; 600
+	InFlight    int64  // octets of messages that are being taken in; 67,108,864
 	Now         func() time.Time
 }
 
@@ -55,6 +57,8 @@ type IntakeQueue interface {
 type Intake struct {
 	cfg IntakeConfig
 
+	held atomic.Int64 // octets in the buffers of all Returned
+
 	mu      sync.Mutex
 	bounces bucket // mail to return paths: only who received mail of ours knows one
 	contact bucket // mail to postmaster@ and abuse@: anybody can write it
@@ -82,6 +86,7 @@ func (b *bucket) has(now time.Time) bool {
 const (
 	defaultIntakeMessage = 1 << 20
 	defaultIntakeRate    = 600
+	defaultIntakeFlight  = 64 << 20
 	// contactShare: of what may come back in a minute, the part that may be mail to
 	// the operator, so that strangers who write to him cannot keep bounces out.
 	contactShare = 10
@@ -94,6 +99,9 @@ func NewIntake(c IntakeConfig) *Intake {
 	}
 	if c.PerMinute <= 0 {
 		c.PerMinute = defaultIntakeRate
+	}
+	if c.InFlight <= 0 {
+		c.InFlight = defaultIntakeFlight
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -113,6 +121,7 @@ type Route struct {
 var (
 	replyNoRelay    = smtp.R(550, 5, 7, 1, "Unauthenticated senders not allowed")
 	replyOneAtATime = smtp.R(452, 4, 5, 3, "One recipient at a time here")
+	replyIntakeRoom = smtp.R(452, 4, 3, 1, "Too much mail comes back at the moment; try again later")
 	replyIntakeRate = smtp.R(450, 4, 7, 1, "Too much mail comes back at the moment; try again later")
 )
 
@@ -190,28 +199,47 @@ type Returned struct {
 	env   Envelope
 	route Route
 	buf   bytes.Buffer
-	size  int64
+	// failed is why the message was dropped: nothing more is taken of it.
+	failed error
 }
 
-// Write takes the next octets.
+// Write takes the next octets. An error is the smtp.Reply to the message; what
+// was taken of it is dropped at once. All of these messages together have one
+// bound: strangers who begin many of them and end none must neither fill the
+// memory nor the room that submission has.
 func (r *Returned) Write(p []byte) (int, error) {
-	r.size += int64(len(p))
-	if r.size <= r.i.cfg.MaxMessage {
-		r.buf.Write(p)
+	n := int64(len(p))
+	switch {
+	case r.failed != nil:
+	case int64(r.buf.Len())+n > r.i.cfg.MaxMessage:
+		r.failed = replyTooLarge
+	case r.i.held.Add(n) > r.i.cfg.InFlight:
+		r.i.held.Add(-n)
+		r.failed = replyIntakeRoom
+	default:
+		return r.buf.Write(p)
 	}
-	return len(p), nil
+	r.drop()
+	return 0, r.failed
+}
+
+// drop gives the octets back.
+func (r *Returned) drop() {
+	r.i.held.Add(-int64(r.buf.Len()))
+	r.buf = bytes.Buffer{}
 }
 
 // Abort drops the message.
-func (r *Returned) Abort() { r.buf = bytes.Buffer{} }
+func (r *Returned) Abort() { r.drop() }
 
 // Commit acts on the message. Its 250 comes after the commit of everything that
 // follows from it.
 func (r *Returned) Commit(ctx context.Context) (smtp.Reply, error) {
-	if r.size > r.i.cfg.MaxMessage {
-		return smtp.Reply{}, replyTooLarge
+	defer r.drop()
+	err := r.failed
+	if err != nil {
+		return smtp.Reply{}, err
 	}
-	var err error
 	if r.route.bounce {
 		err = r.i.bounced(ctx, r.route, r.buf.Bytes())
 	} else {
