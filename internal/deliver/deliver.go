@@ -94,6 +94,9 @@ type Deliverer struct {
 
 	quits   sync.WaitGroup // sessions being ended
 	quitSem chan struct{}
+
+	quitMu sync.Mutex
+	closed bool // Close waits for quits, or has: nothing is added any more
 }
 
 // New makes a Deliverer. It starts nothing.
@@ -165,6 +168,9 @@ func (d *Deliverer) Close() {
 	for _, s := range d.idle.close() {
 		d.retire(s)
 	}
+	d.quitMu.Lock()
+	d.closed = true
+	d.quitMu.Unlock()
 	d.quits.Wait()
 }
 
@@ -178,6 +184,13 @@ func (d *Deliverer) retire(s *smtpclient.Session) {
 	case d.quitSem <- struct{}{}:
 	default:
 		s.Close()
+		return
+	}
+	d.quitMu.Lock()
+	defer d.quitMu.Unlock()
+	if d.closed {
+		<-d.quitSem
+		s.Close() // of an attempt that outlives Close
 		return
 	}
 	d.quits.Go(func() {
