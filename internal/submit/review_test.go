@@ -26,7 +26,8 @@ func TestBounceAfterRetention(t *testing.T) {
 // deferral, by the other.
 func TestWallClockJumpDoesNotMoveNewMail(t *testing.T) {
 	const year = 365 * 24 * time.Hour
-	for _, jump := range []time.Duration{10 * year, -10 * year} {
+	// Backwards no further than events are kept: the store of this test has the real clock.
+	for _, jump := range []time.Duration{10 * year, -20 * 24 * time.Hour} {
 		steady := time.Now()
 		clock := func() time.Time { return steady }
 		w := newWorld(t, func(c *Config) {
