@@ -1,6 +1,7 @@
 package httpx
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"path"
@@ -17,6 +18,11 @@ func (o *Options) guard(next Handler) Handler {
 		} else if proxied || !o.Local {
 			return &statusError{http.StatusForbidden, "This service is available over https only."}
 		}
+		if !https && !proxied && client.IsLoopback() && !localHost(r.Host) {
+			// A page elsewhere may point its own name at loopback and ask us through the
+			// visitor's browser (DNS rebinding); its requests carry that name.
+			return &statusError{http.StatusMisdirectedRequest, "This service answers to localhost only."}
+		}
 		clean, ok := cleanPath(r)
 		if !ok {
 			return &statusError{http.StatusNotFound, "not found"}
@@ -27,6 +33,20 @@ func (o *Options) guard(next Handler) Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, o.MaxBody)
 		return next(w, clean)
 	}
+}
+
+// localHost reports whether a request's Host means this machine by a name that
+// nobody else can give: localhost, or a loopback address.
+func localHost(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.Trim(name, "[]")
+	if a, err := netip.ParseAddr(name); err == nil {
+		return a.Unmap().IsLoopback()
+	}
+	return strings.EqualFold(name, "localhost")
 }
 
 // origin says who the client is, whether its way here was encrypted and whether

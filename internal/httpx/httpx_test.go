@@ -268,7 +268,7 @@ func TestHTTPSOnly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := get("/x")
-			r.RemoteAddr = tt.peer
+			r.RemoteAddr, r.Host = tt.peer, "localhost"
 			if tt.tls {
 				r.TLS = &tls.ConnectionState{}
 			}

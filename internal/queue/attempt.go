@@ -214,13 +214,14 @@ func (q *Queue) record(ctx context.Context, j *job, t tried, begin time.Time) {
 	}
 	now := q.now()
 	res, due := q.result(ctx, j, t, begin, now)
+	refused := 0
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := q.cfg.Store.Finish(ctx, res)
 		switch {
 		case err == nil:
 			q.finished(j, res, due)
 			if t.damaged {
-				q.quarantine(ctx, j.msg.ID)
+				q.quarantine(ctx, j.msg.ID, "stored content is damaged")
 			}
 			return
 		case errors.Is(err, store.ErrLeaseLost):
@@ -232,6 +233,20 @@ func (q *Queue) record(ctx context.Context, j *job, t tried, begin time.Time) {
 			q.pause(time.Minute)
 			return
 		}
+		if !passing(err) {
+			// The store does not take this result, whatever the state of the disk: that is
+			// this message's trouble, and the others must not wait for it.
+			if refused++; refused == plainAfter {
+				res.Generated = nil // perhaps it is the notice
+			}
+			if refused > giveUpAfter {
+				q.log.Error("queue: the store refuses an outcome", "message", j.msg.ID.String(), "error", err)
+				q.quarantine(ctx, j.msg.ID, "the outcome of an attempt cannot be recorded: it may have been delivered")
+				return // its in-flight mark stands, and speaks at the next start
+			}
+			time.Sleep(pause)
+			continue
+		}
 		// A full disk, a database that is away: no new attempts until results can be
 		// recorded again, else every retry would deliver once more.
 		q.log.Warn("queue: outcome waits to be recorded", "message", j.msg.ID.String(), "error", err)
@@ -240,8 +255,19 @@ func (q *Queue) record(ctx context.Context, j *job, t tried, begin time.Time) {
 	}
 }
 
-func (q *Queue) quarantine(ctx context.Context, id relay.MessageID) {
-	if err := q.cfg.Store.Quarantine(ctx, id, "stored content is damaged"); err != nil {
+// passing reports trouble of the store that goes away by itself.
+func passing(err error) bool {
+	return errors.Is(err, store.ErrFull) || relay.KindOf(err) == relay.Unavailable
+}
+
+// A refused result is tried once more without its notices, then given up.
+const (
+	plainAfter  = 3
+	giveUpAfter = 6
+)
+
+func (q *Queue) quarantine(ctx context.Context, id relay.MessageID, why string) {
+	if err := q.cfg.Store.Quarantine(ctx, id, why); err != nil {
 		q.log.Error("queue: quarantine", "message", id.String(), "error", err)
 	}
 }

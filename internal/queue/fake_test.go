@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -29,7 +30,8 @@ type fakeStore struct {
 	finished  map[string]int // key → times finished for good
 	events    []relay.Event
 	generated []*store.Acceptance
-	failNext  []error // errors for the next Finish calls
+	failNext  []error                  // errors for the next Finish calls
+	refuse    map[relay.MessageID]bool // results that are never taken
 	claims    int
 }
 
@@ -139,6 +141,9 @@ func (s *fakeStore) Start(context.Context, []store.Ref) *store.Pending { return 
 func (s *fakeStore) Finish(_ context.Context, res store.Result) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.refuse[res.Message] {
+		return errors.New("constraint failed")
+	}
 	if len(s.failNext) > 0 {
 		err := s.failNext[0]
 		s.failNext = s.failNext[1:]

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"postern/internal/deliver"
 	"postern/internal/relay"
 	"postern/internal/smtp"
+	"postern/internal/store"
 )
 
 // world is a queue over fakes inside a synctest bubble.
@@ -356,7 +356,7 @@ func TestNothingIsSentWhileResultsCannotBeRecorded(t *testing.T) {
 		w := newWorld(t, ok250)
 		w.run()
 		for range 40 {
-			w.store.failNext = append(w.store.failNext, errors.New("disk is full"))
+			w.store.failNext = append(w.store.failNext, store.ErrFull)
 		}
 		w.submit(tenantA, "a@one.test")
 		synctest.Wait()

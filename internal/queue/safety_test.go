@@ -150,3 +150,33 @@ func (poolOff) Pool(id relay.PoolID) (relay.Pool, bool) {
 func (poolOff) DefaultPool(relay.Tenant) (relay.Pool, bool) {
 	return relay.Pool{ID: relay.PoolID{ID: relay.ID{42}}}, true
 }
+
+// A result that the store refuses for good is one message's trouble: the others
+// go on.
+func TestRefusedResultHoldsUpNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, ok250)
+		w.store.refuse = map[relay.MessageID]bool{}
+		w.run()
+		m, rcpts := makeMessage(tenantA, "a@one.test")
+		w.store.refuse[m.ID] = true
+		w.store.put(m, rcpts)
+		w.q.Waiting(relay.Lane{Pool: m.Pool, Site: "one.test"}, tenantA, time.Now())
+		time.Sleep(200 * time.Millisecond)
+		w.submit(tenantB, "b@two.test")
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if n := w.store.count(relay.EventDelivered); n != 1 {
+			t.Errorf("delivered %d: the other message waits", n)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if q, err := w.store.Message(t.Context(), m.ID); err != nil || q.Message.State != relay.MessageQuarantined {
+			t.Errorf("%v %v", q.Message.State, err)
+		}
+		// What a dead process leaves is the store's to recover.
+		w.store.mu.Lock()
+		w.store.rcpts[rkey(m.ID, 0)].Lease = 0
+		w.store.mu.Unlock()
+	})
+}
