@@ -36,6 +36,7 @@ func (c *cli) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tuneMemory(conf)
 	level := new(slog.LevelVar)
 	if err := level.UnmarshalText([]byte(conf.Log.Level)); err != nil {
 		return fmt.Errorf("log level: %w", err)

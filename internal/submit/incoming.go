@@ -3,6 +3,7 @@ package submit
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"time"
@@ -90,12 +91,7 @@ func (in *Incoming) header(p []byte) []byte {
 // look notes what the body's lines are like.
 func (in *Incoming) look(p []byte) {
 	if !in.eight {
-		for _, c := range p {
-			if c > 127 {
-				in.eight = true
-				break
-			}
-		}
+		in.eight = !ascii(p)
 	}
 	for !in.long && len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
@@ -235,7 +231,15 @@ func (in *Incoming) readBody(ctx context.Context) ([]byte, error) {
 	return b, err
 }
 
+// ascii reports octets that are all below 128, eight at a time.
 func ascii(b []byte) bool {
+	const high = 0x8080808080808080
+	for len(b) >= 8 {
+		if binary.NativeEndian.Uint64(b)&high != 0 {
+			return false
+		}
+		b = b[8:]
+	}
 	for _, c := range b {
 		if c > 127 {
 			return false
