@@ -148,7 +148,7 @@ func TestFRCommands(t *testing.T) {
 		c := w.greeted()
 		c.cmd("PROXY TCP4 192.0.2.1 192.0.2.2 1 2", "500 5.5.1")
 		c.cmd("EHLO x.test", "250")
-		if p := w.backend.peers[0]; p.Remote.Addr().String() != "127.0.0.1" {
+		if p := w.backend.seen()[0]; p.Remote.Addr().String() != "127.0.0.1" {
 			t.Errorf("peer is %v", p.Remote)
 		}
 	})

@@ -261,7 +261,7 @@ func testSNI(t *testing.T) {
 	if _, err := w.tlsDial(clientTLS()); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
-	for _, p := range w.backend.peers {
+	for _, p := range w.backend.seen() {
 		if strings.ContainsAny(p.TLS.ServerName, "\x00\n\x1b") || len(p.TLS.ServerName) > 255 {
 			t.Errorf("name for logs: %q", p.TLS.ServerName)
 		}

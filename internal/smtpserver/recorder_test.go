@@ -101,6 +101,13 @@ func (r *recorder) Connect(_ context.Context, p smtpserver.Peer) (smtpserver.Ses
 	return &recSession{r: r, peer: p}, nil
 }
 
+// seen returns everybody who has connected so far.
+func (r *recorder) seen() []smtpserver.Peer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.peers)
+}
+
 // recSession fails the test where the server breaks its promises.
 type recSession struct {
 	r      *recorder
