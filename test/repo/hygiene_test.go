@@ -50,7 +50,7 @@ func TestNothingUnwanted(t *testing.T) {
 // TestUnwantedPatterns proves that the patterns find what they are meant to.
 func TestUnwantedPatterns(t *testing.T) {
 	for _, bad := range []string{
-		"see /wo" + "rk/main", `dir := "/ro` + `ot/x"`, "cd /ho" + "me/anna", "https://proxy.gol" + "ang.org/x",
+		"see /wo" + "rk/main", `dir := "/ro` + `ot/x"`, "cd /ho" + "me/anna", "https://pro" + "xy.gol" + "ang.org/x",
 		`"resolved": "ht` + `tps://example.com/x.tgz"`, "GOPR" + "OXY=ht" + "tps://example.com",
 	} {
 		found := false
