@@ -234,6 +234,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.background("store", hold, a.store.Run)
 	a.background("directory", hold, a.directory.Run)
 	a.background("certificates", hold, a.certs.Run)
+	a.background("memory", hold, a.giveMemoryBack)
 	a.background("deliverer", hold, a.runDeliverers)
 	grace := a.cfg.Load().Queue.DrainTime.Duration
 	a.background("queue", hold, func(ctx context.Context) error { return a.queue.Run(ctx, grace) })
