@@ -35,11 +35,14 @@ func TestFaultPostgresRestart(t *testing.T) {
 	more(30)
 	for _, end := range []func(){db.Stop, db.Crash, db.Stop} {
 		// What is in flight may be delivered and not recorded: as by a kill.
-		w.Ledger.Kill(time.Now())
-		end()
+		outage := func(f func()) {
+			from := time.Now()
+			f()
+			w.Ledger.Kill(ledger.Kill{From: from, To: time.Now()})
+		}
+		outage(end)
 		time.Sleep(700 * time.Millisecond)
-		must(t, db.Start())
-		w.Ledger.Kill(time.Now())
+		outage(func() { must(t, db.Start()) })
 		more(30)
 	}
 	select {

@@ -69,7 +69,7 @@ func (l *Ledger) Check(marks []Mark) Report {
 func (l *Ledger) killsOf(e *Entry, copies []Take) int {
 	n := 0
 	for _, k := range l.kills {
-		if len(copies) > 0 && k.After(e.EndAt) && k.Before(copies[len(copies)-1].At) {
+		if len(copies) > 0 && k.To.After(e.EndAt) && k.From.Before(copies[len(copies)-1].At) {
 			n++
 		}
 	}

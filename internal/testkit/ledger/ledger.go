@@ -65,7 +65,7 @@ type Ledger struct {
 	entries map[string]*Entry
 	order   []string
 	takes   []Take
-	kills   []time.Time
+	kills   []Kill
 	strays  []string
 }
 
@@ -89,11 +89,16 @@ func (l *Ledger) update(id string, f func(*Entry)) {
 	f(l.entries[id])
 }
 
-// Kill notes that the relay died at a moment.
-func (l *Ledger) Kill(at time.Time) {
+// Kill is one death of the relay: at some moment between From, before the signal,
+// and To, after the process was gone. Up to To it may still have taken mail and
+// sent it on.
+type Kill struct{ From, To time.Time }
+
+// Kill notes that the relay died.
+func (l *Ledger) Kill(k Kill) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.kills = append(l.kills, at)
+	l.kills = append(l.kills, k)
 }
 
 // take notes a copy. The body's sum tells whether it is the one that was sent.

@@ -171,8 +171,9 @@ func greets(addr string) bool {
 
 // Kill ends the relay with SIGKILL and tells the ledger.
 func (w *World) Kill() {
-	w.Ledger.Kill(time.Now())
+	from := time.Now()
 	w.proc.kill()
+	w.Ledger.Kill(ledger.Kill{From: from, To: time.Now()})
 }
 
 // Stop ends the relay with SIGTERM and fails the test if that takes too long.
