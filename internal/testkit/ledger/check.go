@@ -54,6 +54,9 @@ func (l *Ledger) Check(marks []Mark) Report {
 		for _, rcpt := range e.Recipients {
 			k := id + " " + rcpt
 			r.judge(e, k, copies[k], len(marked[k]), l.killsOf(e, copies[k]))
+			if n := len(r.TooMany); n > 0 && strings.HasPrefix(r.TooMany[n-1], k+" (") {
+				r.TooMany[n-1] += l.story(e, copies[k], marked[k])
+			}
 			delete(copies, k)
 		}
 	}
@@ -74,6 +77,24 @@ func (l *Ledger) killsOf(e *Entry, copies []Take) int {
 		}
 	}
 	return n
+}
+
+// story tells what is known of a copy too many, in order of time.
+func (l *Ledger) story(e *Entry, copies []Take, marks []time.Time) string {
+	const clock = "15:04:05.000000"
+	s := fmt.Sprintf(": end of data %s, 250 %s", e.EndAt.Format(clock), e.ReplyAt.Format(clock))
+	for _, c := range copies {
+		s += fmt.Sprintf(", copy %s over %s", c.At.Format(clock), c.Conn)
+	}
+	for _, m := range marks {
+		s += ", marked " + m.Local().Format(clock)
+	}
+	for _, k := range l.kills {
+		if k.To.After(e.EndAt.Add(-3*time.Second)) && k.From.Before(copies[len(copies)-1].At.Add(time.Second)) {
+			s += fmt.Sprintf(", kill %s to %s", k.From.Format(clock), k.To.Format(clock))
+		}
+	}
+	return s
 }
 
 // judge compares one recipient's copies with what its client was told.
