@@ -42,6 +42,10 @@ func (l *Ledger) Check(marks []Mark) Report {
 	for _, m := range marks {
 		marked[m.ID+" "+m.Recipient] = append(marked[m.ID+" "+m.Recipient], m.At)
 	}
+	for _, takes := range copies {
+		// The sink's sessions note their copies when they get to it.
+		slices.SortFunc(takes, func(a, b Take) int { return a.At.Compare(b.At) })
+	}
 	for _, id := range l.order {
 		e := l.entries[id]
 		switch e.Phase {

@@ -151,6 +151,20 @@ func TestExtraCopies(t *testing.T) {
 	}
 }
 
+// TestCopiesNotedOutOfOrder: the later copy may be noted first.
+func TestCopiesNotedOutOfOrder(t *testing.T) {
+	l := New(1)
+	at := time.Now()
+	l.open(Entry{ID: "m", Phase: Acked, Recipients: []string{"a@b.test"}, EndAt: at})
+	l.Kill(Kill{From: at.Add(2 * time.Second), To: at.Add(3 * time.Second)})
+	for _, after := range []time.Duration{4 * time.Second, time.Second} {
+		l.take(Take{ID: "m", Recipient: "a@b.test", At: at.Add(after)}, [32]byte{})
+	}
+	if r := l.Check([]Mark{{ID: "m", Recipient: "a@b.test"}}); len(r.TooMany) > 0 || r.Extra != 1 {
+		t.Errorf("too many %v, extra %d", r.TooMany, r.Extra)
+	}
+}
+
 // TestWrongLogin: a load that cannot log in says so instead of knocking for ever.
 func TestWrongLogin(t *testing.T) {
 	t.Parallel()
