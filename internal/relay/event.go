@@ -24,6 +24,9 @@ const (
 	EventRecovered   EventKind = "recovered"   // found in flight after a crash: possibly delivered
 	EventNotified    EventKind = "notified"    // a DSN about it was queued
 	EventRelayed     EventKind = "relayed"     // delivered to a hop without DSN (RFC 3461 §5.2.2)
+	// EventAlert is not about a message: something that a person should look at.
+	// Its data has an Alert in Alert.
+	EventAlert EventKind = "alert"
 )
 
 // Event is one line of the append-only event log. Epoch and Seq order it: per
@@ -68,6 +71,32 @@ type EventData struct {
 	Duplicate  bool      `json:"possibly_delivered,omitempty"`
 	Ambiguous  bool      `json:"ambiguous,omitempty"` // the link died after the data: the hop may have it
 	DurationMS int64     `json:"duration_ms,omitempty"`
+
+	Alert *Alert `json:"alert,omitempty"`
+}
+
+// AlertKind names what an alert is about.
+type AlertKind string
+
+// The kinds.
+const (
+	AlertCanary   AlertKind = "canary"       // a key that nobody may use was tried
+	AlertUsage80  AlertKind = "usage_80"     // 80 % of a limit is used
+	AlertUsage100 AlertKind = "usage_100"    // a limit is reached
+	AlertExpiry   AlertKind = "key_expiring" // a key ends soon
+	AlertGuessing AlertKind = "guessing"     // many failed logins on one account or key
+	AlertBan      AlertKind = "ban"          // an address or network was shut out
+	AlertAccess   AlertKind = "access_trial" // a trial of IP access rules ended by itself
+)
+
+// Alert is the detail of an alert event.
+type Alert struct {
+	Kind  AlertKind `json:"kind"`
+	Text  string    `json:"text"`            // in words, with what to do
+	Addr  string    `json:"addr,omitempty"`  // where it came from
+	Limit string    `json:"limit,omitempty"` // which limit
+	Used  int64     `json:"used,omitempty"`
+	Total int64     `json:"total,omitempty"`
 }
 
 // LoginResult is how an attempt to log in ended.
@@ -88,6 +117,12 @@ const (
 	LoginCleartext   LoginResult = "cleartext"   // AUTH before TLS: the credential is exposed
 	LoginAborted     LoginResult = "aborted"     // the client gave up with "*"
 	LoginUnavailable LoginResult = "unavailable" // we could not tell
+	LoginAccess      LoginResult = "access"      // right secret, outside the tenant's allow-list
+	LoginThrottled   LoginResult = "throttled"   // refused unseen: too many failures from there, or on it
+	LoginMechanism   LoginResult = "mechanism"   // right secret, by a mechanism that the policy forbids
+	LoginPassword    LoginResult = "password"    // a person's user name and password: programs use a key
+	LoginToken       LoginResult = "token"       // a token that is forged, expired, for somebody else, or of nobody we trust
+	LoginAmbiguous   LoginResult = "ambiguous"   // a good token or certificate that several keys claim
 )
 
 // Login is the record of one attempt to log in, refused or not.
@@ -97,13 +132,17 @@ type Login struct {
 	Listener  string    `json:"listener,omitempty"`
 	Mechanism string    `json:"mechanism,omitempty"`
 	Tried     string    `json:"tried,omitempty"` // the id that was tried; never a secret
-	Key       KeyID     `json:"api_key_id,omitzero"`
+	// Detail says more where the result does not: what is wrong with a token, which
+	// rule would have refused (monitor-only), "use a key".
+	Detail string `json:"detail,omitempty"`
+	Key    KeyID  `json:"api_key_id,omitzero"`
 	Tenant
-	Addr   netip.Addr  `json:"addr"`
-	Helo   string      `json:"helo,omitempty"`
-	TLS    string      `json:"tls,omitempty"`
-	Result LoginResult `json:"result"`
-	Count  int64       `json:"count"` // identical refusals within a minute are one record
+	Addr    netip.Addr  `json:"addr"`
+	Network string      `json:"network,omitempty"` // the /24 or /48 around it
+	Helo    string      `json:"helo,omitempty"`
+	TLS     string      `json:"tls,omitempty"`
+	Result  LoginResult `json:"result"`
+	Count   int64       `json:"count"` // identical refusals within a minute are one record
 }
 
 // Change is one administrative change.

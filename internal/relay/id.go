@@ -90,6 +90,8 @@ type (
 	PoolID struct{ ID }
 	// DomainID names a sending domain.
 	DomainID struct{ ID }
+	// TokenID names an access token.
+	TokenID struct{ ID }
 	// MessageID names an accepted message; it is the id in "queued as".
 	MessageID struct{ ID }
 )

@@ -38,11 +38,68 @@ type Credentials struct {
 	Secret    secret.Redacted
 }
 
-// Exchange is what a mechanism may ask of its server while a client logs in.
+// Exchange is what a mechanism may ask of its server while a client logs in. A
+// member that is nil is something that the server does not do: mechanisms that
+// need it are not offered. Errors that these functions return end the exchange,
+// and Next returns them as they are.
 type Exchange struct {
-	// Authenticate judges credentials: nil lets the client in. Any error ends the
-	// exchange and is returned by Next as it is.
+	// Authenticate judges credentials (PLAIN, LOGIN): nil lets the client in.
 	Authenticate func(context.Context, Credentials) error
+
+	// SCRAM returns what is stored of a user. It always answers: of a user who is
+	// unknown, or may not use SCRAM, the same made-up values every time (RFC 5802
+	// §9), with no Keys that anything fits.
+	SCRAM func(ctx context.Context, user string) SCRAMUser
+	// Proved ends an exchange in which the mechanism itself checked the proof
+	// (SCRAM). It is called for failures too, and then does not return nil.
+	Proved func(context.Context, Proof) error
+
+	// CRAM judges a CRAM-MD5 response: fits reports whether a secret makes it.
+	CRAM func(ctx context.Context, user string, fits func(secret.Redacted) bool) error
+
+	// Bearer judges a token (XOAUTH2, OAUTHBEARER).
+	Bearer func(context.Context, Bearer) error
+
+	// External judges what the session proved by other means: its client
+	// certificate. authzid is who the client wants to be; "" is who it is.
+	External func(ctx context.Context, authzid string) error
+
+	// Binding returns channel binding data of the session's TLS by the name of its
+	// type: tls-exporter (RFC 9266), tls-server-end-point (RFC 5929), tls-unique.
+	Binding func(name string) ([]byte, bool)
+	// Plus: SCRAM-SHA-256-PLUS was announced, so that a client that says the server
+	// has no channel binding has been lied to (RFC 5802 §6).
+	Plus bool
+	// Host and Port are how clients reach the server, for what OAUTHBEARER says of
+	// them; "" and 0 are not compared.
+	Host string
+	Port int
+}
+
+// SCRAMUser is what a server keeps of a user of SCRAM. Secrets that are valid at
+// the same time (a key and its predecessor) share salt and iterations.
+type SCRAMUser struct {
+	Salt       []byte
+	Iterations int
+	Keys       []SCRAMKeys
+}
+
+// SCRAMKeys are StoredKey and ServerKey of one secret (RFC 5802 §3).
+type SCRAMKeys struct{ StoredKey, ServerKey []byte }
+
+// Proof is how a SCRAM exchange ended.
+type Proof struct {
+	Mechanism string
+	User      string
+	Authzid   string // empty, or equal to User
+	Key       int    // index into SCRAMUser.Keys of the secret that was proven; -1: none
+}
+
+// Bearer is a token that a client offers.
+type Bearer struct {
+	Mechanism string
+	User      string // user= of XOAUTH2, a= of OAUTHBEARER (decoded); may be empty
+	Token     secret.Redacted
 }
 
 // Server is the server's side of one exchange.

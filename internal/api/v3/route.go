@@ -1,0 +1,67 @@
+// Package v3 is the HTTP API, shaped as SendGrid's v3: clients that were written
+// for it change their host and go on. Its route table is data: the router, the
+// check of scopes, the OpenAPI document and the tests of every scope, route and
+// tenant all read Routes.
+//
+// Every request is answered for one tenant, that of the key, or of the subuser
+// that a parent's key names with on-behalf-of; on admin.sock the operator names
+// an account. What belongs to another tenant is answered like what does not
+// exist.
+package v3
+
+import (
+	"net/http"
+	"net/netip"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/store"
+)
+
+// Route is one operation.
+type Route struct {
+	Method  string
+	Pattern string // as net/http's mux has it: /v3/api_keys/{api_key_id}
+	// Scope is what a key must have; "": any valid key will do.
+	Scope string
+	// Open: no key at all is needed (/oauth/token, the OpenAPI document).
+	Open bool
+	// ParentOnly: not for keys of subusers, and on-behalf-of is refused.
+	ParentOnly bool
+	// OperatorOnly: on admin.sock only; over the network it is not found.
+	OperatorOnly bool
+	// NoRateLimit: without the rate limit of the API and its headers (mail/send).
+	NoRateLimit bool
+	// MaxBody is the limit of the body in octets, unpacked; 0: 1 MiB.
+	MaxBody int64
+
+	Summary string
+	Query   []Param
+	Body    any         // a zero value of the type that is decoded; nil: no body
+	Answers map[int]any // status → zero value of the answer's type; nil: empty body
+	Handler func(*API, *Call) error
+}
+
+// Param is one query parameter.
+type Param struct {
+	Name     string
+	Type     string // string, integer, boolean
+	Required bool
+	Doc      string
+}
+
+// Call is one request, authenticated and authorised for its route.
+type Call struct {
+	W http.ResponseWriter
+	R *http.Request
+	// Principal is who asks; nil for the operator on admin.sock and on Open routes.
+	Principal *relay.Principal
+	// Operator: the request came by admin.sock.
+	Operator bool
+	// Tenant is whom the request is about.
+	Tenant relay.Tenant
+	// By is who makes a change, for its record.
+	By   store.By
+	Addr netip.Addr // of the client; zero on admin.sock
+	Now  time.Time
+}
