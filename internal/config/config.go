@@ -60,6 +60,8 @@ type Config struct {
 	TLS     TLS        `toml:"tls"`
 	Listen  []Listener `toml:"listener" need:"restart"`
 	Keys    Keys       `toml:"keys"`
+	Auth    Auth       `toml:"auth"`
+	Issuers []Issuer   `toml:"issuer"`
 	Limits  Limits     `toml:"limits"`
 	Submit  Submit     `toml:"submit"`
 	Queue   Queue      `toml:"queue"`
@@ -134,6 +136,66 @@ type Listener struct {
 	// Accept a bare LF as the end of a line and turn it into CRLF, for clients that
 	// cannot do better. The end of data stays CRLF.CRLF only. Submission only.
 	NormaliseLineEnds bool `toml:"normalise_line_ends"`
+
+	// How clients may log in, of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-256-PLUS,
+	// XOAUTH2, OAUTHBEARER, EXTERNAL and CRAM-MD5. Empty: all but the last two.
+	// With EXTERNAL, clients are asked for a certificate. CRAM-MD5 works only with
+	// keys that were made for it, and is weak.
+	Mechanisms []string `toml:"mechanisms"`
+}
+
+// Auth says how programs prove who they are, and what guessing costs.
+type Auth struct {
+	// Allow app passwords: generated, for devices that cannot take a key. They are
+	// shorter than keys and are reported as weak.
+	AppPasswords bool `toml:"app_passwords"`
+
+	// Failed logins from one address (an IPv4 address, an IPv6 /64) until it is
+	// refused for a while, longer each time. Its network (/24, /48) gets eight
+	// times as many.
+	Failures int `toml:"failures" range:"5..1000" need:"restart"`
+
+	// Failed logins with one key's id, from anywhere, until only places that the
+	// key is known from may try it. An account gets ten times as many.
+	KeyFailures int `toml:"key_failures" range:"10..10000" need:"restart"`
+
+	// How long an access token from /oauth/token lives.
+	TokenLife Duration `toml:"token_life" range:"1m..1h"`
+
+	// Requests to the HTTP API that one key may make in a minute; sending mail is
+	// not counted. An account gets twice as many.
+	RequestsPerMinute int `toml:"requests_per_minute" range:"10..1000000" need:"restart"`
+
+	// API keys that an account or a subuser can have. The command line on the host
+	// is not bound by it.
+	MaxKeys int `toml:"max_keys" range:"1..1000000"`
+}
+
+// Issuer is an outside issuer of tokens that keys may be tied to (kind
+// "federated"): programs then send with the identity that their platform gives
+// them, and no secret is stored anywhere.
+type Issuer struct {
+	// The issuer exactly as it stands in tokens; its keys are found by OpenID
+	// Connect discovery, unless jwks_url says where.
+	URL string `toml:"url" need:"restart" sample:"https://token.actions.githubusercontent.com"`
+
+	// Where its keys are, if it has no discovery document.
+	JWKSURL string `toml:"jwks_url" need:"restart"`
+
+	// The signature algorithms that are believed. Empty: RS256, ES256, PS256, EdDSA.
+	Algorithms []string `toml:"algorithms" need:"restart"`
+
+	// Where opaque tokens are looked up (RFC 7662), and the credentials for it. The
+	// secret stands in a file that only postern can read.
+	IntrospectionURL string `toml:"introspection_url" need:"restart"`
+	ClientID         string `toml:"client_id" need:"restart"`
+	ClientSecretFile string `toml:"client_secret_file" need:"restart"`
+
+	// Certificates (PEM) to trust for its HTTPS instead of the system's.
+	CAFile string `toml:"ca_file" need:"restart"`
+
+	// The issuer is in your own network: private addresses are allowed.
+	Private bool `toml:"private" need:"restart"`
 }
 
 // Keys says how the keys look that mail is handed in with.

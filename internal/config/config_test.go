@@ -63,7 +63,10 @@ func TestExampleIsTheDefault(t *testing.T) {
 	if len(all.Deliver.Destinations) != 1 || all.Deliver.Destinations[0].Domain != "partner.example" {
 		t.Errorf("destinations %+v", all.Deliver.Destinations)
 	}
-	all.Deliver.Destinations = nil
+	if len(all.Issuers) != 1 || all.Issuers[0].URL != "https://token.actions.githubusercontent.com" {
+		t.Errorf("issuers %+v", all.Issuers)
+	}
+	all.Deliver.Destinations, all.Issuers = nil, nil
 	all.Path, asIs.Path = "", ""
 	want := Default()
 	want.Hostname, want.DataDir, want.Contact = "relay.example.org", "/var/lib/postern", "postmaster@example.org"
@@ -88,8 +91,12 @@ func TestExampleRoundTrip(t *testing.T) {
 	c.Deliver.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	c.Deliver.Destinations = []Destination{{Domain: "a.example", TLS: TLSVerified}, {Domain: ".b.example", Route: "[2001:db8::1]:25"}}
 	c.Listen = []Listener{
-		{Name: "one", Role: RoleSubmission, TLS: TLSImplicit, Addresses: []string{"127.0.0.1:0", "[::1]:465"}, NormaliseLineEnds: true},
+		{Name: "one", Role: RoleSubmission, TLS: TLSImplicit, Addresses: []string{"127.0.0.1:0", "[::1]:465"}, NormaliseLineEnds: true, Mechanisms: []string{"EXTERNAL", "CRAM-MD5"}},
 		{Name: "two", Role: RoleMX, TLS: TLSStart, Addresses: []string{"127.0.0.1:0"}},
+	}
+	c.Issuers = []Issuer{
+		{URL: "https://i.example.org", Algorithms: []string{"ES256"}, IntrospectionURL: "https://i.example.org/i", ClientID: "c", ClientSecretFile: "/etc/secret"},
+		{URL: "http://10.0.0.1:8080", Private: true, CAFile: "/etc/ca.pem"},
 	}
 	c.HTTP = HTTP{Listen: []string{"0.0.0.0:443"}, TLS: true, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}}
 	c.Admin.Listen = ""

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"postern/internal/secret"
@@ -18,6 +19,7 @@ func Default() *Config {
 		TLS:    TLS{Minimum: "1.2"},
 		Listen: defaultListeners(),
 		Keys:   Keys{Prefix: secret.DefaultPrefix},
+		Auth:   Auth{Failures: 20, KeyFailures: 50, TokenLife: Duration{15 * time.Minute}, RequestsPerMinute: 600, MaxKeys: 100},
 		Limits: defaultLimits(),
 		Submit: Submit{LongLines: "encode", XSMTPAPIUnknown: "refuse", MaxHops: 100},
 		Queue:  defaultQueue(),
@@ -42,15 +44,15 @@ func Default() *Config {
 func defaultListeners() []Listener {
 	return []Listener{
 		{
-			Name: "submission", Role: RoleSubmission, TLS: TLSStart,
+			Name: "submission", Role: RoleSubmission, TLS: TLSStart, Mechanisms: slices.Clone(defaultMechanisms),
 			Addresses: []string{"0.0.0.0:587", "[::]:587", "0.0.0.0:2525", "[::]:2525"},
 		},
 		{
-			Name: "submissions", Role: RoleSubmission, TLS: TLSImplicit,
+			Name: "submissions", Role: RoleSubmission, TLS: TLSImplicit, Mechanisms: slices.Clone(defaultMechanisms),
 			Addresses: []string{"0.0.0.0:465", "[::]:465"},
 		},
 		{
-			Name: "mx", Role: RoleMX, TLS: TLSStart,
+			Name: "mx", Role: RoleMX, TLS: TLSStart, Mechanisms: slices.Clone(defaultMechanisms),
 			Addresses: []string{"0.0.0.0:25", "[::]:25"},
 		},
 	}

@@ -120,9 +120,11 @@ func decodeProblem(err error) Problem {
 // resolvePaths makes the paths absolute.
 func (c *Config) resolvePaths(dir string) {
 	for _, p := range []*string{&c.DataDir, &c.Store.SealingKey, &c.TLS.Certificate, &c.TLS.Key, &c.Deliver.CAFile, &c.Log.File} {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(dir, *p)
-		}
+		absolute(p, dir)
+	}
+	for i := range c.Issuers {
+		absolute(&c.Issuers[i].ClientSecretFile, dir)
+		absolute(&c.Issuers[i].CAFile, dir)
 	}
 }
 

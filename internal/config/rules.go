@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -114,6 +115,17 @@ func (c *Config) checkListeners(v *checker) {
 		}
 		if len(l.Addresses) == 0 {
 			v.fail(key+".addresses", "is required: at least one \"address:port\"")
+		}
+		seen := map[string]bool{}
+		for n, m := range l.Mechanisms {
+			at := key + ".mechanisms[" + strconv.Itoa(n) + "]"
+			switch {
+			case !slices.Contains(Mechanisms, m):
+				v.fail(at, "%q is not possible; choose %s", m, quotedList(Mechanisms))
+			case seen[m]:
+				v.fail(at, "%q is there twice", m)
+			}
+			seen[m] = true
 		}
 		for n, a := range l.Addresses {
 			v.listen(key+".addresses["+strconv.Itoa(n)+"]", a, taken)

@@ -24,6 +24,7 @@ func (c *Config) problems() []Problem {
 	c.checkNames(v)
 	c.checkTLS(v)
 	c.checkListeners(v)
+	c.checkIssuers(v)
 	if v.right("limits.", "intake.") { // else comparing them would only repeat it
 		c.checkLimits(v)
 	}
