@@ -53,7 +53,17 @@ func (s *session) attempt(mechanism string) auth.Attempt {
 	}
 }
 
-func (s *session) Authenticate(ctx context.Context, c sasl.Credentials) error {
+// Login lets keys in by the two mechanisms that hand the secret over.
+func (s *session) Login(context.Context, string) sasl.Exchange {
+	return sasl.Exchange{Authenticate: s.authenticate}
+}
+
+// Offers implements smtpserver.Session.
+func (s *session) Offers(_ context.Context, mechanism string) bool {
+	return mechanism == sasl.Plain.Name || mechanism == sasl.Login.Name
+}
+
+func (s *session) authenticate(ctx context.Context, c sasl.Credentials) error {
 	at := s.attempt(c.Mechanism)
 	at.Authzid, at.User, at.Secret = c.Authzid, c.User, secret.Redacted(c.Secret.Reveal())
 	p, err := s.door.auth.Login(ctx, at)
@@ -65,6 +75,7 @@ func (s *session) Authenticate(ctx context.Context, c sasl.Credentials) error {
 }
 
 func (s *session) LoginFailed(_ context.Context, mechanism string, why smtpserver.LoginFault) {
+	s.principal = nil // a client that gives up after it was let in is out again
 	at := s.attempt(mechanism)
 	switch why {
 	case smtpserver.LoginCleartext:

@@ -113,9 +113,16 @@ type Server interface {
 
 // Mechanism is one way to log in.
 type Mechanism struct {
-	Name string // as announced, upper case
+	Name  string // as announced, upper case
+	Needs Needs
 	// New starts an exchange.
 	New func(Exchange) Server
+}
+
+// Needs are what a session must have for a mechanism to be of use in it.
+type Needs struct {
+	Binding     bool // Exchange.Binding, with at least one type
+	Certificate bool // a certificate of the client's
 }
 
 // Client is the client's side of one exchange.

@@ -32,10 +32,11 @@ func (x *session) Helo(ctx context.Context, peer smtpserver.Peer) error {
 	return x.strike(ctx, AtHelo)
 }
 
-// Authenticate implements smtpserver.Session; AUTH is not offered.
-func (x *session) Authenticate(context.Context, sasl.Credentials) error {
-	return smtp.R(502, 5, 5, 1, "Nobody logs in here")
-}
+// Login implements smtpserver.Session; AUTH is not offered.
+func (x *session) Login(context.Context, string) sasl.Exchange { return sasl.Exchange{} }
+
+// Offers implements smtpserver.Session.
+func (x *session) Offers(context.Context, string) bool { return false }
 
 // LoginFailed implements smtpserver.Session.
 func (x *session) LoginFailed(context.Context, string, smtpserver.LoginFault) {}

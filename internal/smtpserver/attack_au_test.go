@@ -114,6 +114,20 @@ func TestAU(t *testing.T) {
 			c.cmd("AUTH "+mech, "504 5.5.4")
 		}
 	})
+	run("AU-09 not offered", func(t *testing.T, w *world, c *client) {
+		w.backend.onOffers = func(m string) bool { return m == "LOGIN" }
+		if r := c.cmd("EHLO x.test", "250"); !strings.Contains(r.Text, "\nAUTH LOGIN\nAUTH=LOGIN") {
+			t.Errorf("offered: %q", r.Text)
+		}
+		c.cmd("AUTH PLAIN "+plainLogin, "504 5.5.4 Authentication mechanism not offered here")
+		w.backend.onOffers = func(string) bool { return false }
+		if r := c.cmd("EHLO x.test", "250"); strings.Contains(r.Text, "AUTH") {
+			t.Errorf("offered: %q", r.Text)
+		}
+		if w.backend.count("auth") > 0 {
+			t.Errorf("log %q", w.backend.log())
+		}
+	})
 	run("AU-10", func(t *testing.T, w *world, c *client) {
 		c.cmd("AUTH PLAIN "+plainLogin, "235")
 		c.cmd("AUTH PLAIN "+plainLogin, "503 5.5.1")

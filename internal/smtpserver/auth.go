@@ -38,6 +38,8 @@ func (x *session) auth(ctx context.Context, arg string) (smtp.Reply, *end) {
 		return replyAuthSyntax, nil
 	case !known:
 		return replyMechanism, nil
+	case !x.offers(ctx, mech):
+		return replyNotOffered, nil
 	}
 	// RFC 4954 §4: AUTH ends a group. What came before it does not wait for what
 	// the backend, or a refusal, may take.
@@ -52,7 +54,7 @@ func (x *session) auth(ctx context.Context, arg string) (smtp.Reply, *end) {
 			return x.authFailed(ctx, name, at, err)
 		}
 	}
-	server := mech.New(sasl.Exchange{Authenticate: x.backend.Authenticate})
+	server := mech.New(x.backend.Login(ctx, name))
 	for {
 		challenge, done, err := server.Next(ctx, response)
 		clear(response)
@@ -72,6 +74,14 @@ func (x *session) auth(ctx context.Context, arg string) (smtp.Reply, *end) {
 		}
 		at = time.Now()
 	}
+}
+
+// offers reports whether a mechanism can be used in this session, and may be.
+func (x *session) offers(ctx context.Context, m sasl.Mechanism) bool {
+	if m.Needs.Certificate && len(x.peer.Certificates) == 0 {
+		return false
+	}
+	return x.backend.Offers(ctx, m.Name)
 }
 
 // cleartext answers AUTH in plain text. What the client sends after it is

@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
 
 	"postern/internal/sasl"
@@ -52,6 +53,9 @@ type Peer struct {
 	Helo     string // argument of EHLO or HELO: a domain or a literal, its form checked; "" before
 	ESMTP    bool   // EHLO, not HELO
 	TLS      *TLS   // nil: plain text
+	// Certificates are what the client sent, leaf first; nil: none. TLS has proven
+	// that it holds the leaf's key, and nothing else of the chain.
+	Certificates []*x509.Certificate
 }
 
 // Backend decides for one listener.
@@ -74,11 +78,21 @@ type Session interface {
 	// Peer.TLS set: all that was told before is forgotten. An error refuses it.
 	Helo(ctx context.Context, peer Peer) error
 
-	// Authenticate judges credentials; nil lets the client in. Refusals are 535,
-	// and leave after a fixed time whatever this took; other errors leave at once.
-	Authenticate(ctx context.Context, c sasl.Credentials) error
+	// Login returns what one exchange by a mechanism may ask; the server fills in
+	// Binding and Plus. What its functions return ends the exchange: nil lets the
+	// client in. Refusals are 535, and leave at a fixed time after the line that
+	// decided them, whatever the decision took; other errors leave at once. An error
+	// that has HoldBack() time.Duration is held back at least that long, up to 30 s.
+	Login(ctx context.Context, mechanism string) sasl.Exchange
 
-	// LoginFailed tells of an attempt that ended without any credentials to judge.
+	// Offers reports whether a mechanism of the listener is offered to this session
+	// now: in the reply to EHLO, and when the client asks for it. What the session
+	// lacks for it (Mechanism.Needs) was looked at before.
+	Offers(ctx context.Context, mechanism string) bool
+
+	// LoginFailed tells of an attempt that ended without anything to judge, and of
+	// one in which the client gave up (LoginAborted) although the exchange had let it
+	// in: it is not in then.
 	LoginFailed(ctx context.Context, mechanism string, why LoginFault)
 
 	// Mail opens a transaction. In a submission session the client has logged in.

@@ -25,14 +25,28 @@ func (x *session) ehlo(ctx context.Context, arg string) (smtp.Reply, *end) {
 	case x.peer.TLS == nil && x.cfg.TLS != nil:
 		text += "\nSTARTTLS"
 	case x.canAuth() && !x.loggedIn:
-		// The second form is for clients older than RFC 2554.
-		text += "\nAUTH " + x.srv.tables.auth + "\nAUTH=" + x.srv.tables.auth
+		if names := x.offered(ctx); names != "" {
+			// The second form is for clients older than RFC 2554.
+			text += "\nAUTH " + names + "\nAUTH=" + names
+		}
 	}
 	return smtp.Reply{Code: 250, Text: text}, nil
 }
 
 // canAuth: a credential is never asked for in plain text (RFC 4954 §4).
-func (x *session) canAuth() bool { return x.peer.TLS != nil && x.srv.tables.auth != "" }
+func (x *session) canAuth() bool { return x.peer.TLS != nil && len(x.cfg.Mechanisms) > 0 }
+
+// offered are the names of the mechanisms that this session may use, in the
+// listener's order.
+func (x *session) offered(ctx context.Context) string {
+	var names []string
+	for _, m := range x.cfg.Mechanisms {
+		if x.offers(ctx, m) {
+			names = append(names, m.Name)
+		}
+	}
+	return strings.Join(names, " ")
+}
 
 // greet takes a new EHLO or HELO. RFC 5321 §4.1.4: it ends a transaction that
 // is open.

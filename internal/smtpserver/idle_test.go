@@ -31,8 +31,11 @@ type discard struct{}
 func (discard) Connect(context.Context, smtpserver.Peer) (smtpserver.Session, error) {
 	return discard{}, nil
 }
+func (discard) Login(context.Context, string) sasl.Exchange {
+	return sasl.Exchange{Authenticate: func(context.Context, sasl.Credentials) error { return nil }}
+}
 func (discard) Helo(context.Context, smtpserver.Peer) error                { return nil }
-func (discard) Authenticate(context.Context, sasl.Credentials) error       { return nil }
+func (discard) Offers(context.Context, string) bool                        { return true }
 func (discard) LoginFailed(context.Context, string, smtpserver.LoginFault) {}
 func (discard) Mail(context.Context, smtp.Address, smtp.MailParams) error  { return nil }
 func (discard) Rcpt(context.Context, smtp.Address, smtp.RcptParams) error  { return nil }

@@ -28,6 +28,7 @@ type recorder struct {
 	onConnect func() error
 	onHelo    func(smtpserver.Peer) error
 	onAuth    func(sasl.Credentials) error
+	onOffers  func(mechanism string) bool
 	onMail    func(smtp.Address, smtp.MailParams) error
 	onRcpt    func(smtp.Address) error
 	onData    func() error
@@ -143,7 +144,17 @@ func (s *recSession) Helo(_ context.Context, p smtpserver.Peer) error {
 	return nil
 }
 
-func (s *recSession) Authenticate(_ context.Context, c sasl.Credentials) error {
+func (s *recSession) Login(_ context.Context, mechanism string) sasl.Exchange {
+	defer s.enter("Login")()
+	return sasl.Exchange{Authenticate: s.authenticate}
+}
+
+func (s *recSession) Offers(_ context.Context, mechanism string) bool {
+	defer s.enter("Offers")()
+	return s.r.onOffers == nil || s.r.onOffers(mechanism)
+}
+
+func (s *recSession) authenticate(_ context.Context, c sasl.Credentials) error {
 	defer s.enter("Authenticate")()
 	s.r.note("auth %s %s", c.Mechanism, c.User)
 	if s.peer.TLS == nil || s.in || s.tx != nil || s.peer.Helo == "" {

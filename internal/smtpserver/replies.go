@@ -58,6 +58,7 @@ var (
 	replyHasLogin    = smtp.R(503, 5, 5, 1, "Already authenticated")
 	replyInjected    = smtp.R(503, 5, 5, 0, "Commands behind STARTTLS; closing")
 	replyMechanism   = smtp.R(504, 5, 5, 4, "Unknown authentication mechanism")
+	replyNotOffered  = smtp.R(504, 5, 5, 4, "Authentication mechanism not offered here")
 	replyNeedTLS     = smtp.R(530, 5, 7, 0, "Must issue a STARTTLS command first")
 	replyNeedLogin   = smtp.R(530, 5, 7, 0, "Authentication required: Unauthenticated senders not allowed")
 	replyBadLogin    = smtp.R(535, 5, 7, 8, "Authentication failed: Bad username / password")

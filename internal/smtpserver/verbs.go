@@ -52,18 +52,14 @@ func fixed(r smtp.Reply) func(*session, context.Context, string) (smtp.Reply, *e
 // tables are what a server's configuration settles for all its sessions.
 type tables struct {
 	mechanisms map[string]sasl.Mechanism
-	auth       string // "PLAIN LOGIN"
 	ehlo       string // the lines that are always there
 }
 
 func newTables(c Config) tables {
 	t := tables{mechanisms: make(map[string]sasl.Mechanism)}
-	var names []string
 	for _, m := range c.Mechanisms {
 		t.mechanisms[m.Name] = m
-		names = append(names, m.Name)
 	}
-	t.auth = strings.Join(names, " ")
 	lines := []string{
 		c.Hostname, "PIPELINING", "SIZE " + strconv.FormatInt(c.Limits.MessageSize, 10),
 		"8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN",
