@@ -28,13 +28,15 @@ type Route struct {
 	Method  string // GET also answers HEAD
 	Pattern string // as net/http.ServeMux, without method and host: "/things/{id}"
 	Handler Handler
+	// MaxBody is the largest request body in octets, as it is sent; 0: Options.MaxBody.
+	MaxBody int64
 }
 
 // Options are what the handlers of one listener share.
 type Options struct {
 	Logger   *slog.Logger
 	Listener string // its name in log events
-	// MaxBody is the largest request body in octets; 0: 1 MiB.
+	// MaxBody is the largest request body of routes that do not say, in octets; 0: 1 MiB.
 	MaxBody int64
 	// Proxies are the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto
 	// are believed.
@@ -51,7 +53,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// defaultMaxBody is generous for administration; the mail API sets its own.
+// defaultMaxBody is generous for administration; mail has a limit of its own.
 const defaultMaxBody = 1 << 20
 
 // New makes the handler of a listener: the routes with everything around them.
@@ -67,7 +69,7 @@ func New(o Options, routes []Route) http.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	rt := newRouter(routes)
+	rt := newRouter(routes, o.MaxBody)
 	return o.observe(o.guard(rt.serve))
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"postern/internal/relay"
 )
@@ -23,13 +24,26 @@ type ErrorBody struct {
 	ID string `json:"id,omitempty"`
 }
 
-// statusError is an error of the HTTP layer itself, which relay's kinds do not know.
-type statusError struct {
-	status int
-	public string
+// Refusal is an error answer with a status of its own, for what relay's kinds do
+// not know: errors of the HTTP layer itself, and answers whose status and items
+// an API prescribes. All of it is shown.
+type Refusal struct {
+	Status int
+	Items  []ErrorItem
 }
 
-func (e *statusError) Error() string { return e.public }
+// Refuse makes a Refusal with one item that is about no member.
+func Refuse(status int, message string) *Refusal {
+	return &Refusal{Status: status, Items: []ErrorItem{{Message: message}}}
+}
+
+func (e *Refusal) Error() string {
+	texts := make([]string, len(e.Items))
+	for i, item := range e.Items {
+		texts[i] = item.Message
+	}
+	return strings.Join(texts, "; ")
+}
 
 // closedByClient is logged, never sent: the client has gone. (The number is
 // nginx's.)
@@ -47,17 +61,17 @@ var kindStatus = map[relay.Kind]struct {
 	relay.NotFound:        {http.StatusNotFound, "not found"},
 	relay.Conflict:        {http.StatusConflict, "conflicts with what is there"},
 	relay.RateLimited:     {http.StatusTooManyRequests, "too many requests"},
-	relay.TooLarge:        {http.StatusRequestEntityTooLarge, "too large"},
+	relay.TooLarge:        {http.StatusRequestEntityTooLarge, "content too large"},
 	relay.Unavailable:     {http.StatusServiceUnavailable, "temporarily unavailable; try again"},
 }
 
 // render turns an error into status and body. Only Public texts get out.
 func render(err error, id string) (int, ErrorBody) {
-	if s, ok := errors.AsType[*statusError](err); ok {
-		return s.status, ErrorBody{Errors: []ErrorItem{{Message: s.public}}}
+	if s, ok := errors.AsType[*Refusal](err); ok {
+		return s.Status, ErrorBody{Errors: s.Items}
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok && tooLarge != nil {
-		err = relay.E(relay.TooLarge, "The request body is too large.")
+		err = relay.E(relay.TooLarge, "content too large")
 	}
 	if errors.Is(err, context.DeadlineExceeded) && relay.KindOf(err) == relay.Internal {
 		err = &relay.Error{Kind: relay.Unavailable, Err: err}
@@ -109,7 +123,9 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) int {
 	status, body := render(err, RequestID(r.Context()))
 	switch status {
 	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", `Bearer realm="postern"`)
+		if w.Header().Get("WWW-Authenticate") == "" {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="postern"`)
+		}
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		if w.Header().Get("Retry-After") == "" {
 			w.Header().Set("Retry-After", "5")

@@ -16,21 +16,17 @@ func (o *Options) guard(next Handler) Handler {
 		if https {
 			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
 		} else if proxied || !o.Local {
-			return &statusError{http.StatusForbidden, "This service is available over https only."}
+			return Refuse(http.StatusForbidden, "This service is available over https only.")
 		}
 		if !https && !proxied && client.IsLoopback() && !localHost(r.Host) {
 			// A page elsewhere may point its own name at loopback and ask us through the
 			// visitor's browser (DNS rebinding); its requests carry that name.
-			return &statusError{http.StatusMisdirectedRequest, "This service answers to localhost only."}
+			return Refuse(http.StatusMisdirectedRequest, "This service answers to localhost only.")
 		}
 		clean, ok := cleanPath(r)
 		if !ok {
-			return &statusError{http.StatusNotFound, "not found"}
+			return Refuse(http.StatusNotFound, "not found")
 		}
-		if r.ContentLength > o.MaxBody {
-			return &http.MaxBytesError{Limit: o.MaxBody}
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, o.MaxBody)
 		return next(w, clean)
 	}
 }

@@ -32,7 +32,7 @@ func serve(t testing.TB, o Options, h Handler, r *http.Request) (*httptest.Respo
 	var log bytes.Buffer
 	o.Logger = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w := httptest.NewRecorder()
-	New(o, []Route{{"GET", "/x", h}, {"POST", "/x", h}, {"GET", "/things/{id}", h}}).ServeHTTP(w, r)
+	New(o, []Route{{Method: "GET", Pattern: "/x", Handler: h}, {Method: "POST", Pattern: "/x", Handler: h}, {Method: "GET", Pattern: "/things/{id}", Handler: h}}).ServeHTTP(w, r)
 	return w, log.String()
 }
 
@@ -141,7 +141,7 @@ func TestPanicInTheMiddleCutsTheConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := httptest.NewServer(New(Options{Local: true}, []Route{{"GET", "/x", h}}))
+			s := httptest.NewServer(New(Options{Local: true}, []Route{{Method: "GET", Pattern: "/x", Handler: h}}))
 			defer s.Close()
 			resp, err := http.Get(s.URL + "/x")
 			if err == nil {

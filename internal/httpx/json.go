@@ -25,36 +25,54 @@ const maxDepth = 32
 // that is there twice, another letter case of a name, or a number that does not
 // fit exactly is an error that names it.
 func DecodeJSON(r *http.Request, v any) error {
-	if err := wantJSON(r.Header.Get("Content-Type")); err != nil {
+	if err := WantJSON(r); err != nil {
 		return err
 	}
-	text, err := io.ReadAll(r.Body)
+	text, err := ReadBody(r.Body)
 	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return err
-		}
-		return &relay.Error{Kind: relay.Invalid, Public: "The request body did not arrive in full.", Err: err}
+		return err
 	}
-	return decodeText(text, v)
+	return ParseJSON(text, v)
 }
 
-func wantJSON(contentType string) error {
-	media, params, err := mime.ParseMediaType(contentType)
+// ReadBody reads a body to its end.
+func ReadBody(body io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(body)
+	if err == nil {
+		return text, nil
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, err
+	}
+	return nil, &relay.Error{Kind: relay.Invalid, Public: "The request body did not arrive in full.", Err: err}
+}
+
+// WantJSON is an error unless a request says that its body is JSON in UTF-8.
+func WantJSON(r *http.Request) error {
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset := params["charset"]
 	if err != nil || media != "application/json" || (charset != "" && !strings.EqualFold(charset, "utf-8")) {
-		return &statusError{http.StatusUnsupportedMediaType, "Content-Type should be application/json."}
+		return Refuse(http.StatusUnsupportedMediaType, "Content-Type should be application/json.")
 	}
 	return nil
 }
 
-func decodeText(text []byte, v any) error {
+// ParseJSON is DecodeJSON for a body that was read before.
+func ParseJSON(text []byte, v any) error { return decodeText(text, v, false) }
+
+// ParseJSONLenient is ParseJSON that passes over members which v does not have.
+// One that differs from a member of v in letter case only is still an error: it
+// is taken for the other by some parsers and not by others.
+func ParseJSONLenient(text []byte, v any) error { return decodeText(text, v, true) }
+
+func decodeText(text []byte, v any, lenient bool) error {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return relay.E(relay.Invalid, "The request body is empty; a JSON object is expected.")
 	}
 	if !utf8.Valid(text) {
 		return relay.E(relay.Invalid, "Bad Request: the body is not UTF-8.")
 	}
-	s := &scanner{decoder: json.NewDecoder(bytes.NewReader(text))}
+	s := &scanner{decoder: json.NewDecoder(bytes.NewReader(text)), lenient: lenient}
 	s.decoder.UseNumber()
 	if err := s.value(reflect.TypeOf(v).Elem(), "", 0); err != nil {
 		return wordSyntax(err)
@@ -63,7 +81,9 @@ func decodeText(text []byte, v any) error {
 		return relay.E(relay.Invalid, "Bad Request: there is something behind the JSON object.")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
+	if !lenient {
+		decoder.DisallowUnknownFields()
+	}
 	if err := decoder.Decode(v); err != nil {
 		return wordDecode(err)
 	}
@@ -111,7 +131,10 @@ func jsonType(t reflect.Type) string {
 
 // A scanner walks the text along the type it will be decoded into, and finds
 // what encoding/json lets pass.
-type scanner struct{ decoder *json.Decoder }
+type scanner struct {
+	decoder *json.Decoder
+	lenient bool // members that the type does not have are passed over
+}
 
 func (s *scanner) value(t reflect.Type, path string, depth int) error {
 	token, err := s.decoder.Token()
@@ -148,7 +171,7 @@ func (s *scanner) object(sh shape, path string, depth int) error {
 		}
 		seen[name] = true
 		t, ok := sh.member(name)
-		if !ok {
+		if !ok && (!s.lenient || sh.resembles(name)) {
 			return &relay.Error{Kind: relay.Invalid, Public: "There is no such member, or it cannot be set.", Field: at}
 		}
 		if err := s.value(t, at, depth); err != nil {
@@ -193,6 +216,17 @@ func (sh shape) member(name string) (reflect.Type, bool) {
 	}
 	t, ok := sh.members[name]
 	return t, ok
+}
+
+// resembles reports whether a name is a member's in other letters, which
+// encoding/json takes for the member.
+func (sh shape) resembles(name string) bool {
+	for m := range sh.members {
+		if strings.EqualFold(m, name) {
+			return true
+		}
+	}
+	return false
 }
 
 var (

@@ -114,14 +114,14 @@ func TestDecodeJSONRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var v sample
-			err := decodeText([]byte(tt.text), &v)
+			err := ParseJSON([]byte(tt.text), &v)
 			e, ok := errors.AsType[*relay.Error](err)
 			if !ok || e.Kind != relay.Invalid || !strings.Contains(e.Public, tt.message) || e.Field != tt.field {
 				t.Errorf("%.80s: %v (field %q); want %q at %q", tt.text, err, fieldOf(e), tt.message, tt.field)
 			}
 		})
 	}
-	if err := decodeText([]byte(deep(31)), &sample{}); err != nil {
+	if err := ParseJSON([]byte(deep(31)), &sample{}); err != nil {
 		t.Errorf("32 levels: %v", err)
 	}
 }
@@ -173,7 +173,7 @@ func FuzzDecodeJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var v sample
-		if err := decodeText(text, &v); err != nil {
+		if err := ParseJSON(text, &v); err != nil {
 			if relay.KindOf(err) != relay.Invalid {
 				t.Fatalf("unclassed error: %v", err)
 			}

@@ -14,16 +14,18 @@ type router struct {
 	methods []string
 }
 
-func newRouter(routes []Route) *router {
+func newRouter(routes []Route, maxBody int64) *router {
 	rt := &router{mux: http.NewServeMux(), known: map[string]bool{}}
 	for _, route := range routes {
 		key := route.Method + " " + route.Pattern
 		if strings.HasSuffix(route.Pattern, "/") && route.Pattern != "/" {
 			panic("httpx: pattern " + route.Pattern + " would make the mux redirect")
 		}
-		h := route.Handler
+		if route.MaxBody == 0 {
+			route.MaxBody = maxBody
+		}
 		rt.mux.HandleFunc(key, func(w http.ResponseWriter, r *http.Request) {
-			eventOf(r.Context()).result = h(w, r)
+			eventOf(r.Context()).result = route.serve(w, r)
 		})
 		rt.known[key] = true
 		if !slices.Contains(rt.methods, route.Method) {
@@ -34,14 +36,23 @@ func newRouter(routes []Route) *router {
 	return rt
 }
 
+// serve bounds the body, then calls the handler.
+func (route *Route) serve(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength > route.MaxBody {
+		return &http.MaxBytesError{Limit: route.MaxBody}
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, route.MaxBody)
+	return route.Handler(w, r)
+}
+
 func (rt *router) serve(w http.ResponseWriter, r *http.Request) error {
 	_, key := rt.mux.Handler(r)
 	if !rt.known[key] {
 		if allowed := rt.allowed(r); len(allowed) > 0 {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			return &statusError{http.StatusMethodNotAllowed, "method not allowed"}
+			return Refuse(http.StatusMethodNotAllowed, "method not allowed")
 		}
-		return &statusError{http.StatusNotFound, "not found"}
+		return Refuse(http.StatusNotFound, "not found")
 	}
 	_, pattern, _ := strings.Cut(key, " ")
 	e := eventOf(r.Context())

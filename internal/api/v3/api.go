@@ -1,17 +1,123 @@
 package v3
 
-import "slices"
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"postern/internal/auth"
+	"postern/internal/httpx"
+	"postern/internal/relay"
+	"postern/internal/store"
+)
 
 // API answers the routes.
-type API struct{ Services }
+type API struct {
+	Services
+	rates    *rates
+	document []byte // of OpenAPI
+	edits    edits
+}
 
-// Services is what the API acts on: each group of routes names what it needs in
-// its own file.
+// Services is what the API acts on: what every route needs, and what each group
+// of routes names in its own file. Where two groups have a member of one name,
+// it is reached through the group: a.TenantServices.Store.
 type Services struct {
+	Auth      Authenticator
+	Directory Directory
+	// Accounts lists accounts, for an operator who names none.
+	Accounts interface {
+		Accounts(ctx context.Context) ([]relay.Account, error)
+	}
+	// Operator says who is at the other end of a request on admin.sock. It is nil on
+	// every other listener: there, nobody is the operator.
+	Operator func(ctx context.Context) (store.By, bool)
+	// Listener is the name of the listener in login records.
+	Listener string
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// KeyRate and AccountRate are requests a minute; 0: 600 and 1,200.
+	KeyRate, AccountRate int
+
 	CoreServices
 	TenantServices
 	MailServices
 }
 
+// Authenticator judges the proof that a request brings. Its errors are
+// *relay.Error with a public text. *auth.Authenticator is one.
+type Authenticator interface {
+	Bearer(ctx context.Context, at auth.Attempt) (*relay.Principal, error)
+}
+
+// Directory is who exists, in memory; *identity.Directory is one. Deleted
+// subusers are found by id and not by name.
+type Directory interface {
+	Account(id relay.AccountID) (relay.Account, bool)
+	AccountNamed(name string) (relay.Account, bool)
+	Subuser(id relay.SubuserID) (relay.Subuser, bool)
+	SubuserNamed(name string) (relay.Subuser, bool)
+	SubusersOf(account relay.AccountID) []relay.Subuser
+	// KeysOf are exactly this tenant's keys that are not revoked, by creation.
+	KeysOf(t relay.Tenant) []*relay.Key
+}
+
 // Routes is the whole API.
 func Routes() []Route { return slices.Concat(coreRoutes, tenantRoutes, mailRoutes) }
+
+// New makes the routes for a listener. A route that is for the operator only is
+// not found on a listener without one.
+func New(s Services) []httpx.Route {
+	if s.Now == nil {
+		s.Now = time.Now
+	}
+	if s.KeyRate == 0 {
+		s.KeyRate = defaultKeyRate
+	}
+	if s.AccountRate == 0 {
+		s.AccountRate = defaultAccountRate
+	}
+	a := &API{Services: s, rates: newRates()}
+	all := Routes()
+	var out []httpx.Route
+	for i := range all {
+		route := &all[i]
+		if route.MaxBody == 0 {
+			route.MaxBody = defaultMaxBody
+		}
+		out = append(out, httpx.Route{
+			Method: route.Method, Pattern: route.Pattern, MaxBody: route.MaxBody,
+			Handler: func(w http.ResponseWriter, r *http.Request) error { return a.serve(route, w, r) },
+		})
+	}
+	return out
+}
+
+// defaultMaxBody is generous for settings.
+const defaultMaxBody = 1 << 20
+
+// serve answers one request: who asks, may they, about whom; then the handler.
+func (a *API) serve(route *Route, w http.ResponseWriter, r *http.Request) error {
+	c := &Call{W: w, R: r, Now: a.Now().UTC(), api: a, route: route}
+	if err := a.admit(c); err != nil {
+		return err
+	}
+	if err := c.readQuery(); err != nil {
+		return err
+	}
+	return route.Handler(a, c)
+}
+
+// edits lets one request at a time read and write back a tenant's settings.
+// Another node's edits are not waited for: of two people who change one setting
+// at the same moment on two nodes, the later one wins.
+type edits [64]sync.Mutex
+
+// lock waits for the account's turn and returns what ends it.
+func (e *edits) lock(id relay.AccountID) (unlock func()) {
+	m := &e[int(id.ID[15])%len(e)]
+	m.Lock()
+	return m.Unlock
+}

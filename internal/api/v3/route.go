@@ -3,6 +3,14 @@
 // check of scopes, the OpenAPI document and the tests of every scope, route and
 // tenant all read Routes.
 //
+// A handler is a method of *API that takes a *Call. It reads the body with
+// c.Decode (or c.Body), parameters with c.R.PathValue, c.Text, c.Int, c.Flag and
+// c.Page, answers with c.JSON or c.Empty, and fails by returning an error
+// (errors.go). By then the caller is authenticated, has the route's scope, and
+// c.Tenant is whom the request is about; nothing else may be read or changed.
+// c.By goes with every change, c.Now is the time of all of it. Whatever is not
+// c.Tenant's own is answered with notFound.
+//
 // Every request is answered for one tenant, that of the key, or of the subuser
 // that a parent's key names with on-behalf-of; on admin.sock the operator names
 // an account. What belongs to another tenant is answered like what does not
@@ -64,4 +72,10 @@ type Call struct {
 	By   store.By
 	Addr netip.Addr // of the client; zero on admin.sock
 	Now  time.Time
+
+	api   *API
+	route *Route
+	query map[string]string // the route's parameters that are there
+	body  []byte            // once read
+	read  bool
 }
