@@ -37,6 +37,7 @@ type world struct {
 	subusers []relay.Subuser
 	keys     []relay.Key
 	secrets  map[string]relay.KeyID // whole key → id
+	tokens   map[string]*relay.Token
 	changes  []string
 	attempts []auth.Attempt
 	fail     error // returned by what can fail
@@ -55,7 +56,7 @@ var setups []func(w *world, s *Services)
 
 func newWorld(t testing.TB, change ...func(*Services)) *world {
 	t.Helper()
-	w := &world{t: t, now: t0, secrets: map[string]relay.KeyID{}, extra: map[string]any{}}
+	w := &world{t: t, now: t0, secrets: map[string]relay.KeyID{}, tokens: map[string]*relay.Token{}, extra: map[string]any{}}
 	w.system = w.addAccount("system")
 	w.acme, w.globex = w.addAccount("acme"), w.addAccount("globex")
 	w.staging, w.receipts, w.branch = w.addSubuser(w.acme, "staging"), w.addSubuser(w.acme, "receipts"), w.addSubuser(w.globex, "branch")
@@ -121,6 +122,16 @@ func (w *world) as(of relay.Tenant, scopes ...string) *client {
 	w.t.Helper()
 	k, text := w.addKey(of, scopes...)
 	return &client{w: w, handler: w.handler, key: k, header: http.Header{"Authorization": {"Bearer " + text}}}
+}
+
+// withToken returns a client with a token that was made from its key and has
+// these scopes of it.
+func (w *world) withToken(c *client, scopes ...string) *client {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	text := "pst_" + relay.NewID(t0).String()
+	w.tokens[text] = &relay.Token{ID: relay.TokenID{ID: relay.NewID(t0)}, Key: c.key.ID, Scopes: scopes, IssuedAt: t0, ExpiresAt: t0.Add(time.Hour)}
+	return c.with("Authorization", "Bearer "+text)
 }
 
 // operator returns a client on admin.sock that names an account.
@@ -235,6 +246,10 @@ func (w *world) Bearer(_ context.Context, at auth.Attempt) (*relay.Principal, er
 	w.attempts = append(w.attempts, at)
 	bad := relay.E(relay.Unauthenticated, "The provided authorization grant is invalid, expired, or revoked")
 	id, ok := w.secrets[at.Secret.Reveal()]
+	token := w.tokens[at.Secret.Reveal()]
+	if token != nil {
+		id, ok = token.Key, true
+	}
 	i := slices.IndexFunc(w.keys, func(k relay.Key) bool { return k.ID == id })
 	if !ok || i < 0 {
 		return nil, bad
@@ -243,7 +258,7 @@ func (w *world) Bearer(_ context.Context, at auth.Attempt) (*relay.Principal, er
 	if !k.RevokedAt.IsZero() || !k.DisabledAt.IsZero() || (!k.ExpiresAt.IsZero() && !w.now.Before(k.ExpiresAt)) {
 		return nil, bad
 	}
-	return &relay.Principal{Tenant: relay.Tenant{Account: k.Account, Subuser: k.Subuser}, Key: &k, Mechanism: at.Mechanism}, nil
+	return &relay.Principal{Tenant: relay.Tenant{Account: k.Account, Subuser: k.Subuser}, Key: &k, Mechanism: at.Mechanism, Token: token}, nil
 }
 
 // The Directory.
