@@ -5,6 +5,9 @@ import (
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
 )
 
@@ -32,14 +35,62 @@ type Verifier struct {
 func NewVerifier(k Key) (Verifier, error) {
 	salt := make([]byte, scramSaltBytes)
 	_, _ = rand.Read(salt) // never fails
-	stored, server, err := scramKeys(k.Text().Reveal(), salt, SCRAMIterations)
+	return newVerifier(k, salt, SCRAMIterations)
+}
+
+// ErrNoSCRAM: a verifier has no salt and iterations to take over.
+var ErrNoSCRAM = errors.New("the old verifier has no SCRAM salt")
+
+// NewVerifierLike makes the verifier of a key's new secret with the salt and
+// iterations of the old one. A SCRAM server tells these before it knows which
+// of the two secrets a client has, so secrets that are valid at the same time
+// must share them. It returns ErrNoSCRAM for a verifier without.
+func NewVerifierLike(k Key, old Verifier) (Verifier, error) {
+	if len(old.SCRAMSalt) == 0 || old.SCRAMIterations <= 0 {
+		return Verifier{}, ErrNoSCRAM
+	}
+	return newVerifier(k, append([]byte(nil), old.SCRAMSalt...), old.SCRAMIterations)
+}
+
+func newVerifier(k Key, salt []byte, iterations int) (Verifier, error) {
+	stored, server, err := scramKeys(k.Text().Reveal(), salt, iterations)
 	if err != nil {
 		return Verifier{}, err
 	}
 	return Verifier{
-		SHA256: k.SHA256(), SCRAMSalt: salt, SCRAMIterations: SCRAMIterations,
+		SHA256: k.SHA256(), SCRAMSalt: salt, SCRAMIterations: iterations,
 		SCRAMStoredKey: stored, SCRAMServerKey: server,
 	}, nil
+}
+
+// NewSecret draws another secret for a key that exists: same prefix, same id.
+// It returns ErrPrefix.
+func NewSecret(prefix string, id [idBytes]byte) (Key, error) {
+	if !ValidPrefix(prefix) {
+		return Key{}, ErrPrefix
+	}
+	k := Key{Prefix: prefix, ID: id}
+	_, _ = rand.Read(k.secret[:randomBytes]) // never fails
+	binary.BigEndian.PutUint32(k.secret[randomBytes:], k.checksum())
+	return k, nil
+}
+
+// SealCRAM seals the whole text of k, which CRAM-MD5 needs as it is: for
+// Verifier.SealedCRAM of keys that have the mechanism switched on. The envelope
+// opens for this id and this secret's hash only.
+func SealCRAM(s *Sealer, k Key) ([]byte, error) {
+	return s.Seal([]byte(k.Text().Reveal()), cramPlace(k.ID, k.SHA256()))
+}
+
+// OpenCRAM opens what SealCRAM made, for a key's id and its verifier. It returns
+// ErrSealed or ErrNoSealingKey.
+func OpenCRAM(s *Sealer, id [idBytes]byte, v Verifier) (Redacted, error) {
+	plain, err := s.Open(v.SealedCRAM, cramPlace(id, v.SHA256))
+	return Redacted(plain), err
+}
+
+func cramPlace(id [idBytes]byte, sum [sha256.Size]byte) []byte {
+	return []byte("keys/" + keyEncoding.EncodeToString(id[:]) + "/cram/" + hex.EncodeToString(sum[:]))
 }
 
 // scramKeys derives StoredKey and ServerKey (RFC 5802 §3, with SHA-256 as RFC
