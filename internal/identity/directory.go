@@ -1,7 +1,11 @@
 // Package identity knows who exists: accounts, subusers, keys, pools and the
-// domains they send as. Its Directory holds all of it in memory, so that
-// authentication, permission checks and the queue never wait for SQL; the store
-// is the truth, and the Directory follows its revision.
+// domains they send as, from where they may come, and which tokens were revoked.
+// Its Directory holds all of it in memory, so that authentication, permission
+// checks and the queue never wait for SQL; the store is the truth, and the
+// Directory follows its revision, reading what changed.
+//
+// The rules that keys must keep (an account's policy, and that no key makes a
+// wider one) are here too; they are functions of their arguments.
 //
 // Its one invariant: what the Directory answers was true in the store no longer
 // ago than Fresh says.
@@ -11,78 +15,87 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"postern/internal/relay"
-	"postern/internal/store"
 )
 
-// Source is where the Directory reads from; *store.Store is one.
-type Source interface {
-	Snapshot(ctx context.Context) (*store.Snapshot, error)
-	Revision() int64
-	Changed() <-chan struct{}
-	LastChecked() time.Time
-}
-
-// Directory is the in-memory view. All methods may be called from any goroutine.
+// Directory is the in-memory view. All methods may be called from any goroutine;
+// what they return is immutable. Each answer is consistent in itself: it is made
+// from one view.
 type Directory struct {
-	source Source
+	source feed
 	log    *slog.Logger
 	state  atomic.Pointer[state]
 
-	reading sync.Mutex // one reader of the snapshot at a time
-}
-
-// state is one immutable view.
-type state struct {
-	revision int64
-	accounts map[relay.AccountID]*relay.Account
-	subusers map[relay.SubuserID]*relay.Subuser
-	keys     map[relay.KeyID]*relay.Key
-	pools    map[relay.PoolID]*relay.Pool
-	shared   relay.PoolID               // the pool of those who name none
-	domains  map[string][]*relay.Domain // by name: every account that has it
-	byID     map[relay.DomainID]*relay.Domain
-	dkim     map[relay.DomainID][]relay.DKIMKey
-	system   *relay.Domain
-	sysAcct  *relay.Account
-
-	rpOnce sync.Once
-	rp     map[string]bool // hosts of return paths, made when first asked
+	reading chan struct{} // holds one token: the right to read and to replace state
+	intern  *interner     // by the holder of the token
 }
 
 // Open reads the first view. It starts nothing.
 func Open(ctx context.Context, source Source, log *slog.Logger) (*Directory, error) {
-	d := &Directory{source: source, log: log}
+	return openFeed(ctx, whole{source}, log)
+}
+
+func openFeed(ctx context.Context, source feed, log *slog.Logger) (*Directory, error) {
+	d := &Directory{source: source, log: log, reading: make(chan struct{}, 1)}
 	if err := d.Reload(ctx); err != nil {
 		return nil, err
 	}
 	return d, nil
 }
 
-// Reload reads the store's present state.
+// Reload reads what changed in the store since the present view.
 func (d *Directory) Reload(ctx context.Context) error {
-	d.reading.Lock()
-	defer d.reading.Unlock()
-	if st := d.state.Load(); st != nil && st.revision == d.source.Revision() {
+	select {
+	case d.reading <- struct{}{}:
+		defer func() { <-d.reading }()
+	case <-ctx.Done():
+		return fmt.Errorf("read directory: %w", context.Cause(ctx))
+	}
+	st := d.state.Load()
+	if st != nil && st.revision >= d.source.Revision() {
 		return nil // somebody else just did
 	}
-	s, err := d.source.Snapshot(ctx)
+	next, err := d.next(ctx, st)
 	if err != nil {
 		return fmt.Errorf("read directory: %w", err)
 	}
-	d.state.Store(index(s))
+	d.state.Store(next)
 	return nil
 }
+
+// next is the view after st (nil: none yet). Where the source cannot say what
+// changed since st, or says it since another revision, everything is read anew.
+func (d *Directory) next(ctx context.Context, st *state) (*state, error) {
+	var since int64
+	if st != nil {
+		since = st.revision
+	}
+	s, err := d.source.Snapshot(ctx, since)
+	if err != nil {
+		return nil, err
+	}
+	if !everything(s) && (s.Since != since || s.Revision < since) {
+		if s, err = d.source.Snapshot(ctx, 0); err != nil {
+			return nil, err
+		}
+		if !everything(s) {
+			return nil, fmt.Errorf("asked for everything, given what changed since revision %d", s.Since)
+		}
+	}
+	if everything(s) {
+		st, d.intern = emptyState(), newInterner()
+	}
+	return st.with(s, d.intern, time.Now()), nil
+}
+
+func everything(s *Snapshot) bool { return s.Full || s.Since == 0 }
 
 // Run follows the store until ctx ends.
 func (d *Directory) Run(ctx context.Context) error {
 	for {
 		changed := d.source.Changed()
-		if d.source.Revision() != d.state.Load().revision {
+		if d.source.Revision() > d.state.Load().revision {
 			if err := d.Reload(ctx); err != nil && ctx.Err() == nil {
 				// The view goes stale, and Fresh says so; the store's own log has the cause.
 				d.log.Error("identity: directory not reloaded", "error", err)
@@ -111,56 +124,10 @@ func (d *Directory) Fresh(ctx context.Context, now time.Time) bool {
 	if now.Sub(d.source.LastChecked()) > maxAge {
 		return false
 	}
-	if d.source.Revision() == d.state.Load().revision {
+	if d.state.Load().revision >= d.source.Revision() {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxAge)
 	defer cancel()
 	return d.Reload(ctx) == nil
-}
-
-func index(s *store.Snapshot) *state {
-	st := &state{
-		revision: s.Revision,
-		accounts: make(map[relay.AccountID]*relay.Account, len(s.Accounts)),
-		subusers: make(map[relay.SubuserID]*relay.Subuser, len(s.Subusers)),
-		keys:     make(map[relay.KeyID]*relay.Key, len(s.Keys)),
-		pools:    make(map[relay.PoolID]*relay.Pool, len(s.Pools)),
-		domains:  make(map[string][]*relay.Domain, len(s.Domains)),
-		byID:     make(map[relay.DomainID]*relay.Domain, len(s.Domains)),
-		dkim:     make(map[relay.DomainID][]relay.DKIMKey, len(s.Domains)),
-	}
-	for i := range s.Accounts {
-		st.accounts[s.Accounts[i].ID] = &s.Accounts[i]
-		if s.Accounts[i].System {
-			st.sysAcct = &s.Accounts[i]
-		}
-	}
-	for i := range s.Subusers {
-		st.subusers[s.Subusers[i].ID] = &s.Subusers[i]
-	}
-	for i := range s.Keys {
-		st.keys[s.Keys[i].ID] = &s.Keys[i]
-	}
-	var oldest time.Time
-	for i := range s.Pools {
-		p := &s.Pools[i]
-		st.pools[p.ID] = p
-		// The default is the oldest usable pool that belongs to nobody in particular.
-		if p.Account.IsZero() && p.DisabledAt.IsZero() && (oldest.IsZero() || p.CreatedAt.Before(oldest)) {
-			st.shared, oldest = p.ID, p.CreatedAt
-		}
-	}
-	for i := range s.Domains {
-		dm := &s.Domains[i]
-		st.domains[dm.Name] = append(st.domains[dm.Name], dm)
-		st.byID[dm.ID] = dm
-		if dm.System {
-			st.system = dm
-		}
-	}
-	for _, k := range s.DKIMKeys {
-		st.dkim[k.Domain] = append(st.dkim[k.Domain], k)
-	}
-	return st
 }

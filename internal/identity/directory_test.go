@@ -10,12 +10,11 @@ import (
 	"time"
 
 	"postern/internal/relay"
-	"postern/internal/store"
 )
 
 type fakeSource struct {
 	mu      sync.Mutex
-	snap    store.Snapshot
+	snap    Snapshot
 	rev     int64
 	checked time.Time
 	fail    error
@@ -23,7 +22,7 @@ type fakeSource struct {
 	ch      chan struct{}
 }
 
-func (s *fakeSource) Snapshot(context.Context) (*store.Snapshot, error) {
+func (s *fakeSource) Snapshot(context.Context, int64) (*Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
@@ -31,7 +30,7 @@ func (s *fakeSource) Snapshot(context.Context) (*store.Snapshot, error) {
 		return nil, s.fail
 	}
 	c := s.snap
-	c.Revision = s.rev
+	c.Revision, c.Full = s.rev, true
 	return &c, nil
 }
 func (s *fakeSource) Revision() int64 { s.mu.Lock(); defer s.mu.Unlock(); return s.rev }
@@ -42,7 +41,7 @@ func (s *fakeSource) Changed() <-chan struct{} {
 }
 func (s *fakeSource) LastChecked() time.Time { s.mu.Lock(); defer s.mu.Unlock(); return s.checked }
 
-func (s *fakeSource) change(f func(*store.Snapshot)) {
+func (s *fakeSource) change(f func(*Snapshot)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(&s.snap)
@@ -73,7 +72,7 @@ func source() *fakeSource {
 	shared.ReturnPath = "em.shared.test"
 	system := domain(5, other, "relay.test", relay.DomainAsserted)
 	system.System = true
-	return &fakeSource{rev: 1, checked: t0, ch: make(chan struct{}), snap: store.Snapshot{
+	return &fakeSource{rev: 1, checked: t0, ch: make(chan struct{}), snap: Snapshot{
 		Accounts: []relay.Account{{ID: acme, Name: "acme", DefaultPool: relay.PoolID{ID: relay.ID{13}}}, {ID: other, Name: "postern", System: true}},
 		Subusers: []relay.Subuser{{ID: sub, Account: acme}, {ID: sub2, Account: acme, DefaultPool: relay.PoolID{ID: relay.ID{12}}}},
 		Keys:     []relay.Key{{ID: relay.KeyID{ID: relay.ID{7}}, Account: acme}},
@@ -86,7 +85,7 @@ func source() *fakeSource {
 
 func open(t *testing.T, s *fakeSource) *Directory {
 	t.Helper()
-	d, err := Open(t.Context(), s, slog.New(slog.DiscardHandler))
+	d, err := openFeed(t.Context(), s, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +160,7 @@ func TestSendingAndAlive(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, r, tt.want)
 		}
 	}
-	s.change(func(sn *store.Snapshot) {
+	s.change(func(sn *Snapshot) {
 		sn.Accounts = []relay.Account{{ID: acme, DisabledAt: t0}}
 	})
 	if !d.Fresh(t.Context(), t0) {
@@ -182,7 +181,7 @@ func TestFresh(t *testing.T) {
 		t.Error("older than a second")
 	}
 	s.fail = errors.New("away")
-	s.change(func(*store.Snapshot) {})
+	s.change(func(*Snapshot) {})
 	if d.Fresh(t.Context(), t0) {
 		t.Error("a known change that cannot be read")
 	}
@@ -198,7 +197,7 @@ func TestRunFollows(t *testing.T) {
 		s.mu.Lock()
 		s.fail = errors.New("away")
 		s.mu.Unlock()
-		s.change(func(sn *store.Snapshot) { sn.Keys = nil })
+		s.change(func(sn *Snapshot) { sn.Keys = nil })
 		time.Sleep(time.Second)
 		if _, ok := d.Key(relay.KeyID{ID: relay.ID{7}}); !ok {
 			t.Error("the view was dropped when it could not be read")

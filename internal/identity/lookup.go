@@ -1,38 +1,73 @@
 package identity
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"postern/internal/relay"
 )
 
-// Key returns a key by its public id. The value is immutable.
-func (d *Directory) Key(id relay.KeyID) (*relay.Key, bool) {
-	k, ok := d.state.Load().keys[id]
-	return k, ok
-}
-
 // Account returns an account.
 func (d *Directory) Account(id relay.AccountID) (relay.Account, bool) {
-	if a, ok := d.state.Load().accounts[id]; ok {
-		return *a, true
-	}
-	return relay.Account{}, false
+	return valueOf(d.state.Load().accounts.at(id))
 }
 
-// Subuser returns a subuser.
-func (d *Directory) Subuser(id relay.SubuserID) (relay.Subuser, bool) {
-	if s, ok := d.state.Load().subusers[id]; ok {
-		return *s, true
+// AccountNamed returns the account with a name, compared exactly.
+func (d *Directory) AccountNamed(name string) (relay.Account, bool) {
+	st := d.state.Load()
+	id, ok := st.accountNames.get(name)
+	if !ok {
+		return relay.Account{}, false
 	}
-	return relay.Subuser{}, false
+	return valueOf(st.accounts.at(id))
+}
+
+// Subuser returns a subuser, a deleted one too.
+func (d *Directory) Subuser(id relay.SubuserID) (relay.Subuser, bool) {
+	return valueOf(d.state.Load().subusers.at(id))
+}
+
+// SubuserNamed returns the subuser with a name, compared exactly; deleted ones
+// have none.
+func (d *Directory) SubuserNamed(name string) (relay.Subuser, bool) {
+	st := d.state.Load()
+	id, ok := st.subuserNames.get(name)
+	if !ok {
+		return relay.Subuser{}, false
+	}
+	return valueOf(st.subusers.at(id))
+}
+
+// SubusersOf lists an account's subusers by name, without deleted ones.
+func (d *Directory) SubusersOf(a relay.AccountID) []relay.Subuser {
+	l := d.state.Load().subusersOf.at(a)
+	var out []relay.Subuser
+	for _, piece := range l.pieces {
+		for _, s := range piece {
+			out = append(out, *s)
+		}
+	}
+	return out
+}
+
+// ByNumber returns whose user_id in the v3 API a number is; deleted subusers
+// have none.
+func (d *Directory) ByNumber(n int64) (relay.Tenant, bool) { return d.state.Load().numbers.get(n) }
+
+// valueOf copies what a row is now, so that nobody can change the view.
+func valueOf[T any](p *T) (v T, ok bool) {
+	if p == nil {
+		return v, false
+	}
+	return *p, true
 }
 
 // Sending reports whether a tenant's mail may be taken and may leave; if not, why.
-func (d *Directory) Sending(t relay.Tenant) (ok bool, why string) {
-	st := d.state.Load()
-	a := st.accounts[t.Account]
+func (d *Directory) Sending(t relay.Tenant) (ok bool, why string) { return d.state.Load().sending(t) }
+
+func (st *state) sending(t relay.Tenant) (ok bool, why string) {
+	a := st.accounts.at(t.Account)
 	switch {
 	case a == nil:
 		return false, "the account no longer exists"
@@ -41,37 +76,64 @@ func (d *Directory) Sending(t relay.Tenant) (ok bool, why string) {
 	case t.Subuser.IsZero():
 		return true, ""
 	}
-	s := st.subusers[t.Subuser]
+	s := st.subusers.at(t.Subuser)
 	switch {
 	case s == nil || s.Account != t.Account:
 		return false, "the subuser no longer exists"
+	case !s.DeletedAt.IsZero():
+		return false, "the subuser was deleted"
 	case !s.DisabledAt.IsZero():
 		return false, "the subuser is disabled"
 	}
 	return true, ""
 }
 
+// Deleted reports whether a tenant is a subuser that was deleted, so that its
+// queued mail is to be dropped. A tenant that is not known at all is not: mail is
+// never dropped for want of knowledge.
+func (d *Directory) Deleted(t relay.Tenant) bool {
+	s := d.state.Load().subusers.at(t.Subuser)
+	return s != nil && s.Account == t.Account && !s.DeletedAt.IsZero()
+}
+
+// AccessLists returns the lists of a tenant's account and, if it is a subuser,
+// of the subuser; nil where there is none. Which rules count at a moment is
+// AccessList.At.
+func (d *Directory) AccessLists(t relay.Tenant) (account, subuser *relay.AccessList) {
+	st := d.state.Load()
+	account = st.access.at(relay.Tenant{Account: t.Account})
+	if !t.Subuser.IsZero() {
+		subuser = st.access.at(t)
+	}
+	return account, subuser
+}
+
+// TokenRevoked reports whether an access token was taken back. Of tokens whose
+// life is over nothing is remembered.
+func (d *Directory) TokenRevoked(id relay.TokenID) bool {
+	_, ok := d.state.Load().revoked.get(id)
+	return ok
+}
+
 // Pool returns a pool.
 func (d *Directory) Pool(id relay.PoolID) (relay.Pool, bool) {
-	if p, ok := d.state.Load().pools[id]; ok {
-		return *p, true
-	}
-	return relay.Pool{}, false
+	return valueOf(d.state.Load().pools.at(id))
 }
 
 // DefaultPool is the pool of a tenant's mail that names none: the subuser's,
 // the account's, else the installation's.
 func (d *Directory) DefaultPool(t relay.Tenant) (relay.Pool, bool) {
 	st := d.state.Load()
-	ids := []relay.PoolID{st.shared}
-	if a := st.accounts[t.Account]; a != nil {
-		ids = append([]relay.PoolID{a.DefaultPool}, ids...)
+	var ids [3]relay.PoolID
+	if s := st.subusers.at(t.Subuser); s != nil {
+		ids[0] = s.DefaultPool
 	}
-	if s := st.subusers[t.Subuser]; s != nil {
-		ids = append([]relay.PoolID{s.DefaultPool}, ids...)
+	if a := st.accounts.at(t.Account); a != nil {
+		ids[1] = a.DefaultPool
 	}
+	ids[2] = st.shared
 	for _, id := range ids {
-		if p := st.pools[id]; p != nil && p.DisabledAt.IsZero() {
+		if p := st.pools.at(id); p != nil && p.DisabledAt.IsZero() {
 			return *p, true
 		}
 	}
@@ -81,21 +143,18 @@ func (d *Directory) DefaultPool(t relay.Tenant) (relay.Pool, bool) {
 // PoolNamed finds a pool that an account may name: its own, else a shared one.
 func (d *Directory) PoolNamed(account relay.AccountID, name string) (relay.Pool, bool) {
 	var found *relay.Pool
-	for _, p := range d.state.Load().pools {
-		if p.Name != name || !p.DisabledAt.IsZero() {
-			continue
-		}
-		if p.Account == account {
-			return *p, true
-		}
-		if p.Account.IsZero() {
-			found = p
+	for _, piece := range d.state.Load().poolNames.at(name).pieces {
+		for _, p := range piece {
+			switch {
+			case !p.DisabledAt.IsZero():
+			case p.Account == account:
+				return *p, true
+			case p.Account.IsZero() && found == nil:
+				found = p
+			}
 		}
 	}
-	if found == nil {
-		return relay.Pool{}, false
-	}
-	return *found, true
+	return valueOf(found)
 }
 
 // DomainFor finds the usable domain of a tenant that covers name (A-label,
@@ -104,9 +163,11 @@ func (d *Directory) PoolNamed(account relay.AccountID, name string) (relay.Pool,
 func (d *Directory) DomainFor(t relay.Tenant, name string) (relay.Domain, bool) {
 	st := d.state.Load()
 	for at, exact := name, true; at != ""; exact = false {
-		for _, dm := range st.domains[at] {
-			if dm.Account == t.Account && dm.Usable() && (exact || dm.Subdomains) && shares(dm, t.Subuser) {
-				return *dm, true
+		for _, piece := range st.domainNames.at(at).pieces {
+			for _, dm := range piece {
+				if dm.Account == t.Account && dm.Usable() && (exact || dm.Subdomains) && shares(dm, t.Subuser) {
+					return *dm, true
+				}
 			}
 		}
 		_, parent, ok := strings.Cut(at, ".")
@@ -121,60 +182,34 @@ func (d *Directory) DomainFor(t relay.Tenant, name string) (relay.Domain, bool) 
 // shares reports whether a domain is open to a subuser: the account itself
 // always has it; named subusers only, where some are named.
 func shares(d *relay.Domain, s relay.SubuserID) bool {
-	if s.IsZero() || len(d.Subusers) == 0 {
-		return true
-	}
-	for _, id := range d.Subusers {
-		if id == s {
-			return true
-		}
-	}
-	return false
+	return s.IsZero() || len(d.Subusers) == 0 || slices.Contains(d.Subusers, s)
 }
 
 // Domain returns a domain by its id.
 func (d *Directory) Domain(id relay.DomainID) (relay.Domain, bool) {
-	if dm, ok := d.state.Load().byID[id]; ok {
-		return *dm, true
-	}
-	return relay.Domain{}, false
+	return valueOf(d.state.Load().domains.at(id))
 }
 
 // System returns the account and domain of postern's own mail.
 func (d *Directory) System() (relay.Account, relay.Domain, bool) {
 	st := d.state.Load()
-	if st.sysAcct == nil || st.system == nil {
+	if st.sysAccount == nil || st.sysDomain == nil {
 		return relay.Account{}, relay.Domain{}, false
 	}
-	return *st.sysAcct, *st.system, true
+	return *st.sysAccount, *st.sysDomain, true
 }
 
 // IsReturnPath reports whether a host is the return path of any domain, or the
 // system domain itself.
 func (d *Directory) IsReturnPath(host string) bool {
 	st := d.state.Load()
-	if st.system != nil && (st.system.Name == host || st.system.ReturnPath == host) {
-		return true
-	}
-	return st.returnPaths()[host]
-}
-
-func (s *state) returnPaths() map[string]bool {
-	s.rpOnce.Do(func() {
-		s.rp = map[string]bool{}
-		for _, d := range s.byID {
-			if d.ReturnPath != "" {
-				s.rp[d.ReturnPath] = true
-			}
-		}
-	})
-	return s.rp
+	return st.returnPaths.at(host) > 0 || st.sysDomain != nil && st.sysDomain.Name == host
 }
 
 // DKIMKeys returns a domain's keys that sign now.
 func (d *Directory) DKIMKeys(id relay.DomainID) []relay.DKIMKey {
 	var out []relay.DKIMKey
-	for _, k := range d.state.Load().dkim[id] {
+	for _, k := range d.state.Load().dkim.at(id) {
 		if k.Active && k.RetiredAt.IsZero() {
 			out = append(out, k)
 		}

@@ -1,0 +1,171 @@
+package identity
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"postern/internal/relay"
+)
+
+// state is one view. It is never changed once it can be seen, and shares with
+// the view before it all that did not change.
+type state struct {
+	revision int64
+
+	accounts *table[relay.AccountID, *relay.Account]
+	subusers *table[relay.SubuserID, *relay.Subuser]
+	keys     *table[relay.KeyID, *relay.Key]
+	pools    *table[relay.PoolID, *relay.Pool]
+	domains  *table[relay.DomainID, *relay.Domain]
+	dkim     *table[relay.DomainID, []relay.DKIMKey] // by selector
+	access   *table[relay.Tenant, *relay.AccessList]
+	revoked  *table[relay.TokenID, time.Time] // until when it has to be remembered
+
+	// Indexes. Deleted subusers are in none, revoked keys only where a login may
+	// name them.
+	accountNames *table[string, relay.AccountID]
+	subuserNames *table[string, relay.SubuserID]
+	numbers      *table[int64, relay.Tenant]
+	subusersOf   *table[relay.AccountID, list[*relay.Subuser]]
+	keysOf       *table[relay.Tenant, list[*relay.Key]]
+	logins       *table[string, list[*relay.Key]] // revoked ones too
+	fingerprints *table[string, list[*relay.Key]] // revoked ones too
+	names        *table[string, list[*relay.Key]] // revoked ones too
+	issuers      *table[string, list[*relay.Key]]
+	poolNames    *table[string, list[*relay.Pool]]
+	domainNames  *table[string, list[*relay.Domain]] // every account that has it
+	returnPaths  *table[string, int]                 // host → how many domains use it
+
+	shared     relay.PoolID // the pool of those who name none
+	sysDomain  *relay.Domain
+	sysAccount *relay.Account
+	swept      time.Time // when ended tokens were last dropped from revoked
+}
+
+func emptyState() *state {
+	return &state{
+		accounts: newTable[relay.AccountID, *relay.Account](func(id relay.AccountID) uint8 { return idPart(id.ID) }),
+		subusers: newTable[relay.SubuserID, *relay.Subuser](func(id relay.SubuserID) uint8 { return idPart(id.ID) }),
+		keys:     newTable[relay.KeyID, *relay.Key](func(id relay.KeyID) uint8 { return idPart(id.ID) }),
+		pools:    newTable[relay.PoolID, *relay.Pool](func(id relay.PoolID) uint8 { return idPart(id.ID) }),
+		domains:  newTable[relay.DomainID, *relay.Domain](func(id relay.DomainID) uint8 { return idPart(id.ID) }),
+		dkim:     newTable[relay.DomainID, []relay.DKIMKey](func(id relay.DomainID) uint8 { return idPart(id.ID) }),
+		access:   newTable[relay.Tenant, *relay.AccessList](tenantPart),
+		revoked:  newTable[relay.TokenID, time.Time](func(id relay.TokenID) uint8 { return idPart(id.ID) }),
+
+		accountNames: newTable[string, relay.AccountID](stringPart),
+		subuserNames: newTable[string, relay.SubuserID](stringPart),
+		numbers:      newTable[int64, relay.Tenant](numberPart),
+		subusersOf:   newTable[relay.AccountID, list[*relay.Subuser]](func(id relay.AccountID) uint8 { return idPart(id.ID) }),
+		keysOf:       newTable[relay.Tenant, list[*relay.Key]](tenantPart),
+		logins:       newTable[string, list[*relay.Key]](stringPart),
+		fingerprints: newTable[string, list[*relay.Key]](stringPart),
+		names:        newTable[string, list[*relay.Key]](stringPart),
+		issuers:      newTable[string, list[*relay.Key]](stringPart),
+		poolNames:    newTable[string, list[*relay.Pool]](stringPart),
+		domainNames:  newTable[string, list[*relay.Domain]](stringPart),
+		returnPaths:  newTable[string, int](stringPart),
+	}
+}
+
+// Orders of the lists. Each ends with the id, so that no two members are equal.
+func byCreation(a, b *relay.Key) int {
+	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), slices.Compare(a.ID.ID[:], b.ID.ID[:]))
+}
+
+// byUse puts keys that are not revoked first, the youngest of them first.
+func byUse(a, b *relay.Key) int {
+	if x, y := a.RevokedAt.IsZero(), b.RevokedAt.IsZero(); x != y {
+		if x {
+			return -1
+		}
+		return 1
+	}
+	return byCreation(b, a)
+}
+
+func byName(a, b *relay.Subuser) int {
+	return cmp.Or(strings.Compare(a.Name, b.Name), slices.Compare(a.ID.ID[:], b.ID.ID[:]))
+}
+
+func byPoolAge(a, b *relay.Pool) int {
+	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), slices.Compare(a.ID.ID[:], b.ID.ID[:]))
+}
+
+func byDomainID(a, b *relay.Domain) int { return slices.Compare(a.ID.ID[:], b.ID.ID[:]) }
+
+// change is a view in the making: a copy of the one before, and what of it has
+// been made its own.
+type change struct {
+	*state
+	in *interner
+
+	accounts *edit[relay.AccountID, *relay.Account]
+	subusers *edit[relay.SubuserID, *relay.Subuser]
+	keys     *edit[relay.KeyID, *relay.Key]
+	pools    *edit[relay.PoolID, *relay.Pool]
+	domains  *edit[relay.DomainID, *relay.Domain]
+	dkim     *edit[relay.DomainID, []relay.DKIMKey]
+	access   *edit[relay.Tenant, *relay.AccessList]
+	revoked  *edit[relay.TokenID, time.Time]
+
+	accountNames *edit[string, relay.AccountID]
+	subuserNames *edit[string, relay.SubuserID]
+	numbers      *edit[int64, relay.Tenant]
+	subusersOf   *edit[relay.AccountID, list[*relay.Subuser]]
+	keysOf       *edit[relay.Tenant, list[*relay.Key]]
+	logins       *edit[string, list[*relay.Key]]
+	fingerprints *edit[string, list[*relay.Key]]
+	names        *edit[string, list[*relay.Key]]
+	issuers      *edit[string, list[*relay.Key]]
+	poolNames    *edit[string, list[*relay.Pool]]
+	domainNames  *edit[string, list[*relay.Domain]]
+	returnPaths  *edit[string, int]
+}
+
+func begin(from *state, in *interner) *change {
+	st := *from
+	return &change{
+		state: &st, in: in,
+		accounts: editing(&st.accounts), subusers: editing(&st.subusers), keys: editing(&st.keys),
+		pools: editing(&st.pools), domains: editing(&st.domains), dkim: editing(&st.dkim),
+		access: editing(&st.access), revoked: editing(&st.revoked),
+		accountNames: editing(&st.accountNames), subuserNames: editing(&st.subuserNames), numbers: editing(&st.numbers),
+		subusersOf: editing(&st.subusersOf), keysOf: editing(&st.keysOf), logins: editing(&st.logins),
+		fingerprints: editing(&st.fingerprints), names: editing(&st.names), issuers: editing(&st.issuers),
+		poolNames: editing(&st.poolNames), domainNames: editing(&st.domainNames), returnPaths: editing(&st.returnPaths),
+	}
+}
+
+// with is the view that from becomes by the rows of a snapshot. Rows may come in
+// any order, and may be those that the view already has.
+func (st *state) with(s *Snapshot, in *interner, now time.Time) *state {
+	c := begin(st, in)
+	for i := range s.Accounts {
+		c.account(&s.Accounts[i])
+	}
+	for i := range s.Subusers {
+		c.subuser(&s.Subusers[i])
+	}
+	for i := range s.Keys {
+		c.key(in.key(&s.Keys[i]))
+	}
+	for i := range s.Pools {
+		c.pool(&s.Pools[i])
+	}
+	for i := range s.Domains {
+		c.domain(&s.Domains[i])
+	}
+	for i := range s.DKIMKeys {
+		c.dkimKey(s.DKIMKeys[i])
+	}
+	for i := range s.Access {
+		c.accessList(&s.Access[i])
+	}
+	c.tokens(s.RevokedTokens, now)
+	c.chosen(s)
+	c.state.revision = s.Revision
+	return c.state
+}
