@@ -105,7 +105,7 @@ func fill(ctx context.Context, dir string, r result) (err error) {
 		stop()
 		err = errors.Join(err, <-done, s.Close())
 	}()
-	snap, err := s.Snapshot(ctx)
+	snap, err := s.Snapshot(ctx, 0)
 	if err != nil {
 		return err
 	}

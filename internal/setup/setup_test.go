@@ -106,7 +106,7 @@ func checkStore(t *testing.T, conf *config.Config, result *Result) {
 	if !recovery.Clean {
 		t.Error("init did not close the store cleanly")
 	}
-	snap, err := st.Snapshot(context.Background())
+	snap, err := st.Snapshot(context.Background(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

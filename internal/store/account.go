@@ -5,16 +5,20 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"postern/internal/relay"
 )
 
 const (
-	accountColumns = `id, name, owner_email, time_zone, default_pool, tls, retry, system, created_at, disabled_at`
+	accountColumns = `id, number, name, owner_email, time_zone, default_pool, tls, retry, policy, plan, profile, system, created_at, disabled_at`
 	selectAccounts = `SELECT ` + accountColumns + ` FROM accounts`
-	insertAccount  = `INSERT INTO accounts (` + accountColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
-	updateAccount  = `UPDATE accounts SET name = $1, owner_email = $2, time_zone = $3, default_pool = $4, tls = $5, retry = $6, disabled_at = $7 WHERE id = $8`
+	insertAccount  = `INSERT INTO accounts (` + accountColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
+	updateAccount  = `UPDATE accounts SET name = $1, owner_email = $2, time_zone = $3, default_pool = $4, tls = $5, retry = $6,
+		policy = $7, plan = $8, profile = $9, disabled_at = $10, rev = $11 WHERE id = $12`
+	// nextNumber counts in a settings row, which stays locked until the commit.
+	nextNumber = `UPDATE settings SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE name = 'last_number' RETURNING CAST(value AS BIGINT)`
 )
 
 // scanner is a row or rows.
@@ -23,19 +27,37 @@ type scanner interface{ Scan(into ...any) error }
 func scanAccount(r scanner) (relay.Account, error) {
 	var a relay.Account
 	var id, pool []byte
-	var tls, retry string
+	var tls, retry, policy, plan, profile string
 	var system, created, disabled int64
-	if err := r.Scan(&id, &a.Name, &a.OwnerEmail, &a.TimeZone, &pool, &tls, &retry, &system, &created, &disabled); err != nil {
+	if err := r.Scan(&id, &a.Number, &a.Name, &a.OwnerEmail, &a.TimeZone, &pool, &tls, &retry, &policy, &plan, &profile,
+		&system, &created, &disabled); err != nil {
 		return a, err
 	}
 	a.ID.ID, a.DefaultPool.ID, a.TLS, a.System = idOf(id), idOf(pool), relay.TLSLevel(tls), system != 0
 	a.CreatedAt, a.DisabledAt = timeOf(created), timeOf(disabled)
-	return a, unpackJSON(retry, &a.Retry, "accounts.retry")
+	return a, errors.Join(unpackJSON(retry, &a.Retry, "accounts.retry"), unpackJSON(policy, &a.Policy, "accounts.policy"),
+		unpackJSON(plan, &a.Plan, "accounts.plan"), unpackJSON(profile, &a.Profile, "accounts.profile"))
+}
+
+// packZero stores a value as JSON; its zero value is "".
+func packZero[T any](v T) (string, error) {
+	s, err := packJSON(v, reflect.ValueOf(&v).Elem().IsZero())
+	return text(s), err
 }
 
 // packRetry stores a schedule; the zero value, "as the next one up", is "".
 func packRetry(r relay.Retry) (string, error) {
 	return packJSON(r, len(r.Intervals) == 0 && r.Lifetime == 0 && r.DelayNotice == 0)
+}
+
+// packAccount is the columns of an account that hold JSON.
+func packAccount(a *relay.Account) (retry, policy, plan, profile string, err error) {
+	var errs [4]error
+	retry, errs[0] = packRetry(a.Retry)
+	policy, errs[1] = packZero(a.Policy)
+	plan, errs[2] = packZero(a.Plan)
+	profile, errs[3] = packZero(a.Profile)
+	return retry, policy, plan, profile, errors.Join(errs[:]...)
 }
 
 // list reads all rows of a query.
@@ -74,15 +96,19 @@ func (s *Store) forUpdate() string {
 	return ""
 }
 
-// CreateAccount adds an account. relay.Conflict: the id or name is taken.
+// CreateAccount adds an account and gives it its Number. relay.Conflict: the id
+// or name is taken.
 func (s *Store) CreateAccount(ctx context.Context, by By, a relay.Account) error {
-	retry, err := packRetry(a.Retry)
+	retry, policy, plan, profile, err := packAccount(&a)
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
-		_, err := tx.ExecContext(ctx, insertAccount, blob(a.ID.ID), text(a.Name), text(a.OwnerEmail), text(a.TimeZone),
-			blob(a.DefaultPool.ID), string(a.TLS), retry, flag(a.System), micros(a.CreatedAt), micros(a.DisabledAt))
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+		if err := tx.QueryRowContext(ctx, nextNumber).Scan(&a.Number); err != nil {
+			return note{}, fmt.Errorf("number account: %w", err)
+		}
+		_, err := tx.ExecContext(ctx, insertAccount, blob(a.ID.ID), a.Number, text(a.Name), text(a.OwnerEmail), text(a.TimeZone),
+			blob(a.DefaultPool.ID), string(a.TLS), retry, policy, plan, profile, flag(a.System), micros(a.CreatedAt), micros(a.DisabledAt), rev)
 		return note{account: a.ID, action: "account.create", subject: "account " + a.Name, after: a}, err
 	})
 }
@@ -99,10 +125,10 @@ func (s *Store) Accounts(ctx context.Context) ([]relay.Account, error) {
 	return read(s, "accounts", v, err)
 }
 
-// UpdateAccount replaces what may change: all but id, System and CreatedAt.
+// UpdateAccount replaces what may change: all but id, Number, System and CreatedAt.
 func (s *Store) UpdateAccount(ctx context.Context, by By, a relay.Account) error {
 	return s.changeAccount(ctx, by, a.ID, "account.update", func(old relay.Account) relay.Account {
-		a.System, a.CreatedAt = old.System, old.CreatedAt
+		a.Number, a.System, a.CreatedAt = old.Number, old.System, old.CreatedAt
 		return a
 	})
 }
@@ -125,18 +151,18 @@ func switched(what string, at time.Time) string {
 }
 
 func (s *Store) changeAccount(ctx context.Context, by By, id relay.AccountID, action string, edit func(relay.Account) relay.Account) error {
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		old, err := one(ctx, tx, "account", scanAccount, selectAccounts+` WHERE id = $1`+s.forUpdate(), blob(id.ID))
 		if err != nil {
 			return note{}, err
 		}
 		a := edit(old)
-		retry, err := packRetry(a.Retry)
+		retry, policy, plan, profile, err := packAccount(&a)
 		if err != nil {
 			return note{}, err
 		}
 		_, err = tx.ExecContext(ctx, updateAccount, text(a.Name), text(a.OwnerEmail), text(a.TimeZone), blob(a.DefaultPool.ID),
-			string(a.TLS), retry, micros(a.DisabledAt), blob(id.ID))
+			string(a.TLS), retry, policy, plan, profile, micros(a.DisabledAt), rev, blob(id.ID))
 		return note{account: id, action: action, subject: "account " + a.Name, before: old, after: a}, err
 	})
 }

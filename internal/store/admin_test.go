@@ -35,10 +35,15 @@ func newWorld(t testing.TB, s *Store) *world {
 		Retry: relay.Retry{Intervals: []time.Duration{time.Minute, time.Hour}, Lifetime: 24 * time.Hour},
 		Addresses: []relay.PoolAddress{{Address: netip.MustParseAddr("2001:db8::9"), Helo: "b.example.test"},
 			{Address: netip.MustParseAddr("192.0.2.1"), Helo: "a.example.test", DisabledAt: now}}}
-	w.account = relay.Account{ID: relay.AccountID{ID: id()}, Name: "acme " + id().String(), OwnerEmail: "o@example.test", TimeZone: "Europe/Berlin",
+	w.account = relay.Account{
+		Policy: relay.Policy{MaxKeyLife: 90 * 24 * time.Hour, ForbidFullAccess: true, Mechanisms: []string{"SCRAM-SHA-256"}},
+		Plan:   relay.Plan{Hour: 10, Over: relay.OverDefer, Credits: relay.Credits{Type: relay.CreditsRecurring, Reset: "weekly", Total: 5}}, Profile: relay.Profile{City: "K\u00f6ln"},
+		ID: relay.AccountID{ID: id()}, Name: "acme " + id().String(), OwnerEmail: "o@example.test", TimeZone: "Europe/Berlin",
 		DefaultPool: w.pool.ID, TLS: relay.TLSVerified, Retry: relay.Retry{DelayNotice: time.Hour}, CreatedAt: now}
-	w.subuser = relay.Subuser{ID: relay.SubuserID{ID: id()}, Account: w.account.ID, Name: "sub " + id().String(), Email: "s@example.test", CreatedAt: now}
-	w.key = relay.Key{ID: relay.KeyID{ID: id()}, Account: w.account.ID, Subuser: w.subuser.ID, Name: "k", Scopes: []string{"mail.send"},
+	w.subuser = relay.Subuser{ID: relay.SubuserID{ID: id()}, Account: w.account.ID, Name: "sub " + id().String(), Email: "s@example.test", CreatedAt: now,
+		TLS: relay.TLSRequired, Plan: relay.Plan{Recipients: 7}, Profile: relay.Profile{Company: "Acme"}, ConsoleDisabledAt: now}
+	w.key = relay.Key{ID: relay.KeyID{ID: id()}, Account: w.account.ID, Subuser: w.subuser.ID, Kind: relay.KeyAppPassword, Login: "dev-" + id().String(), Name: "k",
+		Match: &relay.KeyMatch{Issuer: "https://issuer.test", Claims: map[string]string{"sub": "ci*"}}, Hosts: []string{"office.example.test"}, CreatedBy: "uid 0", Scopes: []string{"mail.send"},
 		Verifier: relay.Verifier{SHA256: [32]byte{1}, SCRAMSalt: []byte("salt"), SCRAMIterations: 10_000, SCRAMStoredKey: []byte("st"), SCRAMServerKey: []byte("se"), SealedCRAM: []byte("c")},
 		Mode:     relay.KeyLive, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Senders: []string{"a@example.test"},
 		RecipientDomains: []string{"b.test"}, PerMinute: 1, PerHour: 2, PerDay: 3, PerMonth: 4, Hours: "mon-fri 08-18", Canary: true, ExpiresAt: now.Add(time.Hour), CreatedAt: now}
@@ -53,7 +58,19 @@ func newWorld(t testing.TB, s *Store) *world {
 			t.Fatal(err)
 		}
 	}
+	w.account.Number, w.subuser.Number = numbers(t, s, w)
 	return w
+}
+
+// numbers reads what the store has numbered.
+func numbers(t testing.TB, s *Store, w *world) (account, subuser int64) {
+	t.Helper()
+	a, aErr := s.Account(context.Background(), w.account.ID)
+	u, uErr := s.Subuser(context.Background(), w.subuser.ID)
+	if err := errors.Join(aErr, uErr); err != nil || a.Number <= 0 || u.Number <= 0 || a.Number == u.Number {
+		t.Fatalf("numbers %d and %d, %v", a.Number, u.Number, err)
+	}
+	return a.Number, u.Number
 }
 
 // same fails when a reading differs from what was written.
@@ -124,8 +141,9 @@ func TestAdministrationRoundTrip(t *testing.T) {
 		}
 		check()
 		before := w.key.Verifier
-		w.key.Previous, w.key.PreviousUntil, w.key.Verifier = &before, off, relay.Verifier{SHA256: [32]byte{2}}
-		if err := s.RotateKey(ctx, testBy, w.key.ID, w.key.Verifier, off); err != nil {
+		w.key.Previous, w.key.PreviousUntil, w.key.RotatedAt = &before, off.Add(time.Hour), off
+		w.key.Verifier = relay.Verifier{SHA256: [32]byte{2}, SCRAMSalt: before.SCRAMSalt, SCRAMIterations: before.SCRAMIterations, SCRAMStoredKey: []byte("s2"), SCRAMServerKey: []byte("v2")}
+		if err := s.RotateKey(ctx, testBy, w.key.ID, w.key.Verifier, off, off.Add(time.Hour)); err != nil {
 			t.Error(err)
 		}
 		check()
@@ -218,11 +236,11 @@ func TestSnapshotAndRevision(t *testing.T) {
 		default:
 			t.Error("no word of the change")
 		}
-		snap, err := s.Snapshot(ctx)
+		snap, err := s.Snapshot(ctx, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := &Snapshot{Revision: s.Revision(), Accounts: []relay.Account{w.account}, Subusers: []relay.Subuser{w.subuser}, Keys: []relay.Key{w.key},
+		want := &Snapshot{Revision: s.Revision(), Full: true, Accounts: []relay.Account{w.account}, Subusers: []relay.Subuser{w.subuser}, Keys: []relay.Key{w.key},
 			Pools: []relay.Pool{w.pool}, Domains: []relay.Domain{w.domain}, DKIMKeys: []relay.DKIMKey{w.dkim}}
 		same(t, "snapshot", want, snap, nil)
 		changed = s.Changed()

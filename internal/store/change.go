@@ -199,20 +199,22 @@ func (s *Store) VerifyChanges(ctx context.Context, account relay.AccountID) (int
 }
 
 // change runs an administrative change, its record and the new revision in one
-// transaction. fn returns what to record.
-func (s *Store) change(ctx context.Context, by By, fn func(tx *sql.Tx) (note, error)) error {
+// transaction. fn stores rev with each row that it changes, and returns what to
+// record. The revision rises first: its row is locked until the commit, so
+// changes commit in the order of their revisions and nobody who follows them
+// misses a row.
+func (s *Store) change(ctx context.Context, by By, fn func(tx *sql.Tx, rev int64) (note, error)) error {
 	began := time.Now()
 	var rev int64
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
-		n, err := fn(tx)
+	err := s.eng.transact(ctx, func(tx *sql.Tx) (err error) {
+		if rev, err = s.bump(ctx, tx); err != nil {
+			return err
+		}
+		n, err := fn(tx, rev)
 		if err != nil {
 			return err
 		}
-		if err := s.record(ctx, tx, by, n); err != nil {
-			return err
-		}
-		rev, err = s.bump(ctx, tx)
-		return err
+		return s.record(ctx, tx, by, n)
 	})
 	if err != nil {
 		return changeError(err)

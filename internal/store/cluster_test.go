@@ -130,7 +130,7 @@ func TestChangeReachesTheOtherNode(t *testing.T) {
 		t.Fatal("the other node never heard of it")
 	}
 	t.Logf("heard after %v", time.Since(began))
-	snap, err := b.Snapshot(context.Background())
+	snap, err := b.Snapshot(context.Background(), 0)
 	if err != nil || snap.Keys[0].RevokedAt.IsZero() {
 		t.Errorf("snapshot: %v", err)
 	}

@@ -11,8 +11,8 @@ import (
 const (
 	dkimColumns    = `domain_id, selector, algorithm, sealed, record, active, created_at, retired_at`
 	selectDKIMKeys = `SELECT ` + dkimColumns + ` FROM dkim_keys`
-	insertDKIMKey  = `INSERT INTO dkim_keys (` + dkimColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
-	updateDKIMKey  = `UPDATE dkim_keys SET active = $1, retired_at = $2 WHERE domain_id = $3 AND selector = $4`
+	insertDKIMKey  = `INSERT INTO dkim_keys (` + dkimColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+	updateDKIMKey  = `UPDATE dkim_keys SET active = $1, retired_at = $2, rev = $3 WHERE domain_id = $4 AND selector = $5`
 )
 
 func scanDKIMKey(r scanner) (relay.DKIMKey, error) {
@@ -26,9 +26,9 @@ func scanDKIMKey(r scanner) (relay.DKIMKey, error) {
 	return k, err
 }
 
-func putDKIMKey(ctx context.Context, tx *sql.Tx, k *relay.DKIMKey) error {
+func putDKIMKey(ctx context.Context, tx *sql.Tx, rev int64, k *relay.DKIMKey) error {
 	_, err := tx.ExecContext(ctx, insertDKIMKey, blob(k.Domain.ID), text(k.Selector), string(k.Algorithm), filled(k.Sealed), text(k.Record),
-		flag(k.Active), micros(k.CreatedAt), micros(k.RetiredAt))
+		flag(k.Active), micros(k.CreatedAt), micros(k.RetiredAt), rev)
 	return err
 }
 
@@ -45,12 +45,12 @@ func (s *Store) DKIMKeys(ctx context.Context, domain relay.DomainID) ([]relay.DK
 // AddDKIMKey adds a selector to a domain. relay.Conflict: the domain has it;
 // relay.NotFound: there is no such domain.
 func (s *Store) AddDKIMKey(ctx context.Context, by By, k relay.DKIMKey) error {
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		d, err := s.domain(ctx, tx, k.Domain, s.forUpdate())
 		if err != nil {
 			return note{}, err
 		}
-		return note{account: d.Account, action: "dkim.add", subject: dkimSubject(&k, &d), after: k}, putDKIMKey(ctx, tx, &k)
+		return note{account: d.Account, action: "dkim.add", subject: dkimSubject(&k, &d), after: k}, putDKIMKey(ctx, tx, rev, &k)
 	})
 }
 
@@ -87,7 +87,7 @@ func (s *Store) RetireDKIMKey(ctx context.Context, by By, domain relay.DomainID,
 }
 
 func (s *Store) changeDKIMKey(ctx context.Context, by By, domain relay.DomainID, selector, action string, edit func(relay.DKIMKey) (relay.DKIMKey, error)) error {
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		d, err := s.domain(ctx, tx, domain, s.forUpdate())
 		if err != nil {
 			return note{}, err
@@ -100,7 +100,7 @@ func (s *Store) changeDKIMKey(ctx context.Context, by By, domain relay.DomainID,
 		if err != nil {
 			return note{}, err
 		}
-		_, err = tx.ExecContext(ctx, updateDKIMKey, flag(k.Active), micros(k.RetiredAt), blob(domain.ID), selector)
+		_, err = tx.ExecContext(ctx, updateDKIMKey, flag(k.Active), micros(k.RetiredAt), rev, blob(domain.ID), selector)
 		return note{account: d.Account, action: action, subject: dkimSubject(&k, &d), before: old, after: k}, err
 	})
 }

@@ -11,8 +11,8 @@ import (
 const (
 	domainColumns = `id, account_id, name, state, asserted_by, subdomains, return_path, system, created_at, disabled_at`
 	selectDomains = `SELECT ` + domainColumns + ` FROM domains`
-	insertDomain  = `INSERT INTO domains (` + domainColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
-	updateDomain  = `UPDATE domains SET state = $1, asserted_by = $2, subdomains = $3, return_path = $4, disabled_at = $5 WHERE id = $6`
+	insertDomain  = `INSERT INTO domains (` + domainColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+	updateDomain  = `UPDATE domains SET state = $1, asserted_by = $2, subdomains = $3, return_path = $4, disabled_at = $5, rev = $6 WHERE id = $7`
 	selectShared  = `SELECT domain_id, subuser_id FROM domain_subusers`
 	insertShared  = `INSERT INTO domain_subusers (domain_id, subuser_id) VALUES ($1, $2)`
 	deleteShared  = `DELETE FROM domain_subusers WHERE domain_id = $1`
@@ -78,9 +78,9 @@ func (s *Store) Domains(ctx context.Context, account relay.AccountID) ([]relay.D
 // the account has it already, or it is usable and another account's. An unproven
 // claim keeps nobody out.
 func (s *Store) CreateDomain(ctx context.Context, by By, d relay.Domain, keys ...relay.DKIMKey) error {
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		if _, err := tx.ExecContext(ctx, insertDomain, blob(d.ID.ID), blob(d.Account.ID), text(d.Name), string(d.State), text(d.AssertedBy),
-			flag(d.Subdomains), text(d.ReturnPath), flag(d.System), micros(d.CreatedAt), micros(d.DisabledAt)); err != nil {
+			flag(d.Subdomains), text(d.ReturnPath), flag(d.System), micros(d.CreatedAt), micros(d.DisabledAt), rev); err != nil {
 			return note{}, err
 		}
 		if err := putSharers(ctx, tx, &d); err != nil {
@@ -88,7 +88,7 @@ func (s *Store) CreateDomain(ctx context.Context, by By, d relay.Domain, keys ..
 		}
 		for i := range keys {
 			keys[i].Domain = d.ID
-			if err := putDKIMKey(ctx, tx, &keys[i]); err != nil {
+			if err := putDKIMKey(ctx, tx, rev, &keys[i]); err != nil {
 				return note{}, err
 			}
 		}
@@ -131,14 +131,14 @@ func (s *Store) SetDomainDisabled(ctx context.Context, by By, id relay.DomainID,
 }
 
 func (s *Store) changeDomain(ctx context.Context, by By, id relay.DomainID, action string, edit func(relay.Domain) relay.Domain) error {
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.domain(ctx, tx, id, s.forUpdate())
 		if err != nil {
 			return note{}, err
 		}
 		d := edit(old)
 		if _, err := tx.ExecContext(ctx, updateDomain, string(d.State), text(d.AssertedBy), flag(d.Subdomains), text(d.ReturnPath),
-			micros(d.DisabledAt), blob(id.ID)); err != nil {
+			micros(d.DisabledAt), rev, blob(id.ID)); err != nil {
 			return note{}, err
 		}
 		err = putSharers(ctx, tx, &d)

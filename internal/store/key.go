@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,20 +12,23 @@ import (
 )
 
 const (
-	keyColumns = `id, account_id, subuser_id, name, scopes,
+	keyColumns = `id, account_id, subuser_id, kind, name, login, matching, scopes,
 		sha256, scram_salt, scram_iterations, scram_stored_key, scram_server_key, sealed_cram,
 		prev_sha256, prev_scram_salt, prev_scram_iterations, prev_scram_stored_key, prev_scram_server_key, prev_sealed_cram, prev_until,
-		mode, networks, senders, recipient_domains, per_minute, per_hour, per_day, per_month, hours, canary,
-		expires_at, created_at, disabled_at, revoked_at`
-	selectKeys = `SELECT ` + keyColumns + `, last_used_at, last_used_from, last_used_mechanism, last_used_helo, use_count FROM keys`
-	insertKey  = `INSERT INTO keys (` + keyColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-		$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)`
-	updateKey = `UPDATE keys SET id = $1, account_id = $2, subuser_id = $3, name = $4, scopes = $5,
-		sha256 = $6, scram_salt = $7, scram_iterations = $8, scram_stored_key = $9, scram_server_key = $10, sealed_cram = $11,
-		prev_sha256 = $12, prev_scram_salt = $13, prev_scram_iterations = $14, prev_scram_stored_key = $15, prev_scram_server_key = $16,
-		prev_sealed_cram = $17, prev_until = $18, mode = $19, networks = $20, senders = $21, recipient_domains = $22, per_minute = $23,
-		per_hour = $24, per_day = $25, per_month = $26, hours = $27, canary = $28, expires_at = $29, created_at = $30,
-		disabled_at = $31, revoked_at = $32 WHERE id = $33`
+		mode, networks, hosts, senders, recipient_domains, per_minute, per_hour, per_day, per_month, hours, canary,
+		expires_at, created_at, created_by, disabled_at, revoked_at, rotated_at, reminded_at`
+	selectKeys = `SELECT ` + keyColumns + `, last_used_at, last_used_from, last_used_mechanism, last_used_helo, use_count,
+		prev_used_at, prev_used_from, prev_used_helo, prev_use_count FROM keys`
+	insertKey = `INSERT INTO keys (` + keyColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+		$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)`
+	updateKey = `UPDATE keys SET id = $1, account_id = $2, subuser_id = $3, kind = $4, name = $5, login = $6, matching = $7, scopes = $8,
+		sha256 = $9, scram_salt = $10, scram_iterations = $11, scram_stored_key = $12, scram_server_key = $13, sealed_cram = $14,
+		prev_sha256 = $15, prev_scram_salt = $16, prev_scram_iterations = $17, prev_scram_stored_key = $18, prev_scram_server_key = $19,
+		prev_sealed_cram = $20, prev_until = $21, mode = $22, networks = $23, hosts = $24, senders = $25, recipient_domains = $26,
+		per_minute = $27, per_hour = $28, per_day = $29, per_month = $30, hours = $31, canary = $32, expires_at = $33, created_at = $34,
+		created_by = $35, disabled_at = $36, revoked_at = $37, rotated_at = $38, reminded_at = $39, rev = $40 WHERE id = $41`
+	forgetPrevious = `UPDATE keys SET prev_used_at = 0, prev_used_from = '', prev_used_helo = '', prev_use_count = 0 WHERE id = $1`
+	setReminded    = `UPDATE keys SET reminded_at = $1 WHERE id = $2`
 )
 
 // verifierRow is a verifier's columns.
@@ -71,18 +76,22 @@ func scanKey(r scanner) (relay.Key, error) {
 	var k relay.Key
 	var id, acct, sub []byte
 	var cur, prev verifierRow
-	var scopes, mode, networks, senders, domains string
-	var prevUntil, canary, expires, created, disabled, revoked, used int64
-	into := append([]any{&id, &acct, &sub, &k.Name, &scopes}, cur.into()...)
-	into = append(append(into, prev.into()...), &prevUntil, &mode, &networks, &senders, &domains, &k.PerMinute, &k.PerHour, &k.PerDay,
-		&k.PerMonth, &k.Hours, &canary, &expires, &created, &disabled, &revoked,
-		&used, &k.LastUsedFrom, &k.LastUsedMechanism, &k.LastUsedHelo, &k.UseCount)
+	var l keyLists
+	var kind, mode string
+	var prevUntil, canary, expires, created, disabled, revoked, rotated, reminded, used, prevUsed int64
+	into := append([]any{&id, &acct, &sub, &kind, &k.Name, &k.Login, &l.match, &l.scopes}, cur.into()...)
+	into = append(append(into, prev.into()...), &prevUntil, &mode, &l.networks, &l.hosts, &l.senders, &l.domains, &k.PerMinute, &k.PerHour,
+		&k.PerDay, &k.PerMonth, &k.Hours, &canary, &expires, &created, &k.CreatedBy, &disabled, &revoked, &rotated, &reminded,
+		&used, &k.LastUsedFrom, &k.LastUsedMechanism, &k.LastUsedHelo, &k.UseCount,
+		&prevUsed, &k.PreviousUsedFrom, &k.PreviousUsedHelo, &k.PreviousUseCount)
 	if err := r.Scan(into...); err != nil {
 		return k, err
 	}
-	k.ID.ID, k.Account.ID, k.Subuser.ID, k.Mode, k.Canary = idOf(id), idOf(acct), idOf(sub), relay.KeyMode(mode), canary != 0
-	k.PreviousUntil, k.ExpiresAt, k.CreatedAt = timeOf(prevUntil), timeOf(expires), timeOf(created)
-	k.DisabledAt, k.RevokedAt, k.LastUsedAt = timeOf(disabled), timeOf(revoked), timeOf(used)
+	k.ID.ID, k.Account.ID, k.Subuser.ID, k.Canary = idOf(id), idOf(acct), idOf(sub), canary != 0
+	k.Kind, k.Mode = relay.KeyKind(kind), relay.KeyMode(mode)
+	k.PreviousUntil, k.ExpiresAt, k.CreatedAt, k.RotatedAt = timeOf(prevUntil), timeOf(expires), timeOf(created), timeOf(rotated)
+	k.DisabledAt, k.RevokedAt, k.RemindedAt = timeOf(disabled), timeOf(revoked), timeOf(reminded)
+	k.LastUsedAt, k.PreviousUsedAt = timeOf(used), timeOf(prevUsed)
 	var err error
 	if k.Verifier, err = cur.verifier(); err != nil {
 		return k, err
@@ -94,62 +103,78 @@ func scanKey(r scanner) (relay.Key, error) {
 		}
 		k.Previous = &p
 	}
-	return k, unpackKeyLists(&k, scopes, networks, senders, domains)
+	return k, l.unpack(&k)
 }
 
-func unpackKeyLists(k *relay.Key, scopes, networks, senders, domains string) error {
-	if err := unpackJSON(scopes, &k.Scopes, "keys.scopes"); err != nil {
+// keyLists is the columns of a key that hold JSON.
+type keyLists struct{ match, scopes, networks, hosts, senders, domains string }
+
+func (l *keyLists) unpack(k *relay.Key) error {
+	if err := unpackJSON(l.match, &k.Match, "keys.matching"); err != nil {
 		return err
 	}
-	if err := unpackJSON(networks, &k.Networks, "keys.networks"); err != nil {
+	if err := unpackJSON(l.scopes, &k.Scopes, "keys.scopes"); err != nil {
 		return err
 	}
-	if err := unpackJSON(senders, &k.Senders, "keys.senders"); err != nil {
+	if err := unpackJSON(l.networks, &k.Networks, "keys.networks"); err != nil {
 		return err
 	}
-	return unpackJSON(domains, &k.RecipientDomains, "keys.recipient_domains")
+	if err := unpackJSON(l.hosts, &k.Hosts, "keys.hosts"); err != nil {
+		return err
+	}
+	if err := unpackJSON(l.senders, &k.Senders, "keys.senders"); err != nil {
+		return err
+	}
+	return unpackJSON(l.domains, &k.RecipientDomains, "keys.recipient_domains")
 }
 
-func keyArgs(k *relay.Key) ([]any, error) {
-	scopes, err := packJSON(k.Scopes, len(k.Scopes) == 0)
-	if err != nil {
-		return nil, err
-	}
+func packKeyLists(k *relay.Key) (l keyLists, err error) {
 	for _, n := range k.Networks {
 		if !n.IsValid() {
-			return nil, relay.E(relay.Invalid, "A network of the key is not valid.")
+			return l, relay.E(relay.Invalid, "A network of the key is not valid.")
 		}
 	}
-	networks, err := packJSON(k.Networks, len(k.Networks) == 0)
-	if err != nil {
-		return nil, err
+	pack := func(into *string, v any, empty bool) {
+		s, packErr := packJSON(v, empty)
+		*into, err = text(s), errors.Join(err, packErr)
 	}
-	senders, err := packJSON(k.Senders, len(k.Senders) == 0)
-	if err != nil {
-		return nil, err
-	}
-	domains, err := packJSON(k.RecipientDomains, len(k.RecipientDomains) == 0)
-	if err != nil {
-		return nil, err
-	}
-	args := append([]any{blob(k.ID.ID), blob(k.Account.ID), blob(k.Subuser.ID), text(k.Name), scopes}, verifierArgs(&k.Verifier)...)
-	args = append(args, verifierArgs(k.Previous)...)
-	return append(args, micros(k.PreviousUntil), string(k.Mode), networks, senders, domains, k.PerMinute, k.PerHour, k.PerDay, k.PerMonth,
-		text(k.Hours), flag(k.Canary), micros(k.ExpiresAt), micros(k.CreatedAt), micros(k.DisabledAt), micros(k.RevokedAt)), nil
+	pack(&l.match, k.Match, k.Match == nil)
+	pack(&l.scopes, k.Scopes, len(k.Scopes) == 0)
+	pack(&l.networks, k.Networks, len(k.Networks) == 0)
+	pack(&l.hosts, k.Hosts, len(k.Hosts) == 0)
+	pack(&l.senders, k.Senders, len(k.Senders) == 0)
+	pack(&l.domains, k.RecipientDomains, len(k.RecipientDomains) == 0)
+	return l, err
 }
 
-// CreateKey adds a key. relay.Conflict: the id is taken; relay.NotFound: there
-// is no such account or subuser.
-func (s *Store) CreateKey(ctx context.Context, by By, k relay.Key) error {
-	args, err := keyArgs(&k)
+func keyArgs(k *relay.Key, rev int64) ([]any, error) {
+	l, err := packKeyLists(k)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
-		if err := subuserOf(ctx, tx, k.Account, k.Subuser); err != nil {
+	args := append([]any{blob(k.ID.ID), blob(k.Account.ID), blob(k.Subuser.ID), string(k.Kind), text(k.Name), text(k.Login), l.match, l.scopes},
+		verifierArgs(&k.Verifier)...)
+	args = append(args, verifierArgs(k.Previous)...)
+	return append(args, micros(k.PreviousUntil), string(k.Mode), l.networks, l.hosts, l.senders, l.domains,
+		k.PerMinute, k.PerHour, k.PerDay, k.PerMonth, text(k.Hours), flag(k.Canary), micros(k.ExpiresAt), micros(k.CreatedAt), text(k.CreatedBy),
+		micros(k.DisabledAt), micros(k.RevokedAt), micros(k.RotatedAt), micros(k.RemindedAt), rev), nil
+}
+
+// CreateKey adds a key; without a Kind it is an API key. relay.Conflict: the id
+// or the login is taken; relay.NotFound: there is no such account or subuser.
+func (s *Store) CreateKey(ctx context.Context, by By, k relay.Key) error {
+	if k.Kind == "" {
+		k.Kind = relay.KeyAPI
+	}
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+		args, err := keyArgs(&k, rev)
+		if err != nil {
 			return note{}, err
 		}
-		_, err := tx.ExecContext(ctx, insertKey, args...)
+		if err := s.liveSubuserOf(ctx, tx, k.Account, k.Subuser); err != nil {
+			return note{}, err
+		}
+		_, err = tx.ExecContext(ctx, insertKey, args...)
 		return note{account: k.Account, action: "key.create", subject: keySubject(&k), after: k}, err
 	})
 }
@@ -160,6 +185,19 @@ func subuserOf(ctx context.Context, q querier, account relay.AccountID, sub rela
 		return nil
 	}
 	u, err := one(ctx, q, "subuser", scanSubuser, selectSubusers+` WHERE id = $1`, blob(sub.ID))
+	if err == nil && u.Account != account {
+		return notFound("subuser")
+	}
+	return err
+}
+
+// liveSubuserOf checks besides that it is not deleted, and keeps it so until the
+// commit.
+func (s *Store) liveSubuserOf(ctx context.Context, tx *sql.Tx, account relay.AccountID, sub relay.SubuserID) error {
+	if sub.IsZero() {
+		return nil
+	}
+	u, err := s.liveSubuser(ctx, tx, sub)
 	if err == nil && u.Account != account {
 		return notFound("subuser")
 	}
@@ -181,12 +219,18 @@ func (s *Store) Keys(ctx context.Context, account relay.AccountID) ([]relay.Key,
 	return read(s, "keys", v, err)
 }
 
-// UpdateKey replaces what may change: all but id, Account, CreatedAt and the
-// verifiers, and neither revokes nor revives.
+// UpdateKey replaces what may change: all but id, Account, Kind, Login, how and
+// when it was made, the verifiers and what is known of its use; it neither
+// revokes nor revives. A new expiry is reminded of anew.
 func (s *Store) UpdateKey(ctx context.Context, by By, k relay.Key) error {
 	return s.changeKey(ctx, by, k.ID, "key.update", func(old relay.Key) (relay.Key, error) {
-		k.Account, k.CreatedAt, k.RevokedAt = old.Account, old.CreatedAt, old.RevokedAt
-		k.Verifier, k.Previous, k.PreviousUntil = old.Verifier, old.Previous, old.PreviousUntil
+		k.Account, k.Kind, k.Login, k.CreatedAt, k.CreatedBy, k.RevokedAt = old.Account, old.Kind, old.Login, old.CreatedAt, old.CreatedBy, old.RevokedAt
+		k.Verifier, k.Previous, k.PreviousUntil, k.RotatedAt = old.Verifier, old.Previous, old.PreviousUntil, old.RotatedAt
+		k.PreviousUsedAt, k.PreviousUsedFrom, k.PreviousUsedHelo, k.PreviousUseCount = old.PreviousUsedAt, old.PreviousUsedFrom, old.PreviousUsedHelo, old.PreviousUseCount
+		k.LastUsedAt, k.LastUsedFrom, k.LastUsedMechanism, k.LastUsedHelo, k.UseCount = old.LastUsedAt, old.LastUsedFrom, old.LastUsedMechanism, old.LastUsedHelo, old.UseCount
+		if k.RemindedAt = old.RemindedAt; !k.ExpiresAt.Equal(old.ExpiresAt) {
+			k.RemindedAt = time.Time{}
+		}
 		return k, nil
 	})
 }
@@ -211,24 +255,54 @@ func (s *Store) RevokeKey(ctx context.Context, by By, id relay.KeyID, at time.Ti
 	})
 }
 
-// RotateKey gives a key a new secret; the old one stays valid until a time, not
-// at all with the zero time. relay.Conflict: the key is revoked.
-func (s *Store) RotateKey(ctx context.Context, by By, id relay.KeyID, v relay.Verifier, previousUntil time.Time) error {
+// errVerifier: a SCRAM client that is half-way through, and one that has cached
+// what the server told it, would be refused. It is a fault of the program.
+var errVerifier = errors.New("the new verifier has another salt or iteration count than the old one")
+
+// RotateKey gives a key a new secret at a time; the old one stays valid until
+// previousUntil, not at all with the zero time. v must have the salt and
+// iteration count of the old verifier: SCRAM names them before it knows which of
+// the two secrets the client has. relay.Conflict: the key is revoked, or of a
+// kind that has no secret here.
+func (s *Store) RotateKey(ctx context.Context, by By, id relay.KeyID, v relay.Verifier, at, previousUntil time.Time) error {
 	return s.changeKey(ctx, by, id, "key.rotate", func(k relay.Key) (relay.Key, error) {
-		if !k.RevokedAt.IsZero() {
+		switch {
+		case !k.RevokedAt.IsZero():
 			return k, relay.E(relay.Conflict, "The key is revoked.")
+		case k.Kind == relay.KeyCertificate || k.Kind == relay.KeyFederated:
+			return k, relay.E(relay.Conflict, "The key has no secret to rotate.")
+		case !bytes.Equal(v.SCRAMSalt, k.Verifier.SCRAMSalt) || v.SCRAMIterations != k.Verifier.SCRAMIterations:
+			return k, fmt.Errorf("rotate key: %w", errVerifier)
 		}
 		old := k.Verifier
-		k.Previous, k.PreviousUntil, k.Verifier = &old, previousUntil, v
+		k.Previous, k.PreviousUntil, k.Verifier, k.RotatedAt = &old, previousUntil, v, at
 		if previousUntil.IsZero() {
 			k.Previous = nil
 		}
+		k.PreviousUsedAt, k.PreviousUsedFrom, k.PreviousUsedHelo, k.PreviousUseCount = time.Time{}, "", "", 0
 		return k, nil
+	}, forgetPrevious)
+}
+
+// SetKeyReminded notes when the owner of a key was reminded of its expiry. It is
+// no administrative change: nothing is recorded, and the revision stays.
+// relay.NotFound: there is no such key.
+func (s *Store) SetKeyReminded(ctx context.Context, id relay.KeyID, at time.Time) error {
+	return s.eng.transact(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, setReminded, micros(at), blob(id.ID))
+		if err != nil {
+			return fmt.Errorf("set key reminded: %w", err)
+		}
+		if n, err := res.RowsAffected(); err != nil || n != 0 {
+			return err
+		}
+		return notFound("key")
 	})
 }
 
-func (s *Store) changeKey(ctx context.Context, by By, id relay.KeyID, action string, edit func(relay.Key) (relay.Key, error)) error {
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
+// changeKey edits a key; then are statements that take its id and run after it.
+func (s *Store) changeKey(ctx context.Context, by By, id relay.KeyID, action string, edit func(relay.Key) (relay.Key, error), then ...string) error {
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		old, err := one(ctx, tx, "key", scanKey, selectKeys+` WHERE id = $1`+s.forUpdate(), blob(id.ID))
 		if err != nil {
 			return note{}, err
@@ -237,14 +311,23 @@ func (s *Store) changeKey(ctx context.Context, by By, id relay.KeyID, action str
 		if err != nil {
 			return note{}, err
 		}
-		if err := subuserOf(ctx, tx, k.Account, k.Subuser); err != nil {
-			return note{}, err
+		if k.Subuser != old.Subuser {
+			if err := s.liveSubuserOf(ctx, tx, k.Account, k.Subuser); err != nil {
+				return note{}, err
+			}
 		}
-		args, err := keyArgs(&k)
+		args, err := keyArgs(&k, rev)
 		if err != nil {
 			return note{}, err
 		}
-		_, err = tx.ExecContext(ctx, updateKey, append(args, blob(id.ID))...)
-		return note{account: old.Account, action: action, subject: keySubject(&k), before: old, after: k}, err
+		if _, err := tx.ExecContext(ctx, updateKey, append(args, blob(id.ID))...); err != nil {
+			return note{}, err
+		}
+		for _, query := range then {
+			if _, err := tx.ExecContext(ctx, query, blob(id.ID)); err != nil {
+				return note{}, err
+			}
+		}
+		return note{account: old.Account, action: action, subject: keySubject(&k), before: old, after: k}, nil
 	})
 }

@@ -13,8 +13,8 @@ import (
 const (
 	poolColumns  = `id, account_id, name, retry, tls, return_path_per_recipient, created_at, disabled_at`
 	selectPools  = `SELECT ` + poolColumns + ` FROM pools`
-	insertPool   = `INSERT INTO pools (` + poolColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
-	updatePool   = `UPDATE pools SET name = $1, retry = $2, tls = $3, return_path_per_recipient = $4, disabled_at = $5 WHERE id = $6`
+	insertPool   = `INSERT INTO pools (` + poolColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+	updatePool   = `UPDATE pools SET name = $1, retry = $2, tls = $3, return_path_per_recipient = $4, disabled_at = $5, rev = $6 WHERE id = $7`
 	selectAddrs  = `SELECT pool_id, address, helo, disabled_at FROM pool_addresses`
 	insertAddr   = `INSERT INTO pool_addresses (pool_id, address, position, helo, disabled_at) VALUES ($1, $2, $3, $4, $5)`
 	deleteAddrs  = `DELETE FROM pool_addresses WHERE pool_id = $1`
@@ -93,9 +93,9 @@ func (s *Store) CreatePool(ctx context.Context, by By, p relay.Pool) error {
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		if _, err := tx.ExecContext(ctx, insertPool, blob(p.ID.ID), blob(p.Account.ID), text(p.Name), retry, string(p.TLS),
-			flag(p.ReturnPathPerRecipient), micros(p.CreatedAt), micros(p.DisabledAt)); err != nil {
+			flag(p.ReturnPathPerRecipient), micros(p.CreatedAt), micros(p.DisabledAt), rev); err != nil {
 			return note{}, err
 		}
 		err := putAddresses(ctx, tx, &p)
@@ -138,7 +138,7 @@ func (s *Store) SetPoolDisabled(ctx context.Context, by By, id relay.PoolID, at 
 }
 
 func (s *Store) changePool(ctx context.Context, by By, id relay.PoolID, action string, edit func(relay.Pool) relay.Pool) error {
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.pool(ctx, tx, id, s.forUpdate())
 		if err != nil {
 			return note{}, err
@@ -149,7 +149,7 @@ func (s *Store) changePool(ctx context.Context, by By, id relay.PoolID, action s
 			return note{}, err
 		}
 		if _, err := tx.ExecContext(ctx, updatePool, text(p.Name), retry, string(p.TLS), flag(p.ReturnPathPerRecipient),
-			micros(p.DisabledAt), blob(id.ID)); err != nil {
+			micros(p.DisabledAt), rev, blob(id.ID)); err != nil {
 			return note{}, err
 		}
 		err = putAddresses(ctx, tx, &p)

@@ -5,56 +5,143 @@ import (
 	"database/sql"
 	"fmt"
 	"time"
+
+	"postern/internal/relay"
 )
 
-// Snapshot reads everything that authentication and submission must know, as
-// of one moment. It also counts as a check of the revision.
-func (s *Store) Snapshot(ctx context.Context) (*Snapshot, error) {
+// Snapshot is what authentication and submission must know, read in one
+// transaction: all of it, or what has changed since a revision.
+type Snapshot struct {
+	Revision int64 // of the state that was read
+	Since    int64 // what has changed after this revision; 0 where Full
+	Full     bool  // everything, not only what has changed
+	Accounts []relay.Account
+	Subusers []relay.Subuser // deleted ones too
+	Keys     []relay.Key     // revoked ones too
+	Pools    []relay.Pool
+	Domains  []relay.Domain
+	DKIMKeys []relay.DKIMKey
+	Access   []relay.AccessList // an emptied list comes without rules
+	// RevokedTokens maps tokens that were revoked to the time at which they would
+	// have ended anyway; nil: none.
+	RevokedTokens map[relay.TokenID]time.Time
+}
+
+// Snapshot reads what has changed after the revision since, as of one moment;
+// with 0, or with a revision that the database never had, everything. Rows of
+// these kinds are never deleted (access tokens end by themselves), so applying
+// one snapshot after the other gives the whole. It also counts as a check of the
+// revision.
+func (s *Store) Snapshot(ctx context.Context, since int64) (*Snapshot, error) {
 	began := time.Now()
-	opts := &sql.TxOptions{ReadOnly: true}
-	if s.eng.dialect() == dPostgres {
-		opts.Isolation = sql.LevelRepeatableRead
-	}
-	tx, err := s.db.BeginTx(ctx, opts)
-	if err != nil {
-		return nil, fmt.Errorf("read snapshot: %w", s.readError(err))
-	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
 	snap := &Snapshot{}
-	if err := snap.read(ctx, tx); err != nil {
+	err := s.reading(ctx, func(tx *sql.Tx) error { return snap.read(ctx, tx, since, s.now()) })
+	if err != nil {
 		return nil, fmt.Errorf("read snapshot: %w", s.readError(err))
 	}
 	s.rev.seen(snap.Revision, began)
 	return snap, nil
 }
 
-func (sn *Snapshot) read(ctx context.Context, tx *sql.Tx) (err error) {
+// reading runs fn in a transaction that sees one moment and changes nothing.
+func (s *Store) reading(ctx context.Context, fn func(tx *sql.Tx) error) error {
+	opts := &sql.TxOptions{ReadOnly: true}
+	if s.eng.dialect() == dPostgres {
+		opts.Isolation = sql.LevelRepeatableRead
+	}
+	tx, err := s.db.BeginTx(ctx, opts)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	return fn(tx)
+}
+
+func (sn *Snapshot) read(ctx context.Context, tx *sql.Tx, since, now int64) (err error) {
 	if sn.Revision, err = readRevision(ctx, tx); err != nil {
 		return err
 	}
-	if sn.Accounts, err = list(ctx, tx, scanAccount, selectAccounts+` ORDER BY id`); err != nil {
+	if sn.Since = since; since <= 0 || since > sn.Revision {
+		sn.Since, sn.Full = 0, true
+	}
+	if !sn.Full && sn.Since == sn.Revision {
+		return nil
+	}
+	for _, part := range []func(context.Context, *sql.Tx, *where) error{sn.readTenants, sn.readKeys, sn.readPools, sn.readDomains, sn.readAccess} {
+		if err := part(ctx, tx, sn.changed()); err != nil {
+			return err
+		}
+	}
+	return sn.readTokens(ctx, tx, now)
+}
+
+// changed restricts to the rows that the snapshot is about.
+func (sn *Snapshot) changed() *where {
+	w := &where{}
+	if !sn.Full {
+		w.and("rev > ?", sn.Since)
+	}
+	return w
+}
+
+func (sn *Snapshot) readTenants(ctx context.Context, tx *sql.Tx, w *where) (err error) {
+	if sn.Accounts, err = list(ctx, tx, scanAccount, selectAccounts+w.String()+` ORDER BY id`, w.args...); err != nil {
 		return err
 	}
-	if sn.Subusers, err = list(ctx, tx, scanSubuser, selectSubusers+` ORDER BY id`); err != nil {
-		return err
-	}
-	if sn.Keys, err = list(ctx, tx, scanKey, selectKeys+` ORDER BY id`); err != nil {
-		return err
-	}
-	if sn.Pools, err = list(ctx, tx, scanPool, selectPools+` ORDER BY id`); err != nil {
-		return err
-	}
-	if err = addAddresses(ctx, tx, sn.Pools, ""); err != nil {
-		return err
-	}
-	if sn.Domains, err = list(ctx, tx, scanDomain, selectDomains+` ORDER BY id`); err != nil {
-		return err
-	}
-	if err = addSharers(ctx, tx, sn.Domains, ""); err != nil {
-		return err
-	}
-	sn.DKIMKeys, err = list(ctx, tx, scanDKIMKey, selectDKIMKeys+` ORDER BY domain_id, selector`)
+	sn.Subusers, err = list(ctx, tx, scanSubuser, selectSubusers+w.String()+` ORDER BY id`, w.args...)
 	return err
+}
+
+func (sn *Snapshot) readKeys(ctx context.Context, tx *sql.Tx, w *where) (err error) {
+	sn.Keys, err = list(ctx, tx, scanKey, selectKeys+w.String()+` ORDER BY id`, w.args...)
+	return err
+}
+
+func (sn *Snapshot) readPools(ctx context.Context, tx *sql.Tx, w *where) (err error) {
+	if sn.Pools, err = list(ctx, tx, scanPool, selectPools+w.String()+` ORDER BY id`, w.args...); err != nil || len(sn.Pools) == 0 {
+		return err
+	}
+	return addAddresses(ctx, tx, sn.Pools, partOf(w, "pool_id", "pools"), w.args...)
+}
+
+func (sn *Snapshot) readDomains(ctx context.Context, tx *sql.Tx, w *where) (err error) {
+	if sn.DKIMKeys, err = list(ctx, tx, scanDKIMKey, selectDKIMKeys+w.String()+` ORDER BY domain_id, selector`, w.args...); err != nil {
+		return err
+	}
+	if sn.Domains, err = list(ctx, tx, scanDomain, selectDomains+w.String()+` ORDER BY id`, w.args...); err != nil || len(sn.Domains) == 0 {
+		return err
+	}
+	return addSharers(ctx, tx, sn.Domains, partOf(w, "domain_id", "domains"), w.args...)
+}
+
+// partOf restricts to the parts of the rows that w selects.
+func partOf(w *where, column, table string) string {
+	if len(w.cond) == 0 {
+		return ""
+	}
+	return " WHERE " + column + " IN (SELECT id FROM " + table + w.String() + ")"
+}
+
+func (sn *Snapshot) readAccess(ctx context.Context, tx *sql.Tx, w *where) (err error) {
+	sn.Access, err = list(ctx, tx, scanAccessList, selectAccessLists+w.String()+` ORDER BY account_id, subuser_id`, w.args...)
+	return err
+}
+
+func (sn *Snapshot) readTokens(ctx context.Context, tx *sql.Tx, now int64) error {
+	w := sn.changed()
+	w.and("until > ?", now)
+	return eachRow(ctx, tx, `SELECT id, until FROM revoked_tokens`+w.String(), w.args, func(r *sql.Rows) error {
+		var id []byte
+		var until int64
+		if err := r.Scan(&id, &until); err != nil {
+			return err
+		}
+		if sn.RevokedTokens == nil {
+			sn.RevokedTokens = map[relay.TokenID]time.Time{}
+		}
+		sn.RevokedTokens[relay.TokenID{ID: idOf(id)}] = timeOf(until)
+		return nil
+	})
 }
 
 // References counts the queued messages that name each of the given things;

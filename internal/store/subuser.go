@@ -3,47 +3,67 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"time"
 
 	"postern/internal/relay"
 )
 
 const (
-	subuserColumns = `id, account_id, name, email, default_pool, created_at, disabled_at`
+	subuserColumns = `id, account_id, number, name, email, default_pool, tls, plan, profile, created_at, disabled_at, console_disabled_at, deleted_at`
 	selectSubusers = `SELECT ` + subuserColumns + ` FROM subusers`
-	insertSubuser  = `INSERT INTO subusers (` + subuserColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7)`
-	updateSubuser  = `UPDATE subusers SET name = $1, email = $2, default_pool = $3, disabled_at = $4 WHERE id = $5`
+	insertSubuser  = `INSERT INTO subusers (` + subuserColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
+	updateSubuser  = `UPDATE subusers SET name = $1, email = $2, default_pool = $3, tls = $4, plan = $5, profile = $6, disabled_at = $7,
+		console_disabled_at = $8, deleted_at = $9, rev = $10 WHERE id = $11`
+	revokeSubuserKeys = `UPDATE keys SET revoked_at = $1, prev_sha256 = $2, prev_scram_salt = $3, prev_scram_iterations = 0, prev_scram_stored_key = $4,
+		prev_scram_server_key = $5, prev_sealed_cram = $6, prev_until = 0, rev = $7 WHERE account_id = $8 AND subuser_id = $9 AND revoked_at = 0 RETURNING id`
 )
 
 func scanSubuser(r scanner) (relay.Subuser, error) {
 	var u relay.Subuser
 	var id, acct, pool []byte
-	var created, disabled int64
-	err := r.Scan(&id, &acct, &u.Name, &u.Email, &pool, &created, &disabled)
-	u.ID.ID, u.Account.ID, u.DefaultPool.ID = idOf(id), idOf(acct), idOf(pool)
-	u.CreatedAt, u.DisabledAt = timeOf(created), timeOf(disabled)
-	return u, err
+	var tls, plan, profile string
+	var created, disabled, console, deleted int64
+	if err := r.Scan(&id, &acct, &u.Number, &u.Name, &u.Email, &pool, &tls, &plan, &profile, &created, &disabled, &console, &deleted); err != nil {
+		return u, err
+	}
+	u.ID.ID, u.Account.ID, u.DefaultPool.ID, u.TLS = idOf(id), idOf(acct), idOf(pool), relay.TLSLevel(tls)
+	u.CreatedAt, u.DisabledAt, u.ConsoleDisabledAt, u.DeletedAt = timeOf(created), timeOf(disabled), timeOf(console), timeOf(deleted)
+	return u, errors.Join(unpackJSON(plan, &u.Plan, "subusers.plan"), unpackJSON(profile, &u.Profile, "subusers.profile"))
 }
 
-// CreateSubuser adds a subuser. relay.Conflict: the id or name is taken;
-// relay.NotFound: there is no such account.
+// CreateSubuser adds a subuser and gives it its Number. relay.Conflict: the id
+// is taken, or the name by one that is not deleted; relay.NotFound: there is no
+// such account.
 func (s *Store) CreateSubuser(ctx context.Context, by By, u relay.Subuser) error {
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
-		_, err := tx.ExecContext(ctx, insertSubuser, blob(u.ID.ID), blob(u.Account.ID), text(u.Name), text(u.Email),
-			blob(u.DefaultPool.ID), micros(u.CreatedAt), micros(u.DisabledAt))
+	plan, planErr := packZero(u.Plan)
+	profile, profileErr := packZero(u.Profile)
+	if err := errors.Join(planErr, profileErr); err != nil {
+		return err
+	}
+	u.DeletedAt = time.Time{}
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+		if err := tx.QueryRowContext(ctx, nextNumber).Scan(&u.Number); err != nil {
+			return note{}, fmt.Errorf("number subuser: %w", err)
+		}
+		_, err := tx.ExecContext(ctx, insertSubuser, blob(u.ID.ID), blob(u.Account.ID), u.Number, text(u.Name), text(u.Email),
+			blob(u.DefaultPool.ID), string(u.TLS), plan, profile, micros(u.CreatedAt), micros(u.DisabledAt), micros(u.ConsoleDisabledAt), int64(0), rev)
 		return note{account: u.Account, action: "subuser.create", subject: "subuser " + u.Name, after: u}, err
 	})
 }
 
-// Subuser returns one subuser, or relay.NotFound.
+// Subuser returns one subuser, deleted or not, or relay.NotFound.
 func (s *Store) Subuser(ctx context.Context, id relay.SubuserID) (relay.Subuser, error) {
 	v, err := one(ctx, s.db, "subuser", scanSubuser, selectSubusers+` WHERE id = $1`, blob(id.ID))
 	return read(s, "subuser", v, err)
 }
 
-// Subusers lists an account's subusers by name; the zero account: all.
+// Subusers lists an account's subusers that are not deleted, by name; the zero
+// account: all.
 func (s *Store) Subusers(ctx context.Context, account relay.AccountID) ([]relay.Subuser, error) {
 	w := ofAccount(account)
+	w.and("deleted_at = 0")
 	v, err := list(ctx, s.db, scanSubuser, selectSubusers+w.String()+` ORDER BY name`, w.args...)
 	return read(s, "subusers", v, err)
 }
@@ -57,10 +77,12 @@ func ofAccount(account relay.AccountID) *where {
 	return w
 }
 
-// UpdateSubuser replaces what may change: all but id, Account and CreatedAt.
+// UpdateSubuser replaces what may change: all but id, Account, Number, CreatedAt
+// and DeletedAt. relay.Conflict: the name is taken; relay.NotFound: there is
+// none, or it is deleted.
 func (s *Store) UpdateSubuser(ctx context.Context, by By, u relay.Subuser) error {
 	return s.changeSubuser(ctx, by, u.ID, "subuser.update", func(old relay.Subuser) relay.Subuser {
-		u.Account, u.CreatedAt = old.Account, old.CreatedAt
+		u.Account, u.Number, u.CreatedAt, u.DeletedAt = old.Account, old.Number, old.CreatedAt, old.DeletedAt
 		return u
 	})
 }
@@ -74,13 +96,64 @@ func (s *Store) SetSubuserDisabled(ctx context.Context, by By, id relay.SubuserI
 }
 
 func (s *Store) changeSubuser(ctx context.Context, by By, id relay.SubuserID, action string, edit func(relay.Subuser) relay.Subuser) error {
-	return s.change(ctx, by, func(tx *sql.Tx) (note, error) {
-		old, err := one(ctx, tx, "subuser", scanSubuser, selectSubusers+` WHERE id = $1`+s.forUpdate(), blob(id.ID))
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+		old, err := s.liveSubuser(ctx, tx, id)
 		if err != nil {
 			return note{}, err
 		}
 		u := edit(old)
-		_, err = tx.ExecContext(ctx, updateSubuser, text(u.Name), text(u.Email), blob(u.DefaultPool.ID), micros(u.DisabledAt), blob(id.ID))
-		return note{account: old.Account, action: action, subject: "subuser " + u.Name, before: old, after: u}, err
+		return note{account: old.Account, action: action, subject: "subuser " + u.Name, before: old, after: u}, putSubuser(ctx, tx, rev, &u)
+	})
+}
+
+// liveSubuser reads and locks a subuser that is not deleted, or relay.NotFound.
+func (s *Store) liveSubuser(ctx context.Context, tx *sql.Tx, id relay.SubuserID) (relay.Subuser, error) {
+	u, err := one(ctx, tx, "subuser", scanSubuser, selectSubusers+` WHERE id = $1`+s.forUpdate(), blob(id.ID))
+	if err == nil && !u.DeletedAt.IsZero() {
+		return u, notFound("subuser")
+	}
+	return u, err
+}
+
+func putSubuser(ctx context.Context, tx *sql.Tx, rev int64, u *relay.Subuser) error {
+	plan, planErr := packZero(u.Plan)
+	profile, profileErr := packZero(u.Profile)
+	if err := errors.Join(planErr, profileErr); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, updateSubuser, text(u.Name), text(u.Email), blob(u.DefaultPool.ID), string(u.TLS), plan, profile,
+		micros(u.DisabledAt), micros(u.ConsoleDisabledAt), micros(u.DeletedAt), rev, blob(u.ID.ID))
+	return err
+}
+
+// deletedSubuser is the image of a subuser's deletion.
+type deletedSubuser struct {
+	relay.Subuser
+	RevokedKeys []relay.KeyID `json:"revoked_keys,omitempty"`
+}
+
+// DeleteSubuser ends a subuser for good: its keys are revoked in the same change
+// and its name is free again. Its row stays, so that its records keep their
+// name, and so does what is queued: the caller drops that. relay.NotFound: there
+// is none, or it was deleted before.
+func (s *Store) DeleteSubuser(ctx context.Context, by By, id relay.SubuserID, at time.Time) error {
+	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+		old, err := s.liveSubuser(ctx, tx, id)
+		if err != nil {
+			return note{}, err
+		}
+		u := deletedSubuser{Subuser: old}
+		u.DeletedAt = at
+		if err := putSubuser(ctx, tx, rev, &u.Subuser); err != nil {
+			return note{}, err
+		}
+		revoked, err := column[[]byte](ctx, tx, revokeSubuserKeys, micros(at), noBlob, noBlob, noBlob, noBlob, noBlob, rev, blob(old.Account.ID), blob(id.ID))
+		if err != nil {
+			return note{}, fmt.Errorf("revoke keys: %w", err)
+		}
+		for _, k := range revoked {
+			u.RevokedKeys = append(u.RevokedKeys, relay.KeyID{ID: idOf(k)})
+		}
+		return note{account: old.Account, action: "subuser.delete", subject: "subuser " + old.Name, before: old, after: u}, nil
 	})
 }

@@ -98,18 +98,6 @@ type By struct {
 	From string // an address, "admin.sock", "command line"
 }
 
-// Snapshot is everything that authentication and submission must know, read in
-// one transaction.
-type Snapshot struct {
-	Revision int64
-	Accounts []relay.Account
-	Subusers []relay.Subuser
-	Keys     []relay.Key
-	Pools    []relay.Pool
-	Domains  []relay.Domain
-	DKIMKeys []relay.DKIMKey
-}
-
 // MessageFilter selects queued messages. Zero members do not restrict.
 type MessageFilter struct {
 	IDs       []relay.MessageID // only these
