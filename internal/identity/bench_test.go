@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // The installation that issue and documentation speak of.
@@ -19,7 +20,7 @@ const (
 
 // many is a snapshot of an account with many subusers and keys, made as a store
 // makes it: every string and slice is its own.
-func many() *Snapshot {
+func many() *store.Snapshot {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	id := func() (id relay.ID) {
 		for i := range id {
@@ -27,7 +28,7 @@ func many() *Snapshot {
 		}
 		return id
 	}
-	s := &Snapshot{Revision: 1, Full: true, Accounts: []relay.Account{{ID: acme, Name: "acme", Number: 1, CreatedAt: t0}}}
+	s := &store.Snapshot{Revision: 1, Full: true, Accounts: []relay.Account{{ID: acme, Name: "acme", Number: 1, CreatedAt: t0}}}
 	for i := range manySubusers {
 		s.Subusers = append(s.Subusers, relay.Subuser{
 			ID: relay.SubuserID{ID: id()}, Account: acme, Number: int64(i + 2), Name: fmt.Sprintf("stream-%05d", i),
@@ -85,7 +86,7 @@ func BenchmarkMemory(b *testing.B) {
 func BenchmarkDelta(b *testing.B) {
 	s, in := many(), newInterner()
 	st := emptyState().with(s, in, t0)
-	one := &Snapshot{Revision: 2, Since: 1, Keys: s.Keys[manyKeys/2 : manyKeys/2+1]}
+	one := &store.Snapshot{Revision: 2, Since: 1, Keys: s.Keys[manyKeys/2 : manyKeys/2+1]}
 	b.ReportAllocs()
 	for b.Loop() {
 		sinkState = st.with(one, in, t0)
@@ -99,7 +100,7 @@ func BenchmarkDeltaOneTenant(b *testing.B) {
 		s.Keys[i].Subuser = relay.SubuserID{}
 	}
 	st := emptyState().with(s, in, t0)
-	one := &Snapshot{Revision: 2, Since: 1, Keys: s.Keys[manyKeys/2 : manyKeys/2+1]}
+	one := &store.Snapshot{Revision: 2, Since: 1, Keys: s.Keys[manyKeys/2 : manyKeys/2+1]}
 	b.ReportAllocs()
 	for b.Loop() {
 		sinkState = st.with(one, in, t0)

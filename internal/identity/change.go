@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // put and take keep an index of lists; an empty list leaves no entry behind.
@@ -180,7 +181,7 @@ func (c *change) tokens(add map[relay.TokenID]time.Time, now time.Time) {
 
 // chosen finds the rows that stand for the whole installation anew, where one of
 // them may have changed.
-func (c *change) chosen(s *Snapshot) {
+func (c *change) chosen(s *store.Snapshot) {
 	if len(s.Accounts) > 0 {
 		c.sysAccount = nil
 		for _, a := range c.state.accounts.all() {

@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // rows is a source that, like the store, knows the revision of every row's last
@@ -75,15 +76,15 @@ func since[K comparable, T any](m map[K]at[T], rev int64) []T {
 	return out
 }
 
-func (r *rows) Snapshot(_ context.Context, rev int64) (*Snapshot, error) {
+func (r *rows) Snapshot(_ context.Context, rev int64) (*store.Snapshot, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked = append(r.asked, rev)
 	if rev > 0 && r.broken {
 		r.broken = false
-		return &Snapshot{Revision: r.rev, Since: r.rev}, nil
+		return &store.Snapshot{Revision: r.rev, Since: r.rev}, nil
 	}
-	s := &Snapshot{
+	s := &store.Snapshot{
 		Revision: r.rev, Since: rev, Full: rev == 0,
 		Accounts: since(r.accounts, rev), Subusers: since(r.subusers, rev), Keys: since(r.keys, rev), Pools: since(r.pools, rev),
 		Domains: since(r.domains, rev), DKIMKeys: since(r.dkim, rev), Access: since(r.access, rev),
@@ -105,7 +106,7 @@ func (r *rows) LastChecked() time.Time   { return time.Now() }
 
 func follow(tb testing.TB, r *rows) *Directory {
 	tb.Helper()
-	d, err := openFeed(tb.Context(), r, slog.New(slog.DiscardHandler))
+	d, err := Open(tb.Context(), r, slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func few(t *rapid.T, name string) byte { return byte(rapid.IntRange(1, 4).Draw(t
 func TestDeltasEqualFullRead(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := newRows()
-		d, err := openFeed(context.Background(), r, slog.New(slog.DiscardHandler))
+		d, err := Open(context.Background(), r, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +163,7 @@ func TestDeltasEqualFullRead(t *testing.T) {
 		if err := d.Reload(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		fresh, err := openFeed(context.Background(), r, slog.New(slog.DiscardHandler))
+		fresh, err := Open(context.Background(), r, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -317,15 +318,15 @@ func TestReadersSeeWholeChanges(t *testing.T) {
 func TestRevokedTokensEnd(t *testing.T) {
 	id, late := relay.TokenID{ID: relay.ID{1}}, relay.TokenID{ID: relay.ID{2}}
 	in := newInterner()
-	st := emptyState().with(&Snapshot{Full: true, RevokedTokens: map[relay.TokenID]time.Time{id: t0.Add(time.Minute), late: t0.Add(time.Hour)}}, in, t0)
+	st := emptyState().with(&store.Snapshot{Full: true, RevokedTokens: map[relay.TokenID]time.Time{id: t0.Add(time.Minute), late: t0.Add(time.Hour)}}, in, t0)
 	if len(flat(st.revoked)) != 2 {
 		t.Fatalf("remembered %v", flat(st.revoked))
 	}
-	st = st.with(&Snapshot{}, in, t0.Add(2*time.Minute))
+	st = st.with(&store.Snapshot{}, in, t0.Add(2*time.Minute))
 	if _, ok := st.revoked.get(late); !ok || len(flat(st.revoked)) != 1 {
 		t.Errorf("after two minutes %v", flat(st.revoked))
 	}
-	if st = st.with(&Snapshot{RevokedTokens: map[relay.TokenID]time.Time{id: t0}}, in, t0.Add(time.Minute)); len(flat(st.revoked)) != 1 {
+	if st = st.with(&store.Snapshot{RevokedTokens: map[relay.TokenID]time.Time{id: t0}}, in, t0.Add(time.Minute)); len(flat(st.revoked)) != 1 {
 		t.Error("a token that has ended is remembered")
 	}
 }

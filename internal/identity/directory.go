@@ -17,13 +17,24 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"postern/internal/store"
 )
+
+// Source is where the Directory reads from; *store.Store is one. Snapshot gives
+// what changed after a revision; since 0, or where the source cannot say, all.
+type Source interface {
+	Snapshot(ctx context.Context, since int64) (*store.Snapshot, error)
+	Revision() int64
+	Changed() <-chan struct{}
+	LastChecked() time.Time
+}
 
 // Directory is the in-memory view. All methods may be called from any goroutine;
 // what they return is immutable. Each answer is consistent in itself: it is made
 // from one view.
 type Directory struct {
-	source feed
+	source Source
 	log    *slog.Logger
 	state  atomic.Pointer[state]
 
@@ -33,10 +44,6 @@ type Directory struct {
 
 // Open reads the first view. It starts nothing.
 func Open(ctx context.Context, source Source, log *slog.Logger) (*Directory, error) {
-	return openFeed(ctx, whole{source}, log)
-}
-
-func openFeed(ctx context.Context, source feed, log *slog.Logger) (*Directory, error) {
 	d := &Directory{source: source, log: log, reading: make(chan struct{}, 1)}
 	if err := d.Reload(ctx); err != nil {
 		return nil, err
@@ -89,7 +96,7 @@ func (d *Directory) next(ctx context.Context, st *state) (*state, error) {
 	return st.with(s, d.intern, time.Now()), nil
 }
 
-func everything(s *Snapshot) bool { return s.Full || s.Since == 0 }
+func everything(s *store.Snapshot) bool { return s.Full || s.Since == 0 }
 
 // Run follows the store until ctx ends.
 func (d *Directory) Run(ctx context.Context) error {

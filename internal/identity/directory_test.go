@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 type fakeSource struct {
 	mu      sync.Mutex
-	snap    Snapshot
+	snap    store.Snapshot
 	rev     int64
 	checked time.Time
 	fail    error
@@ -22,7 +23,7 @@ type fakeSource struct {
 	ch      chan struct{}
 }
 
-func (s *fakeSource) Snapshot(context.Context, int64) (*Snapshot, error) {
+func (s *fakeSource) Snapshot(context.Context, int64) (*store.Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
@@ -41,7 +42,7 @@ func (s *fakeSource) Changed() <-chan struct{} {
 }
 func (s *fakeSource) LastChecked() time.Time { s.mu.Lock(); defer s.mu.Unlock(); return s.checked }
 
-func (s *fakeSource) change(f func(*Snapshot)) {
+func (s *fakeSource) change(f func(*store.Snapshot)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(&s.snap)
@@ -72,7 +73,7 @@ func source() *fakeSource {
 	shared.ReturnPath = "em.shared.test"
 	system := domain(5, other, "relay.test", relay.DomainAsserted)
 	system.System = true
-	return &fakeSource{rev: 1, checked: t0, ch: make(chan struct{}), snap: Snapshot{
+	return &fakeSource{rev: 1, checked: t0, ch: make(chan struct{}), snap: store.Snapshot{
 		Accounts: []relay.Account{{ID: acme, Name: "acme", DefaultPool: relay.PoolID{ID: relay.ID{13}}}, {ID: other, Name: "postern", System: true}},
 		Subusers: []relay.Subuser{{ID: sub, Account: acme}, {ID: sub2, Account: acme, DefaultPool: relay.PoolID{ID: relay.ID{12}}}},
 		Keys:     []relay.Key{{ID: relay.KeyID{ID: relay.ID{7}}, Account: acme}},
@@ -85,7 +86,7 @@ func source() *fakeSource {
 
 func open(t *testing.T, s *fakeSource) *Directory {
 	t.Helper()
-	d, err := openFeed(t.Context(), s, slog.New(slog.DiscardHandler))
+	d, err := Open(t.Context(), s, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +161,7 @@ func TestSendingAndAlive(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, r, tt.want)
 		}
 	}
-	s.change(func(sn *Snapshot) {
+	s.change(func(sn *store.Snapshot) {
 		sn.Accounts = []relay.Account{{ID: acme, DisabledAt: t0}}
 	})
 	if !d.Fresh(t.Context(), t0) {
@@ -181,7 +182,7 @@ func TestFresh(t *testing.T) {
 		t.Error("older than a second")
 	}
 	s.fail = errors.New("away")
-	s.change(func(*Snapshot) {})
+	s.change(func(*store.Snapshot) {})
 	if d.Fresh(t.Context(), t0) {
 		t.Error("a known change that cannot be read")
 	}
@@ -197,7 +198,7 @@ func TestRunFollows(t *testing.T) {
 		s.mu.Lock()
 		s.fail = errors.New("away")
 		s.mu.Unlock()
-		s.change(func(sn *Snapshot) { sn.Keys = nil })
+		s.change(func(sn *store.Snapshot) { sn.Keys = nil })
 		time.Sleep(time.Second)
 		if _, ok := d.Key(relay.KeyID{ID: relay.ID{7}}); !ok {
 			t.Error("the view was dropped when it could not be read")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // state is one view. It is never changed once it can be seen, and shares with
@@ -141,7 +142,7 @@ func begin(from *state, in *interner) *change {
 
 // with is the view that from becomes by the rows of a snapshot. Rows may come in
 // any order, and may be those that the view already has.
-func (st *state) with(s *Snapshot, in *interner, now time.Time) *state {
+func (st *state) with(s *store.Snapshot, in *interner, now time.Time) *state {
 	c := begin(st, in)
 	for i := range s.Accounts {
 		c.account(&s.Accounts[i])
