@@ -1,6 +1,18 @@
 package v3
 
-// TenantServices is what subusers, IP access, tokens and records need.
-type TenantServices struct{}
+import (
+	"net/netip"
+	"slices"
 
-var tenantRoutes []Route
+	"postern/internal/relay"
+)
+
+// TenantServices is what subusers, IP access, tokens and records need.
+type TenantServices struct {
+	AccessLists AccessStore
+	// ShutsOut reports whether a list refuses an address: the judgement that a login
+	// from there would meet.
+	ShutsOut func(list *relay.AccessList, addr netip.Addr) bool
+}
+
+var tenantRoutes = slices.Concat(accessRoutes)
