@@ -1,8 +1,8 @@
 package identity
 
 import (
+	"hash/maphash"
 	"slices"
-	"strings"
 	"unique"
 
 	"postern/internal/relay"
@@ -14,9 +14,9 @@ const maxLists = 1024
 
 // interner lets keys share what is the same in most of them: a full-access key
 // names some 250 scopes, 4 KB for every key if each had its own list.
-type interner struct{ lists map[string][]string }
+type interner struct{ lists map[uint64][]string } // by hash
 
-func newInterner() *interner { return &interner{lists: map[string][]string{}} }
+func newInterner() *interner { return &interner{lists: map[uint64][]string{}} }
 
 // key is a copy of k that shares its parts.
 func (in *interner) key(k *relay.Key) *relay.Key {
@@ -33,9 +33,15 @@ func (in *interner) scopes(given []string) []string {
 	if len(given) == 0 {
 		return nil
 	}
-	name := strings.Join(given, "\x00")
-	if l, ok := in.lists[name]; ok {
-		return l
+	var h maphash.Hash
+	h.SetSeed(partSeed)
+	for _, s := range given {
+		_, _ = h.WriteString(s) // never fails
+		_ = h.WriteByte(0)
+	}
+	known, ok := in.lists[h.Sum64()]
+	if ok && slices.Equal(known, given) {
+		return known
 	}
 	l := make([]string, len(given))
 	for i, s := range given {
@@ -45,8 +51,8 @@ func (in *interner) scopes(given []string) []string {
 		}
 		l[i] = unique.Make(s).Value()
 	}
-	if len(in.lists) < maxLists {
-		in.lists[name] = l
+	if !ok && len(in.lists) < maxLists {
+		in.lists[h.Sum64()] = l
 	}
 	return l
 }
