@@ -30,7 +30,7 @@ var errAcceptance = errors.New("acceptance is not well-formed")
 
 // Accept stores a message, its recipients, its octets and its events in one
 // synced commit, all or nothing. Only after nil may the client be told 250. With
-// no recipients only the events are stored (a test key's mail).
+// no recipients only the events and the usage are stored (a test key's mail).
 //
 // ErrFull: no space, nothing stored. relay.Conflict: the id is taken.
 // relay.Unavailable: the database is away, nothing stored. ErrStopped: it may or
@@ -68,6 +68,9 @@ func (s *Store) appendAcceptance(o *op, a *Acceptance) error {
 		return err
 	}
 	if err := s.appendEvents(o, a.Events); err != nil {
+		return err
+	}
+	if err := appendUsage(o, a.Usage); err != nil {
 		return err
 	}
 	id := blob(a.Message.ID.ID)

@@ -244,7 +244,7 @@ func TestSnapshotAndRevision(t *testing.T) {
 			Pools: []relay.Pool{w.pool}, Domains: []relay.Domain{w.domain}, DKIMKeys: []relay.DKIMKey{w.dkim}}
 		same(t, "snapshot", want, snap, nil)
 		changed = s.Changed()
-		s.RecordKeyUse(w.key.ID, time.Now(), netip.MustParseAddr("192.0.2.5"), "PLAIN", "client.test")
+		s.RecordKeyUse(w.key.ID, time.Now(), netip.MustParseAddr("192.0.2.5"), "PLAIN", "client.test", false)
 		if err := s.SetKeyDisabled(ctx, testBy, w.key.ID, time.Now()); err != nil {
 			t.Fatal(err)
 		}

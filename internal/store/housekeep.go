@@ -106,6 +106,12 @@ func (s *Store) sweep(ctx context.Context) error {
 		s.log.Warn("the clock has jumped; nothing is dropped for its age until the next start")
 		return nil
 	}
+	if err := s.sweepSeen(ctx); err != nil {
+		return err
+	}
+	if err := s.sweepUsage(ctx, s.cfg.Now()); err != nil {
+		return err
+	}
 	if err := s.days.drop(ctx, s, eventFamily, now-s.cfg.KeepEvents.Microseconds()); err != nil {
 		return err
 	}

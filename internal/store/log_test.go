@@ -138,7 +138,7 @@ func TestRecordingNeverBlocks(t *testing.T) {
 	s, _ := openTest(t, Config{})
 	for i := range recorderRoom + 500 {
 		s.RecordLogin(relay.Login{Result: relay.LoginMalformed, Tried: fmt.Sprint(i), Addr: netip.MustParseAddr("192.0.2.1")})
-		s.RecordKeyUse(relay.KeyID{ID: relay.ID{byte(i), byte(i >> 8), 1}}, time.Now(), netip.Addr{}, "", "")
+		s.RecordKeyUse(relay.KeyID{ID: relay.ID{byte(i), byte(i >> 8), 1}}, time.Now(), netip.Addr{}, "", "", false)
 	}
 	st, err := s.Stats(context.Background())
 	if err != nil || st.LoginsDropped != 1000 || len(s.rec.logins) > recorderRoom || len(s.rec.uses) > recorderRoom {
@@ -155,7 +155,7 @@ func TestKeyUseIsSummedUp(t *testing.T) {
 		rev := s.Revision()
 		at := time.Now().UTC().Truncate(time.Microsecond)
 		for range 7 {
-			s.RecordKeyUse(w.key.ID, at, netip.MustParseAddr("192.0.2.9"), "LOGIN", "h.test")
+			s.RecordKeyUse(w.key.ID, at, netip.MustParseAddr("192.0.2.9"), "LOGIN", "h.test", false)
 		}
 		if err := stop(); err != nil {
 			t.Fatal(err)

@@ -3,44 +3,15 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"postern/internal/relay"
 )
 
-const (
-	// recorderRoom bounds what waits to be recorded; what comes on top is counted
-	// and lost, so that a flood of logins takes neither memory nor mail's share.
-	recorderRoom = 8192
-	// flushEvery is how often records are handed to the writer.
-	flushEvery = time.Second
-	// sameWithin is how long identical refusals add to one record.
-	sameWithin = time.Minute
-	// flushPage is how many records one operation carries.
-	flushPage = 128
-)
-
-var stmtKeyUse = newStmt(`UPDATE keys SET last_used_at = $1, last_used_from = $2, last_used_mechanism = $3, last_used_helo = $4,
-	use_count = use_count + $5 WHERE id = $6`)
-
-// recorder takes login records and the use of keys without making anyone wait.
-type recorder struct {
-	s       *Store
-	dropped atomic.Int64
-	seq     atomic.Int64
-
-	mu     sync.Mutex
-	logins []*loginRecord
-	same   map[relay.Login]*loginRecord // refusals of the last minute, by their content
-	grown  map[*loginRecord]bool        // written before, with a count that has risen since
-	uses   map[relay.KeyID]*keyUse
-	counts map[string]*stmt
-}
+// sameWithin is how long identical refusals add to one record.
+const sameWithin = time.Minute
 
 type loginRecord struct {
 	relay.Login
@@ -48,21 +19,11 @@ type loginRecord struct {
 	since time.Time
 }
 
-type keyUse struct {
-	at                   int64
-	addr, mechanism, hel string
-	n                    int64
-}
-
-func (r *recorder) init(s *Store) {
-	r.s = s
-	r.same, r.grown = map[relay.Login]*loginRecord{}, map[*loginRecord]bool{}
-	r.uses, r.counts = map[relay.KeyID]*keyUse{}, map[string]*stmt{}
-}
-
 // RecordLogin keeps a login record. It never blocks and never fails: a record
 // that finds no room is counted in Stats. It is written within a second or so.
-// Identical refusals within a minute are one record with their count.
+// Identical refusals within a minute are one record with their count; identical
+// is what agrees in every member but time and count. Of a stranger's words 255
+// octets are kept.
 func (s *Store) RecordLogin(l relay.Login) {
 	r := &s.rec
 	if l.Count == 0 {
@@ -71,7 +32,9 @@ func (s *Store) RecordLogin(l relay.Login) {
 	if l.At.IsZero() {
 		l.At = s.cfg.Now()
 	}
-	l.Listener, l.Mechanism, l.Tried, l.Helo, l.TLS = text(l.Listener), text(l.Mechanism), text(l.Tried), text(l.Helo), text(l.TLS)
+	for _, v := range []*string{&l.Protocol, &l.Listener, &l.Mechanism, &l.Tried, &l.Detail, &l.Network, &l.Helo, &l.TLS} {
+		*v = clip(*v)
+	}
 	key := l
 	key.At, key.Count = time.Time{}, 0
 	r.mu.Lock()
@@ -96,96 +59,25 @@ func (s *Store) RecordLogin(l relay.Login) {
 	}
 }
 
-// RecordKeyUse notes that a key was used. It never blocks; uses of a key are
-// summed up and written at most once a second. The revision stays as it is.
-func (s *Store) RecordKeyUse(id relay.KeyID, at time.Time, addr netip.Addr, mechanism, helo string) {
-	r := &s.rec
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	u := r.uses[id]
-	if u == nil {
-		if len(r.uses) >= recorderRoom {
-			r.dropped.Add(1)
-			return
-		}
-		u = &keyUse{}
-		r.uses[id] = u
-	}
-	u.n++
-	u.at, u.addr, u.mechanism, u.hel = micros(at), addrText(addr), text(mechanism), text(helo)
-}
-
-// run hands what was recorded to the writer, and once more at the end.
-func (r *recorder) run(ctx context.Context) error {
-	tick := time.NewTicker(flushEvery)
-	defer tick.Stop()
-	var last *op
-	for {
-		select {
-		case <-ctx.Done():
-			_, err := r.flush()
-			return err
-		case <-tick.C:
-		}
-		if last != nil {
-			select {
-			case <-last.done: // one at a time: a slow writer makes records add up here, bounded
-			default:
-				continue
-			}
-			if last.err != nil && !errors.Is(last.err, ErrClosed) {
-				r.s.log.Warn("login records were lost", "err", last.err)
-			}
-		}
-		var err error
-		if last, err = r.flush(); err != nil {
-			return err
-		}
-	}
-}
-
-// flush queues all that waits and returns the last operation.
-func (r *recorder) flush() (*op, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	o, last := newOp("record logins"), (*op)(nil)
-	send := func() {
-		if len(o.calls)+len(o.events) > 0 {
-			last = o
-			r.s.w.submit(o, true)
-			o = newOp("record logins")
-		}
-	}
+// flushLogins writes new records and the counts of old ones, and forgets what no
+// refusal can be added to any more.
+func (r *recorder) flushLogins(p *pager) {
 	for _, rec := range r.logins {
 		rec.id = position(r.s.epoch, r.seq.Add(1))
+		o := p.next()
 		o.events = append(o.events, loginRow(rec))
-		if len(o.events) >= flushPage {
-			send()
-		}
 	}
 	r.logins = r.logins[:0]
-	now := r.s.cfg.Now()
 	for rec := range r.grown {
-		o.add(r.countStmt(micros(rec.At)), rec.Count, rec.id)
+		p.next().add(r.countStmt(micros(rec.At)), rec.Count, rec.id)
 		delete(r.grown, rec)
-		if len(o.calls) >= flushPage {
-			send()
-		}
 	}
+	now := r.s.cfg.Now()
 	for key, rec := range r.same {
 		if now.Sub(rec.since).Abs() >= sameWithin {
 			delete(r.same, key)
 		}
 	}
-	for id, u := range r.uses {
-		o.add(stmtKeyUse, u.at, u.addr, u.mechanism, u.hel, u.n, blob(id.ID))
-		delete(r.uses, id)
-		if len(o.calls) >= flushPage {
-			send()
-		}
-	}
-	send()
-	return last, nil
 }
 
 func loginRow(rec *loginRecord) eventRow {
@@ -193,7 +85,7 @@ func loginRow(rec *loginRecord) eventRow {
 	at := micros(l.At)
 	return eventRow{fam: &loginFamily, at: at, fixed: true, args: []any{
 		rec.id, at, l.Count, string(l.Result), blob(l.Account.ID), blob(l.Subuser.ID), blob(l.Key.ID), addrText(l.Addr),
-		text(l.Protocol), l.Listener, l.Mechanism, l.Tried, l.Helo, l.TLS,
+		l.Network, l.Protocol, l.Listener, l.Mechanism, l.Tried, l.Helo, l.TLS, l.Detail,
 	}}
 }
 
@@ -214,18 +106,32 @@ func (r *recorder) countStmt(at int64) *stmt {
 
 // Logins returns the login records that match, oldest first.
 func (s *Store) Logins(ctx context.Context, f LoginFilter) ([]StoredLogin, error) {
+	w := loginWhere(&f)
+	since, until := dayRange(micros(f.Since), micros(f.Until))
+	all, err := readDays(ctx, s, loginFamily, since, until, f.Newest, page(f.Limit, maxEventsPage), w, scanLogin)
+	if err != nil {
+		return nil, fmt.Errorf("read logins: %w", s.readError(err))
+	}
+	return all, nil
+}
+
+func loginWhere(f *LoginFilter) *where {
 	w := &where{}
 	if !f.Account.IsZero() {
 		w.and("account_id = ?", blob(f.Account.ID))
 	}
+	if !f.Subuser.IsZero() {
+		w.and("subuser_id = ?", blob(f.Subuser.ID))
+	}
 	if !f.Key.IsZero() {
 		w.and("key_id = ?", blob(f.Key.ID))
 	}
-	if f.Addr != "" {
-		w.and("addr = ?", f.Addr)
-	}
-	if f.Result != "" {
-		w.and("result = ?", string(f.Result))
+	for _, c := range []struct{ cond, value string }{
+		{"addr = ?", f.Addr}, {"network = ?", f.Network}, {"mechanism = ?", f.Mechanism}, {"tried = ?", f.Tried}, {"result = ?", string(f.Result)},
+	} {
+		if c.value != "" {
+			w.and(c.cond, clip(c.value))
+		}
 	}
 	if !f.Since.IsZero() {
 		w.and("at >= ?", micros(f.Since))
@@ -236,12 +142,7 @@ func (s *Store) Logins(ctx context.Context, f LoginFilter) ([]StoredLogin, error
 	if f.After != 0 {
 		w.and("id > ?", f.After)
 	}
-	since, until := dayRange(micros(f.Since), micros(f.Until))
-	all, err := readDays(ctx, s, loginFamily, since, until, f.Newest, page(f.Limit, maxEventsPage), w, scanLogin)
-	if err != nil {
-		return nil, fmt.Errorf("read logins: %w", s.readError(err))
-	}
-	return all, nil
+	return w
 }
 
 func scanLogin(r *sql.Rows) (int64, StoredLogin, error) {
@@ -249,7 +150,8 @@ func scanLogin(r *sql.Rows) (int64, StoredLogin, error) {
 	var at int64
 	var result, addr string
 	var acct, sub, key []byte
-	if err := r.Scan(&l.ID, &at, &l.Count, &result, &acct, &sub, &key, &addr, &l.Protocol, &l.Listener, &l.Mechanism, &l.Tried, &l.Helo, &l.TLS); err != nil {
+	if err := r.Scan(&l.ID, &at, &l.Count, &result, &acct, &sub, &key, &addr, &l.Network, &l.Protocol, &l.Listener, &l.Mechanism, &l.Tried,
+		&l.Helo, &l.TLS, &l.Detail); err != nil {
 		return 0, l, err
 	}
 	l.At, l.Result = timeOf(at), relay.LoginResult(result)

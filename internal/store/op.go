@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"postern/internal/relay"
 )
 
 // dialect is the engine's SQL.
@@ -66,10 +68,11 @@ type op struct {
 	name   string
 	calls  []call
 	events []eventRow
-	bytes  int      // what it adds to the batch, roughly
-	grows  bool     // it takes space: refused when there is none
-	miss   error    // what it means when a call touches other than its want
-	locks  [][]byte // ids of the messages it touches: locked in order on PostgreSQL
+	usage  []relay.UsageDelta // counted with the batch, merged with that of the others
+	bytes  int                // what it adds to the batch, roughly
+	grows  bool               // it takes space: refused when there is none
+	miss   error              // what it means when a call touches other than its want
+	locks  [][]byte           // ids of the messages it touches: locked in order on PostgreSQL
 
 	// patience: until when it is tried again while the database is away.
 	patience time.Time

@@ -22,7 +22,14 @@ type family struct {
 	insert string   // %s is the table
 	// columns of both engines' tables, the key first.
 	columns string
+	// added brings a SQLite table of the first version up to date: one that has no
+	// column of the name newest. PostgreSQL's is one table, and a migration's affair.
+	added  []string
+	newest string
 }
+
+// loginsByKey tells who uses a key.
+const loginsByKey = `CREATE INDEX IF NOT EXISTS logins_%s_key ON logins_%[1]s (key_id, at)`
 
 var eventFamily = family{
 	name: "events",
@@ -42,12 +49,19 @@ var loginFamily = family{
 	sqlite: []string{
 		`CREATE TABLE IF NOT EXISTS logins_%s (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, count INTEGER NOT NULL,
 			result TEXT NOT NULL, account_id BLOB NOT NULL, subuser_id BLOB NOT NULL, key_id BLOB NOT NULL,
-			addr TEXT NOT NULL, protocol TEXT NOT NULL, listener TEXT NOT NULL, mechanism TEXT NOT NULL,
-			tried TEXT NOT NULL, helo TEXT NOT NULL, tls TEXT NOT NULL) STRICT`,
+			addr TEXT NOT NULL, network TEXT NOT NULL, protocol TEXT NOT NULL, listener TEXT NOT NULL, mechanism TEXT NOT NULL,
+			tried TEXT NOT NULL, helo TEXT NOT NULL, tls TEXT NOT NULL, detail TEXT NOT NULL) STRICT`,
+		loginsByKey,
 	},
-	insert: `INSERT INTO %s (id, at, count, result, account_id, subuser_id, key_id, addr, protocol, listener, mechanism, tried, helo, tls)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-	columns: `id, at, count, result, account_id, subuser_id, key_id, addr, protocol, listener, mechanism, tried, helo, tls`,
+	insert: `INSERT INTO %s (id, at, count, result, account_id, subuser_id, key_id, addr, network, protocol, listener, mechanism, tried, helo, tls, detail)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+	columns: `id, at, count, result, account_id, subuser_id, key_id, addr, network, protocol, listener, mechanism, tried, helo, tls, detail`,
+	added: []string{
+		`ALTER TABLE logins_%s ADD COLUMN network TEXT NOT NULL DEFAULT ''`,
+		`ALTER TABLE logins_%s ADD COLUMN detail TEXT NOT NULL DEFAULT ''`,
+		loginsByKey,
+	},
+	newest: "detail",
 }
 
 // dayOf is the UTC day of a stored time.
@@ -85,6 +99,38 @@ func (d *days) load(ctx context.Context, s *Store) error {
 		for _, n := range names {
 			if day, err := strconv.Atoi(strings.TrimPrefix(n, f.name+"_")); err == nil {
 				d.made[f.name][day] = d.stmt(s, f, day)
+			}
+		}
+	}
+	return nil
+}
+
+// upgrade brings the day tables that an older version made up to date, each in a
+// transaction of its own. A crash leaves some of them for the next start.
+func (d *days) upgrade(ctx context.Context, s *Store) error {
+	if s.eng.dialect() == dPostgres {
+		return nil
+	}
+	for _, f := range []family{eventFamily, loginFamily} {
+		if f.newest == "" {
+			continue
+		}
+		old, err := column[string](ctx, s.db, `SELECT m.name FROM sqlite_master m WHERE m.type = 'table' AND m.name LIKE $1 ESCAPE '!'
+			AND NOT EXISTS (SELECT 1 FROM pragma_table_info(m.name) c WHERE c.name = $2)`, f.name+`!_%`, f.newest)
+		if err != nil {
+			return fmt.Errorf("list old %s tables: %w", f.name, err)
+		}
+		for _, name := range old {
+			err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+				for _, ddl := range f.added {
+					if _, err := tx.ExecContext(ctx, fmt.Sprintf(ddl, strings.TrimPrefix(name, f.name+"_"))); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("bring %s up to date: %w", name, err)
 			}
 		}
 	}

@@ -73,8 +73,15 @@ func (e *pgEngine) send(ctx context.Context, conn *pgx.Conn, ops []*op) error {
 			b.Queue(o.events[i].st.pg, o.events[i].args...)
 		}
 	}
+	usage := usageCalls(ops) // last: its rows are locked no longer than need be
+	for i := range usage {
+		b.Queue(usage[i].st.pg, usage[i].args...)
+	}
 	res := conn.SendBatch(ctx, b)
 	err := e.collect(res, ops, len(locks) > 0)
+	for i := 0; err == nil && i < len(usage); i++ {
+		_, err = res.Exec()
+	}
 	return errors.Join(err, closeBatch(res, err))
 }
 

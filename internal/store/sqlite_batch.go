@@ -50,6 +50,12 @@ func (e *sqliteEngine) batch(c driver.ConnPrepareContext, ops []*op) error {
 			return &opError{index: i, err: err}
 		}
 	}
+	for _, k := range usageCalls(ops) {
+		if _, err := e.exec(ctx, c, k.st, k.args); err != nil {
+			e.rollback(ctx)
+			return fmt.Errorf("count usage: %w", err)
+		}
+	}
 	if err := e.inject("commit"); err != nil {
 		e.rollback(ctx)
 		return fmt.Errorf("commit: %w", err)

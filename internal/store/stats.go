@@ -25,7 +25,7 @@ type Stats struct {
 	WALBytes      int64 // length of the write-ahead log; SQLite only
 	FreeBytes     int64 // left on the disk; SQLite only, -1 unknown
 	Low           bool  // nothing is accepted for lack of space
-	LoginsDropped int64 // login records that found no room since the start
+	LoginsDropped int64 // records (logins, key use, access activity, alerts) that found no room since the start
 	Stopped       error // why the store has stopped; nil while it works
 }
 

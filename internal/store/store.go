@@ -133,6 +133,9 @@ func (s *Store) start(ctx context.Context) (Recovery, error) {
 	if err := s.eng.join(ctx); err != nil {
 		return Recovery{}, err
 	}
+	if err := s.days.upgrade(ctx, s); err != nil {
+		return Recovery{}, err
+	}
 	if err := s.days.load(ctx, s); err != nil {
 		return Recovery{}, err
 	}

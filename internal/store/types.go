@@ -29,6 +29,8 @@ type Acceptance struct {
 	Head       []byte            // header section as it will leave, with the empty line that ends it
 	Body       *Body             // the rest; nil: none
 	Events     []relay.Event     // At, Kind and subject filled in; Epoch and Seq are given at commit
+	// Usage is counted if, and only if, the acceptance commits.
+	Usage []relay.UsageDelta
 }
 
 // Content is a message's octets, readable more than once.
@@ -137,15 +139,19 @@ type EventFilter struct {
 
 // LoginFilter selects login records, oldest first.
 type LoginFilter struct {
-	Account relay.AccountID
-	Key     relay.KeyID
-	Addr    string
-	Result  relay.LoginResult
-	Since   time.Time
-	Until   time.Time
-	After   int64 // cursor: the id of the last record seen
-	Newest  bool
-	Limit   int
+	Account   relay.AccountID
+	Subuser   relay.SubuserID
+	Key       relay.KeyID
+	Addr      string
+	Network   string // the /24 or /48 around it, as it was recorded
+	Mechanism string
+	Tried     string // the id that was tried, exact
+	Result    relay.LoginResult
+	Since     time.Time
+	Until     time.Time
+	After     int64 // cursor: the id of the last record seen
+	Newest    bool
+	Limit     int
 }
 
 // StoredLogin is a login record with its cursor.

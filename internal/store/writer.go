@@ -72,11 +72,16 @@ func (w *writer) submit(o *op, low bool) {
 
 // do queues an operation and waits for its true outcome. ctx counts only until
 // the writer has taken it: afterwards only the commit decides.
-func (w *writer) do(ctx context.Context, o *op) error {
+func (w *writer) do(ctx context.Context, o *op) error { return w.wait(ctx, o, false) }
+
+// doLow is do for what may wait behind mail.
+func (w *writer) doLow(ctx context.Context, o *op) error { return w.wait(ctx, o, true) }
+
+func (w *writer) wait(ctx context.Context, o *op, low bool) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", o.name, err)
 	}
-	w.submit(o, false)
+	w.submit(o, low)
 	select {
 	case <-o.done:
 	case <-ctx.Done():
