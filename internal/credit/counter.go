@@ -1,0 +1,104 @@
+package credit
+
+import (
+	"cmp"
+	"slices"
+)
+
+// bucket is what was used in one second, minute or day.
+type bucket struct{ at, n int64 }
+
+// counter is use over time, in buckets, oldest first; empty ones are not kept.
+// Some may lie in the future: mail that was put off.
+type counter struct{ buckets []bucket }
+
+// add changes one bucket.
+func (c *counter) add(at, n int64) {
+	last := len(c.buckets) - 1
+	switch {
+	case n == 0:
+		return
+	case last < 0 || c.buckets[last].at < at:
+		c.buckets = append(c.buckets, bucket{at, n})
+		return
+	}
+	i := last
+	if c.buckets[last].at != at {
+		var found bool
+		if i, found = c.search(at); !found {
+			c.buckets = slices.Insert(c.buckets, i, bucket{at, n})
+			return
+		}
+	}
+	if c.buckets[i].n += n; c.buckets[i].n == 0 {
+		c.buckets = slices.Delete(c.buckets, i, i+1)
+	}
+}
+
+func (c *counter) search(at int64) (int, bool) {
+	return slices.BinarySearchFunc(c.buckets, at, func(b bucket, at int64) int { return cmp.Compare(b.at, at) })
+}
+
+// sum is the use from first to last, both included.
+func (c *counter) sum(first, last int64) (n int64) {
+	i := 0
+	if len(c.buckets) > 0 && c.buckets[0].at < first {
+		i, _ = c.search(first)
+	}
+	for ; i < len(c.buckets) && c.buckets[i].at <= last; i++ {
+		n += c.buckets[i].n
+	}
+	return n
+}
+
+// trim forgets what lies before a bucket.
+func (c *counter) trim(before int64) {
+	if len(c.buckets) == 0 || c.buckets[0].at >= before {
+		return
+	}
+	i, _ := c.search(before)
+	c.buckets = c.buckets[i:]
+}
+
+// last is the newest bucket with use; ok is false without any.
+func (c *counter) last() (at int64, ok bool) {
+	if len(c.buckets) == 0 {
+		return 0, false
+	}
+	return c.buckets[len(c.buckets)-1].at, true
+}
+
+// rolling returns the first bucket from at on that can take n more, so that no
+// span of width buckets in a row holds more than max: spans that end in the
+// future count too. It takes one step: a result after at must be asked for again.
+// n is at most max.
+func (c *counter) rolling(at, n, max, width int64) int64 {
+	// Only spans that hold the bucket at matter. The fullest of them begin at a
+	// bucket with use, or at at itself; the last one that is too full is looked for,
+	// because no bucket in it will do.
+	end := len(c.buckets)
+	if end > 0 && c.buckets[end-1].at >= at+width {
+		end, _ = c.search(at + width)
+	}
+	sum, hi := int64(0), end // use in [start, start+width), which is buckets[i:hi]
+	i := end
+	for i > 0 && c.buckets[i-1].at >= at {
+		i--
+		sum += c.buckets[i].n
+	}
+	if sum > max-n {
+		return at + width
+	}
+	for i--; i >= 0 && c.buckets[i].at > at-width; i-- {
+		start := c.buckets[i].at
+		sum += c.buckets[i].n
+		for hi > 0 && c.buckets[hi-1].at >= start+width {
+			hi--
+			sum -= c.buckets[hi].n
+		}
+		if sum > max-n {
+			return start + width
+		}
+	}
+	return at
+}
