@@ -31,18 +31,23 @@ func (s *loginServer) Next(ctx context.Context, response []byte) ([]byte, bool, 
 		return []byte(loginUser), false, nil
 	case s.step <= 1:
 		s.step = 3
-		if !validIdentity(string(response)) {
-			return nil, false, fmt.Errorf("LOGIN: %w", ErrMalformed)
+		user, err := prepareUser(string(response))
+		if err != nil {
+			return nil, false, fmt.Errorf("LOGIN: %w", err)
 		}
-		s.user, s.step = string(response), 2
+		s.user, s.step = user, 2
 		return []byte(loginPassword), false, nil
 	case s.step == 2:
 		s.step = 3
 		if !validSecret(response) {
 			return nil, false, fmt.Errorf("LOGIN: %w", ErrMalformed)
 		}
-		err := s.x.Authenticate(ctx, Credentials{Mechanism: "LOGIN", User: s.user, Secret: secret.Redacted(response)})
+		password, err := Prepare(string(response))
 		if err != nil {
+			return nil, false, fmt.Errorf("LOGIN: %w", err)
+		}
+		c := Credentials{Mechanism: "LOGIN", User: s.user, Secret: secret.Redacted(password)}
+		if err := s.x.Authenticate(ctx, c); err != nil {
 			return nil, false, err
 		}
 		return nil, true, nil

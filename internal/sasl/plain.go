@@ -40,20 +40,24 @@ func (s *plainServer) Next(ctx context.Context, response []byte) ([]byte, bool, 
 // parsePlain reads [authzid] NUL authcid NUL passwd (RFC 4616 §2): exactly two
 // NULs, the last two parts not empty. An authzid that is not the authcid is
 // refused here, so that no backend can take it for one (RFC 4616 §2 leaves the
-// decision to the server).
+// decision to the server). Both strings are prepared, as §2 asks.
 func parsePlain(p []byte) (Credentials, error) {
 	parts := bytes.Split(p, []byte{0})
 	if len(parts) != 3 {
 		return Credentials{}, fmt.Errorf("PLAIN: %w", ErrMalformed)
 	}
-	c := Credentials{Mechanism: "PLAIN", Authzid: string(parts[0]), User: string(parts[1]), Secret: secret.Redacted(parts[2])}
-	if !validIdentity(c.User) || len(c.Authzid) > MaxIdentity || !validSecret(parts[2]) {
+	if !validSecret(parts[2]) {
 		return Credentials{}, fmt.Errorf("PLAIN: %w", ErrMalformed)
 	}
-	if c.Authzid != "" && c.Authzid != c.User {
-		return Credentials{}, ErrAuthzid
+	authzid, user, err := preparePair(string(parts[0]), string(parts[1]))
+	if err != nil {
+		return Credentials{}, fmt.Errorf("PLAIN: %w", err)
 	}
-	return c, nil
+	password, err := Prepare(string(parts[2]))
+	if err != nil {
+		return Credentials{}, fmt.Errorf("PLAIN: %w", err)
+	}
+	return Credentials{Mechanism: "PLAIN", Authzid: authzid, User: user, Secret: secret.Redacted(password)}, nil
 }
 
 // validIdentity bounds what is looked up and recorded: UTF-8 without control

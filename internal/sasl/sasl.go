@@ -11,6 +11,7 @@ package sasl
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"postern/internal/secret"
 )
@@ -23,12 +24,28 @@ const MaxIdentity = 320
 var (
 	// ErrMalformed: the client's message is not one of the mechanism's.
 	ErrMalformed = errors.New("malformed response")
+	// ErrRefused is the kind of the errors below it: the message is well-formed, and
+	// nobody can come in by it.
+	ErrRefused = errors.New("refused")
 	// ErrAuthzid: the client asked to act as someone other than the identity it
-	// proves (RFC 4422 §3.4.1). Nothing was looked up.
-	ErrAuthzid = errors.New("authorization identity differs from authentication identity")
+	// proves (RFC 4422 §3.4.1).
+	ErrAuthzid = fmt.Errorf("%w: authorization identity differs from authentication identity", ErrRefused)
+	// ErrProhibited: a user name or secret that SASLprep forbids (RFC 4013 §2.3).
+	ErrProhibited = fmt.Errorf("%w: prohibited characters", ErrRefused)
+	// ErrBinding: the two sides do not see the same TLS, or were not offered the same
+	// mechanisms (RFC 5802 §6): somebody may sit between them.
+	ErrBinding = fmt.Errorf("%w: channel binding does not match", ErrRefused)
+	// ErrElsewhere: OAUTHBEARER's host or port are another server's (RFC 7628 §3.1).
+	ErrElsewhere = fmt.Errorf("%w: meant for another server", ErrRefused)
+	// ErrNoToken: a client of OAUTHBEARER that only asks what it would need (RFC
+	// 7628 §4.3).
+	ErrNoToken = fmt.Errorf("%w: no token", ErrRefused)
 	// ErrOver: the exchange had already ended.
 	ErrOver = errors.New("exchange is over")
 )
+
+// errUnserved: a mechanism was started in an Exchange that lacks what it asks.
+var errUnserved = errors.New("the server does not serve this mechanism")
 
 // Credentials are what a client offers as its proof.
 type Credentials struct {
@@ -107,7 +124,10 @@ type Server interface {
 	// Next takes the client's next message, decoded. The first call has nil where
 	// the client sent no initial response, and an empty slice where it sent an
 	// empty one. Next returns the challenge to send, or done (and no challenge)
-	// when the client is in. An error ends the exchange.
+	// when the client is in. An error ends the exchange. Where a challenge comes with
+	// an error that is final, the mechanism wants it to be sent, and the client's
+	// next message to be read and ignored, before the client learns of its failure
+	// (RFC 7628 §3.2.3); a failure that is temporary is told at once.
 	Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
 }
 
@@ -125,7 +145,9 @@ type Needs struct {
 	Certificate bool // a certificate of the client's
 }
 
-// Client is the client's side of one exchange.
+// Client is the client's side of one exchange. One with a method Done() error
+// takes a success of the server's for one only if Done returns nil (SCRAM: the
+// server has to prove itself as well).
 type Client interface {
 	// Start returns the mechanism's name and the initial response; nil for none.
 	Start() (mechanism string, initial []byte, err error)

@@ -49,6 +49,11 @@ func TestPlain(t *testing.T) {
 		{"\x00tim\x00a\x00b", sasl.ErrMalformed, false},
 		{"\x00t\x01m\x00x", sasl.ErrMalformed, false},
 		{"\x00tim\x00\xff", sasl.ErrMalformed, false},
+		{"\x00\uff54im\x00tan\u00adstaaftanstaaf", nil, true}, // AU-30: prepared, it is equal
+		{"\uff54im\x00tim\x00tanstaaftanstaaf", nil, true},
+		{"\x00t\u202eim\x00tanstaaftanstaaf", sasl.ErrProhibited, false},
+		{"\x00tim\x00tanstaaftanstaaf\u202e", sasl.ErrProhibited, false},
+		{"\x00tim\x00tanstaaf\ttanstaaf", sasl.ErrProhibited, false},
 		{"\x00\xff\x00x", sasl.ErrMalformed, false},
 		{"\x00" + strings.Repeat("u", sasl.MaxIdentity+1) + "\x00x", sasl.ErrMalformed, false},
 		{strings.Repeat("u", sasl.MaxIdentity+1) + "\x00tim\x00x", sasl.ErrMalformed, false},
@@ -87,6 +92,7 @@ func TestLogin(t *testing.T) {
 			err            error
 		}{
 			{"tim", "tanstaaftanstaaf", nil}, {"tim", "x", errWrong}, {"", "x", sasl.ErrMalformed}, {"a\x00b", "x", sasl.ErrMalformed},
+			{"\uff54im", "tanstaaf\u00adtanstaaf", nil}, {"t\u202eim", "x", sasl.ErrProhibited}, {"tim", "\u202e", sasl.ErrProhibited}, // AU-30
 			{"tim", "", sasl.ErrMalformed}, {"tim", "a\x00b", sasl.ErrMalformed}, {strings.Repeat("u", 321), "x", sasl.ErrMalformed},
 		} {
 			var seen []sasl.Credentials

@@ -183,7 +183,11 @@ func TestAU(t *testing.T) {
 		for _, user := range []string{"APIKEY", "apikey.", "apikey ", " apikey", "user%40dom.test", "*)(uid=*", "' OR 1=1 --", "a/../b", "\u212a", strings.Repeat("u", 320)} {
 			c := w.secure()
 			c.cmd("AUTH PLAIN "+b64("\x00"+user+"\x00x"), "535 5.7.8")
-			if log := w.backend.log(); log[len(log)-1] != "auth PLAIN "+user { // as it was sent: the backend has the one form
+			want := user // as it was sent: the backend has the one form
+			if user == "\u212a" {
+				want = "K" // AU-30: prepared
+			}
+			if log := w.backend.log(); log[len(log)-1] != "auth PLAIN "+want {
 				t.Errorf("%q was asked about as %q", user, log[len(log)-1])
 			}
 			c.cmd("AUTH LOGIN "+b64(user), "334")
