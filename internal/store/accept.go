@@ -46,13 +46,18 @@ func (s *Store) Accept(ctx context.Context, a *Acceptance) error {
 		return fmt.Errorf("accept %s: %w", a.Message.ID, err)
 	}
 	if err := s.w.do(ctx, o); err != nil {
-		if isUnique(err) {
-			return &relay.Error{Kind: relay.Conflict, Public: "This message id exists already.", Err: err}
-		}
-		return err
+		return acceptError(err)
 	}
 	s.adopted(a)
 	return nil
+}
+
+// acceptError classes what an acceptance may meet.
+func acceptError(err error) error {
+	if isUnique(err) {
+		return &relay.Error{Kind: relay.Conflict, Public: "This message id exists already.", Err: err}
+	}
+	return err
 }
 
 // adopted tells the body that it belongs to a message now.

@@ -93,6 +93,9 @@ func (s *Store) sweep(ctx context.Context) error {
 	if err := s.sweepKept(ctx); err != nil {
 		return err
 	}
+	if err := s.sweepSeen(ctx); err != nil {
+		return err
+	}
 	now := s.now()
 	for ahead := range int64(daysAhead + 1) {
 		day := dayOf(now + ahead*microsPerDay)
@@ -106,11 +109,10 @@ func (s *Store) sweep(ctx context.Context) error {
 		s.log.Warn("the clock has jumped; nothing is dropped for its age until the next start")
 		return nil
 	}
-	if err := s.sweepSeen(ctx); err != nil {
-		return err
-	}
-	if err := s.sweepUsage(ctx, s.cfg.Now()); err != nil {
-		return err
+	for _, part := range []func(context.Context, time.Time) error{s.sweepUsage, s.sweepTokens, s.sweepAnswers} {
+		if err := part(ctx, s.cfg.Now()); err != nil {
+			return err
+		}
 	}
 	if err := s.days.drop(ctx, s, eventFamily, now-s.cfg.KeepEvents.Microseconds()); err != nil {
 		return err

@@ -60,6 +60,7 @@ type call struct {
 	st   *stmt
 	args []any
 	want int64 // rows it must touch, or anyRows
+	miss error // what it means when it touches others; nil: the operation's
 	rows int64 // set when it ran
 }
 

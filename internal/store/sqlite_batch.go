@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -104,8 +105,8 @@ func (e *sqliteEngine) runOp(ctx context.Context, c driver.ConnPrepareContext, o
 
 // missed is the error of a call that touched other rows than it must.
 func (o *op) missed(k *call, n int64) error {
-	if o.miss != nil {
-		return o.miss
+	if err := cmp.Or(k.miss, o.miss); err != nil {
+		return err
 	}
 	return fmt.Errorf("a statement touched %d rows, want %d", n, k.want)
 }

@@ -122,8 +122,8 @@ CREATE TABLE usage_totals (
 CREATE TABLE idempotency (
     account_id BYTEA NOT NULL,
     subuser_id BYTEA NOT NULL,
-    idem_key   TEXT NOT NULL,
-    route      TEXT NOT NULL,
+    idem_key   BYTEA NOT NULL,
+    route      BYTEA NOT NULL,
     request    BYTEA NOT NULL,
     status     BIGINT NOT NULL,
     header     TEXT NOT NULL,

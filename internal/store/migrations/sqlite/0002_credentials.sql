@@ -143,8 +143,8 @@ CREATE TABLE usage_totals (
 CREATE TABLE idempotency (
     account_id BLOB NOT NULL,
     subuser_id BLOB NOT NULL,
-    idem_key   TEXT NOT NULL,
-    route      TEXT NOT NULL,
+    idem_key   BLOB NOT NULL,
+    route      BLOB NOT NULL,
     request    BLOB NOT NULL,
     status     INTEGER NOT NULL,
     header     TEXT NOT NULL,
