@@ -73,31 +73,22 @@ func (c *counter) last() (at int64, ok bool) {
 // future count too. It takes one step: a result after at must be asked for again.
 // n is at most max.
 func (c *counter) rolling(at, n, max, width int64) int64 {
-	// Only spans that hold the bucket at matter. The fullest of them begin at a
-	// bucket with use, or at at itself; the last one that is too full is looked for,
-	// because no bucket in it will do.
+	// The fullest spans begin at a bucket with use. The last one that is too full is
+	// looked for, because no bucket in it will do. What lies width or more after at
+	// shares no span with it.
 	end := len(c.buckets)
 	if end > 0 && c.buckets[end-1].at >= at+width {
 		end, _ = c.search(at + width)
 	}
-	sum, hi := int64(0), end // use in [start, start+width), which is buckets[i:hi]
-	i := end
-	for i > 0 && c.buckets[i-1].at >= at {
-		i--
+	sum := int64(0) // of the buckets from i to end that lie in the span from i
+	for i := end - 1; i >= 0 && c.buckets[i].at > at-width; i-- {
 		sum += c.buckets[i].n
-	}
-	if sum > max-n {
-		return at + width
-	}
-	for i--; i >= 0 && c.buckets[i].at > at-width; i-- {
-		start := c.buckets[i].at
-		sum += c.buckets[i].n
-		for hi > 0 && c.buckets[hi-1].at >= start+width {
-			hi--
-			sum -= c.buckets[hi].n
+		for c.buckets[end-1].at >= c.buckets[i].at+width {
+			end--
+			sum -= c.buckets[end].n
 		}
 		if sum > max-n {
-			return start + width
+			return c.buckets[i].at + width
 		}
 	}
 	return at

@@ -124,6 +124,22 @@ func TestMinuteAfterARestart(t *testing.T) {
 	w.sends(5)
 }
 
+// Of a minute in the future that is known from the store only, every second may
+// be the full one.
+func TestMinuteToComeAfterARestart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *Claim) { c.Key.PerMinute = 5 })
+	w.store.commit([]relay.UsageDelta{{Subject: keyID.ID, Minute: start.Unix()/60 + 3, Day: start.Unix() / 86400, N: 4}})
+	w.sends(2)
+	for _, at := range []int{150, 200, 270} {
+		w.now = start.Add(time.Duration(at) * time.Second)
+		w.refused(2)
+		w.restart()
+	}
+	w.now = start.Add(301 * time.Second)
+	w.sends(5)
+}
+
 // An allowance of nothing is none at all.
 func TestNoCreditsAtAll(t *testing.T) {
 	t.Parallel()
