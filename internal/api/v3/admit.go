@@ -67,7 +67,7 @@ func (a *API) admitOperator(c *Call) error {
 		return forbidden()
 	}
 	c.Operator, c.By = true, by
-	if c.route.Open || c.route.OperatorOnly && c.R.Header.Get(headerAccount) == "" {
+	if c.route.Open || c.route.AnyAccount && c.R.Header.Get(headerAccount) == "" {
 		return nil
 	}
 	account, err := a.accountRef(c.R.Context(), c.R.Header.Get(headerAccount))

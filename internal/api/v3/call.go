@@ -12,7 +12,9 @@ import (
 )
 
 // Allows reports whether the caller has a scope; the operator has all.
-func (c *Call) Allows(scope string) bool { return c.Operator || c.Principal != nil && c.Principal.Allows(scope) }
+func (c *Call) Allows(scope string) bool {
+	return c.Operator || c.Principal != nil && c.Principal.Allows(scope)
+}
 
 // Scopes are those of the caller: of the key, and of the token where it came with
 // one. The operator has every scope.

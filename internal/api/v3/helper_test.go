@@ -109,7 +109,7 @@ func (w *world) addKey(of relay.Tenant, scopes ...string) (relay.Key, string) {
 		w.t.Fatal(err)
 	}
 	k := relay.Key{ID: relay.KeyID{ID: made.ID}, Account: of.Account, Subuser: of.Subuser, Kind: relay.KeyAPI, Name: "key", Scopes: scopes, Mode: relay.KeyLive, CreatedAt: t0}
-	k.Verifier.SHA256 = made.SHA256()
+	k.Verifier = relay.Verifier{SHA256: made.SHA256(), SCRAMSalt: make([]byte, 16), SCRAMIterations: 1}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.keys = append(w.keys, k)

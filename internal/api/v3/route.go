@@ -38,6 +38,9 @@ type Route struct {
 	ParentOnly bool
 	// OperatorOnly: on admin.sock only; over the network it is not found.
 	OperatorOnly bool
+	// AnyAccount: an operator who names no account means all of them; c.Tenant is
+	// zero then.
+	AnyAccount bool
 	// NoRateLimit: without the rate limit of the API and its headers (mail/send).
 	NoRateLimit bool
 	// MaxBody is the limit of the body in octets, unpacked; 0: 1 MiB.
