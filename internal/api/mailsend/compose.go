@@ -156,7 +156,7 @@ func (r *Request) part(sub substituter) (message.Part, error) {
 		}
 		root.Parts = append(root.Parts, contentPart(c.kind, r.footer.under(c.kind, text)))
 	}
-	root = multipart("multipart/alternative", root.Parts)
+	root = wrapped("multipart/alternative", root.Parts)
 	related, mixed := []message.Part{root}, []message.Part(nil)
 	for _, a := range r.attachments {
 		if a.inline && a.contentID != "" {
@@ -166,12 +166,12 @@ func (r *Request) part(sub substituter) (message.Part, error) {
 		}
 	}
 	// RFC 2387 §3.1: type says what the root is.
-	root = multipart(`multipart/related; type="`+strings.ToLower(root.Type)+`"`, related)
-	return multipart("multipart/mixed", append([]message.Part{root}, mixed...)), nil
+	root = wrapped(`multipart/related; type="`+strings.ToLower(root.Type)+`"`, related)
+	return wrapped("multipart/mixed", append([]message.Part{root}, mixed...)), nil
 }
 
-// multipart makes one part of several; a single one stays what it is.
-func multipart(kind string, parts []message.Part) message.Part {
+// wrapped makes one part of several; a single one stays what it is.
+func wrapped(kind string, parts []message.Part) message.Part {
 	if len(parts) == 1 {
 		return parts[0]
 	}
