@@ -64,12 +64,12 @@ var accessRoutes = []Route{
 	},
 	{
 		Method: "POST", Pattern: "/v3/access_settings/confirm", Scope: "access_settings.whitelist.update",
-		Summary: "End a trial and keep the list as it is", Answers: map[int]any{200: accessMode{}}, Handler: (*API).confirmTrial,
+		Summary: "End a trial and keep the list as it is", Answers: map[int]any{200: accessRules{}}, Handler: (*API).confirmTrial,
 	},
 	{
 		Method: "POST", Pattern: "/v3/access_settings/revert", Scope: "access_settings.whitelist.update",
-		Summary: "End a trial and return to the list before it", Query: accessParams[:1],
-		Answers: map[int]any{200: accessMode{}}, Handler: (*API).revertTrial,
+		Summary: "End a trial and return to the list before it", Body: accessConfirmation{},
+		Answers: map[int]any{200: accessRules{}}, Handler: (*API).revertTrial,
 	},
 }
 

@@ -60,36 +60,46 @@ func (a *API) setMode(c *Call) error {
 	return replyMode(c, &list)
 }
 
+// accessConfirmation goes with ending a trial.
+type accessConfirmation struct {
+	Confirm bool `json:"confirm,omitempty"`
+}
+
 // confirmTrial keeps the list. Whoever gets here was let in by it, so nobody is
 // asked whether they mean it.
 func (a *API) confirmTrial(c *Call) error {
-	list, err := a.changeList(c, accessOptions{Confirm: true}, func(list *relay.AccessList) (bool, error) {
-		if list.Before == nil {
-			return false, conflict("", "Nothing is on trial, or the trial has ended and the list before it counts again.")
-		}
-		list.Before, list.TrialUntil = nil, time.Time{}
-		return true, nil
-	})
-	if err != nil {
-		return err
-	}
-	return replyMode(c, &list)
+	return a.endTrial(c, true, func(list *relay.AccessList) { list.Before, list.TrialUntil = nil, time.Time{} })
 }
 
 func (a *API) revertTrial(c *Call) error {
-	list, err := a.changeList(c, accessOptions{Confirm: c.Flag("confirm")}, func(list *relay.AccessList) (bool, error) {
-		if list.Before == nil {
-			return false, conflict("", "Nothing is on trial, or the trial has ended and the list before it counts again.")
+	var in accessConfirmation
+	if body, err := c.Body(); err != nil {
+		return err
+	} else if len(body) > 0 {
+		if err := c.Decode(&in); err != nil {
+			return err
 		}
+	}
+	return a.endTrial(c, in.Confirm, func(list *relay.AccessList) {
 		before := *list.Before
 		before.Tenant, before.Before, before.TrialUntil = list.Tenant, nil, time.Time{}
 		*list = before
+	})
+}
+
+// endTrial answers with the list that counts from now on.
+func (a *API) endTrial(c *Call, confirmed bool, edit func(*relay.AccessList)) error {
+	list, err := a.changeList(c, accessOptions{Confirm: confirmed}, func(list *relay.AccessList) (bool, error) {
+		if list.Before == nil {
+			return false, conflict("", "Nothing is on trial, or the trial has ended and the list before it counts again.")
+		}
+		edit(list)
 		return true, nil
 	})
 	if err != nil {
 		return err
 	}
-	return replyMode(c, &list)
+	return c.JSON(http.StatusOK, showRules(list.Rules, list.TrialUntil))
 }
 
 // accessActivity is SendGrid's answer. postern does not know where addresses are,

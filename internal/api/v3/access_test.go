@@ -267,8 +267,11 @@ func TestAccessTrial(t *testing.T) {
 	t.Run("is kept", func(t *testing.T) {
 		t.Parallel()
 		w, c := start(t)
-		a := c.want("POST", "/v3/access_settings/confirm", "", 200, nil)
-		if a.Body != `{"monitor":false,"trial_until":null}`+"\n" {
+		var kept accessRules
+		if c.want("POST", "/v3/access_settings/confirm", "", 200, &kept); len(kept.Result) != 1 || !kept.TrialUntil.IsZero() {
+			t.Errorf("%+v", kept)
+		}
+		if a := c.want("GET", "/v3/access_settings/mode", "", 200, nil); a.Body != `{"monitor":false,"trial_until":null}`+"\n" {
 			t.Error(a.Body)
 		}
 		w.pass(time.Hour)
@@ -309,7 +312,7 @@ func TestAccessTrial(t *testing.T) {
 		accessOf(w).addRule(w.acme, "198.51.100.0/24") // and here the tests get in all the same
 		c.want("POST", path, `{"ips":[{"ip":"192.0.2.1"}],"trial_seconds":600}`, 201, nil)
 		c.refused("POST", "/v3/access_settings/revert", "", 409, "would be shut out", "confirm")
-		c.want("POST", "/v3/access_settings/revert?confirm=true", "", 200, nil)
+		c.want("POST", "/v3/access_settings/revert", `{"confirm":true}`, 200, nil)
 	})
 }
 

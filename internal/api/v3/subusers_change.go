@@ -1,0 +1,112 @@
+package v3
+
+import (
+	"net/http"
+	"time"
+
+	"postern/internal/httpx"
+	"postern/internal/relay"
+	"postern/internal/store"
+)
+
+type switchRequest struct {
+	Disabled *bool `json:"disabled"`
+}
+
+// wanted reads the switch. SendGrid's words for a body without it.
+func (c *Call) wanted() (disabled bool, err error) {
+	var in switchRequest
+	if err := c.Decode(&in); err != nil {
+		return false, err
+	}
+	if in.Disabled == nil {
+		return false, Fail(http.StatusBadRequest, httpx.ErrorItem{Message: "no fields provided"})
+	}
+	return *in.Disabled, nil
+}
+
+func (a *API) switchSubuser(c *Call) error {
+	disabled, err := c.wanted()
+	if err != nil {
+		return err
+	}
+	defer a.edits.lock(c.Tenant.Account)()
+	s, err := a.pathSubuser(c)
+	if err != nil {
+		return err
+	}
+	if disabled != !s.DisabledAt.IsZero() {
+		at := time.Time{}
+		if disabled {
+			at = c.Now
+		}
+		if err := a.Subusers.SetSubuserDisabled(c.R.Context(), c.By, s.ID, at); err != nil {
+			return hidden(err)
+		}
+	}
+	return c.Empty(http.StatusNoContent)
+}
+
+func (a *API) switchWebsite(c *Call) error {
+	disabled, err := c.wanted()
+	if err != nil {
+		return err
+	}
+	err = a.editSubuser(c, func(s *relay.Subuser) error {
+		switch {
+		case !disabled:
+			s.ConsoleDisabledAt = time.Time{}
+		case s.ConsoleDisabledAt.IsZero():
+			s.ConsoleDisabledAt = c.Now
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.Empty(http.StatusNoContent)
+}
+
+// editSubuser changes the subuser that the path names. An edit that changes
+// nothing is not stored.
+func (a *API) editSubuser(c *Call, edit func(*relay.Subuser) error) error {
+	defer a.edits.lock(c.Tenant.Account)()
+	old, err := a.pathSubuser(c)
+	if err != nil {
+		return err
+	}
+	s := old
+	if err := edit(&s); err != nil {
+		return err
+	}
+	if s == old {
+		return nil
+	}
+	return hidden(a.Subusers.UpdateSubuser(c.R.Context(), c.By, s))
+}
+
+// deletion is what a dry run answers with.
+type deletion struct {
+	Username string `json:"username"`
+	Keys     int    `json:"keys"`            // that would be revoked
+	Queued   int64  `json:"queued_messages"` // that would be dropped
+}
+
+func (a *API) deleteSubuser(c *Call) error {
+	s, err := a.pathSubuser(c)
+	if err != nil {
+		return err
+	}
+	if c.Flag("dry_run") {
+		tenant := relay.Tenant{Account: s.Account, Subuser: s.ID}
+		queued, err := a.Subusers.References(c.R.Context(), store.MessageFilter{Account: tenant.Account, Subuser: tenant.Subuser})
+		if err != nil {
+			return err
+		}
+		return c.JSON(http.StatusOK, deletion{Username: s.Name, Keys: len(a.Directory.KeysOf(tenant)), Queued: queued})
+	}
+	if err := a.Subusers.DeleteSubuser(c.R.Context(), c.By, s.ID, c.Now); err != nil {
+		return hidden(err)
+	}
+	return c.Empty(http.StatusNoContent)
+}
