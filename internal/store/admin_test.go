@@ -155,8 +155,8 @@ func TestAdministrationRoundTrip(t *testing.T) {
 		// The other account was never touched.
 		a, err := s.Account(ctx, other.account.ID)
 		same(t, "other account", other.account, a, err)
-		if n, err := s.VerifyChanges(ctx, w.account.ID); err != nil || n < 12 {
-			t.Errorf("chain of %d, %v", n, err)
+		if p, err := s.VerifyChanges(ctx, w.account.ID); err != nil || p.Records < 12 {
+			t.Errorf("chain of %d, %v", p.Records, err)
 		}
 	})
 }
@@ -286,8 +286,8 @@ func TestChangesAreChained(t *testing.T) {
 			}
 		}
 		tamper(`UPDATE changes SET who = 'nobody' WHERE account_id = $1 AND seq = 4`)
-		if n, err := s.VerifyChanges(ctx, w.account.ID); !errors.Is(err, ErrDamaged) || n != 3 {
-			t.Errorf("changed record: %d sound, %v", n, err)
+		if p, err := s.VerifyChanges(ctx, w.account.ID); !errors.Is(err, ErrDamaged) || p.Records != 3 {
+			t.Errorf("changed record: %d sound, %v", p.Records, err)
 		}
 		tamper(`UPDATE changes SET who = 'uid 0' WHERE account_id = $1 AND seq = 4`)
 		if _, err := s.VerifyChanges(ctx, w.account.ID); err != nil {

@@ -1,13 +1,11 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -16,9 +14,9 @@ import (
 )
 
 const (
-	upsertHead   = `INSERT INTO change_heads (account_id, seq, hash) VALUES ($1, 0, $2) ON CONFLICT (account_id) DO NOTHING`
-	nextHead     = `UPDATE change_heads SET seq = seq + 1 WHERE account_id = $1 RETURNING seq, hash`
-	setHead      = `UPDATE change_heads SET hash = $1 WHERE account_id = $2`
+	upsertHead   = `INSERT INTO change_heads (account_id, seq, hash, at, signature) VALUES ($1, 0, $2, 0, $3) ON CONFLICT (account_id) DO NOTHING`
+	nextHead     = `UPDATE change_heads SET seq = seq + 1 WHERE account_id = $1 RETURNING seq, hash, at, signature`
+	setHead      = `UPDATE change_heads SET hash = $1, at = $2, signature = $3 WHERE account_id = $4`
 	insertChange = `INSERT INTO changes (account_id, seq, at, who, from_addr, action, subject, before, after, prev_hash, hash)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
 	selectChanges = `SELECT id, account_id, seq, at, who, from_addr, action, subject, before, after, prev_hash, hash FROM changes`
@@ -54,8 +52,9 @@ type ChangeFilter struct {
 }
 
 // record appends a change to its account's chain, within the change's own
-// transaction. The head row is locked until the commit, so the chain does not
-// fork.
+// transaction, and signs the new head and the number of all changes. Both rows
+// are locked until the commit, so the chain does not fork and records become
+// visible in the order of their ids.
 func (s *Store) record(ctx context.Context, tx *sql.Tx, by By, n note) error {
 	c := StoredChange{Change: relay.Change{At: s.cfg.Now().UTC().Truncate(time.Microsecond), Account: n.account, By: text(by.Who), From: text(by.From),
 		Action: n.action, Subject: text(n.subject)}}
@@ -66,22 +65,42 @@ func (s *Store) record(ctx context.Context, tx *sql.Tx, by By, n note) error {
 	if c.After, err = packImage(n.after); err != nil {
 		return err
 	}
-	acct := blob(n.account.ID)
-	if _, err := tx.ExecContext(ctx, upsertHead, acct, noBlob); err != nil {
+	if err := s.countChange(ctx, tx); err != nil {
 		return fmt.Errorf("record change: %w", err)
 	}
-	if err := tx.QueryRowContext(ctx, nextHead, acct).Scan(&c.Seq, &c.PrevHash); err != nil {
-		return fmt.Errorf("record change: %w", err)
-	}
-	c.Hash = c.Sum()
-	if _, err := tx.ExecContext(ctx, insertChange, acct, c.Seq, micros(c.At), c.By, c.From, c.Action, c.Subject,
-		string(c.Before), string(c.After), octets(string(c.PrevHash)), c.Hash); err != nil {
-		return fmt.Errorf("record change: %w", err)
-	}
-	if _, err := tx.ExecContext(ctx, setHead, c.Hash, acct); err != nil {
+	if err := s.chain(ctx, tx, &c); err != nil {
 		return fmt.Errorf("record change: %w", err)
 	}
 	return nil
+}
+
+// chain gives a change its place after the head, stores it, and moves the head on.
+func (s *Store) chain(ctx context.Context, tx *sql.Tx, c *StoredChange) error {
+	acct := blob(c.Account.ID)
+	if _, err := tx.ExecContext(ctx, upsertHead, acct, noBlob, noBlob); err != nil {
+		return err
+	}
+	was := ChangeHead{Account: c.Account}
+	var at int64
+	if err := tx.QueryRowContext(ctx, nextHead, acct).Scan(&c.Seq, &was.Hash, &at, &was.Signature); err != nil {
+		return err
+	}
+	was.Seq, was.At, c.PrevHash = c.Seq-1, timeOf(at), was.Hash
+	c.Hash = c.Sum()
+	if _, err := tx.ExecContext(ctx, insertChange, acct, c.Seq, micros(c.At), c.By, c.From, c.Action, c.Subject,
+		string(c.Before), string(c.After), octets(string(c.PrevHash)), c.Hash); err != nil {
+		return err
+	}
+	head := ChangeHead{Account: c.Account, Seq: c.Seq, Hash: c.Hash, At: c.At}
+	if was.Seq == 0 && len(was.Hash) == 0 || was.Signed(s.AuditKey()) {
+		head.Signature = s.audit.sign(head.message())
+	} else {
+		// Signing what follows would make whole what somebody has changed.
+		s.log.Error("the change record was altered outside this program", "account", c.Account.String(), "seq", was.Seq)
+		head.Signature = tainted(head.message())
+	}
+	_, err := tx.ExecContext(ctx, setHead, c.Hash, micros(c.At), head.Signature, acct)
+	return err
 }
 
 func packImage(v any) (json.RawMessage, error) {
@@ -98,17 +117,24 @@ func packImage(v any) (json.RawMessage, error) {
 // Sum is the hash of a record over its content and the hash before it: what
 // Hash must be. Each part is preceded by its length.
 func (c *StoredChange) Sum() []byte {
-	var b bytes.Buffer
-	for _, part := range [][]byte{c.PrevHash, c.Account.ID[:], []byte(strconv.FormatInt(c.Seq, 10)),
-		[]byte(strconv.FormatInt(micros(c.At), 10)), []byte(c.By), []byte(c.From), []byte(c.Action), []byte(c.Subject), c.Before, c.After} {
-		b.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		b.Write(part)
-	}
-	sum := sha256.Sum256(b.Bytes())
+	sum := sha256.Sum256(joinParts(c.PrevHash, c.Account.ID[:], []byte(strconv.FormatInt(c.Seq, 10)),
+		[]byte(strconv.FormatInt(micros(c.At), 10)), []byte(c.By), []byte(c.From), []byte(c.Action), []byte(c.Subject), c.Before, c.After))
 	return sum[:]
 }
 
-// Changes returns the records that match, oldest first.
+// joinParts puts parts one after the other, each preceded by its length, so that
+// no two lists of parts give the same octets.
+func joinParts(parts ...[]byte) []byte {
+	var b []byte
+	for _, part := range parts {
+		b = binary.BigEndian.AppendUint64(b, uint64(len(part)))
+		b = append(b, part...)
+	}
+	return b
+}
+
+// Changes returns the records that match, oldest first: what an export pages
+// through with After.
 func (s *Store) Changes(ctx context.Context, f ChangeFilter) ([]StoredChange, error) {
 	w := &where{}
 	if !f.Account.IsZero() {
@@ -161,41 +187,6 @@ func scanChange(r *sql.Rows) (StoredChange, error) {
 		c.After = json.RawMessage(after)
 	}
 	return c, err
-}
-
-// VerifyChanges checks an account's chain (the zero account's is that of the
-// installation) from its first record. It returns the number of sound records,
-// and an error that names the first one that does not fit.
-func (s *Store) VerifyChanges(ctx context.Context, account relay.AccountID) (int64, error) {
-	var n int64
-	prev := []byte(nil)
-	err := eachRow(ctx, s.db, selectChanges+` WHERE account_id = $1 ORDER BY seq`, []any{blob(account.ID)}, func(r *sql.Rows) error {
-		c, err := scanChange(r)
-		if err != nil {
-			return err
-		}
-		if c.Seq != n+1 || !bytes.Equal(c.PrevHash, prev) || !bytes.Equal(c.Hash, c.Sum()) {
-			return fmt.Errorf("%w: change %d of account %s does not follow from the one before", ErrDamaged, c.Seq, account)
-		}
-		n, prev = n+1, c.Hash
-		return nil
-	})
-	if err != nil {
-		return n, fmt.Errorf("verify changes: %w", s.readError(err))
-	}
-	var seq int64
-	var head []byte
-	err = s.db.QueryRowContext(ctx, `SELECT seq, hash FROM change_heads WHERE account_id = $1`, blob(account.ID)).Scan(&seq, &head)
-	if errors.Is(err, sql.ErrNoRows) && n == 0 {
-		return 0, nil
-	}
-	if err != nil {
-		return n, fmt.Errorf("verify changes: %w", s.readError(err))
-	}
-	if seq != n || !bytes.Equal(head, prev) {
-		return n, fmt.Errorf("verify changes: %w: account %s has %d records, its head says %d", ErrDamaged, account, n, seq)
-	}
-	return n, nil
 }
 
 // change runs an administrative change, its record and the new revision in one

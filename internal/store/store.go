@@ -63,6 +63,7 @@ type Store struct {
 	epoch  int64
 	w      *writer
 	seal   *secret.Sealer
+	audit  auditKey
 	rev    revision
 	rec    recorder
 	low    atomic.Bool   // free space is below MinFree
@@ -128,6 +129,9 @@ func (s *Store) openEngine(ctx context.Context) error {
 // start does what both engines need once the schema stands.
 func (s *Store) start(ctx context.Context) (Recovery, error) {
 	if err := s.checkSealingKey(ctx); err != nil {
+		return Recovery{}, err
+	}
+	if err := s.openAudit(ctx); err != nil {
 		return Recovery{}, err
 	}
 	if err := s.eng.join(ctx); err != nil {

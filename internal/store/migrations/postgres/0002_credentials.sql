@@ -163,3 +163,16 @@ CREATE INDEX logins_key ON logins (key_id, at);
 
 -- An older program would let in who is on no access list and sign nothing.
 UPDATE settings SET value = '2' WHERE name = 'compatible_from';
+
+-- A node of the version before that still runs goes on with its mail, and its
+-- administration is refused: its changes would bear no revision and no signature.
+-- +goose StatementBegin
+CREATE FUNCTION postern_signed_heads() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.hash <> OLD.hash AND NEW.signature = OLD.signature THEN
+        RAISE EXCEPTION 'changes need the newer program';
+    END IF;
+    RETURN NEW;
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER signed_heads BEFORE UPDATE ON change_heads FOR EACH ROW EXECUTE FUNCTION postern_signed_heads();
