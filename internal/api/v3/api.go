@@ -31,6 +31,8 @@ type Services struct {
 	Accounts interface {
 		Accounts(ctx context.Context) ([]relay.Account, error)
 	}
+	// Answers keeps what repeated requests get.
+	Answers Answers
 	// Operator says who is at the other end of a request on admin.sock. It is nil on
 	// every other listener: there, nobody is the operator.
 	Operator func(ctx context.Context) (store.By, bool)
@@ -106,6 +108,9 @@ func (a *API) serve(route *Route, w http.ResponseWriter, r *http.Request) error 
 	}
 	if err := c.readQuery(); err != nil {
 		return err
+	}
+	if r.Method == http.MethodPost && !route.Open && len(r.Header.Values(headerIdempotency)) > 0 {
+		return a.once(c, func() error { return route.Handler(a, c) })
 	}
 	return route.Handler(a, c)
 }

@@ -1,6 +1,7 @@
 package v3
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -42,6 +43,12 @@ func Fail(status int, items ...httpx.ErrorItem) error {
 // unprocessable is 422: the request contradicts one before.
 func unprocessable(format string, args ...any) error {
 	return httpx.Refuse(http.StatusUnprocessableEntity, fmt.Sprintf(format, args...))
+}
+
+// isRefusal: the error says its status itself.
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*httpx.Refusal](err)
+	return ok
 }
 
 // hidden answers a service's "not found" in the words of all absent things.

@@ -60,7 +60,7 @@ func newWorld(t testing.TB, change ...func(*Services)) *world {
 	w.system = w.addAccount("system")
 	w.acme, w.globex = w.addAccount("acme"), w.addAccount("globex")
 	w.staging, w.receipts, w.branch = w.addSubuser(w.acme, "staging"), w.addSubuser(w.acme, "receipts"), w.addSubuser(w.globex, "branch")
-	w.services = Services{Auth: w, Directory: w, Accounts: w, Listener: "http", Now: w.clock, KeyRate: 1 << 30, AccountRate: 1 << 30}
+	w.services = Services{Auth: w, Directory: w, Accounts: w, Answers: &fakeAnswers{w: w, rows: map[string]store.Idempotency{}}, Listener: "http", Now: w.clock, KeyRate: 1 << 30, AccountRate: 1 << 30}
 	for _, f := range setups {
 		f(w, &w.services)
 	}
@@ -184,6 +184,16 @@ func (c *client) do(method, path, body string) answer {
 	a := answer{Status: rec.Code, Header: rec.Header(), Body: string(text)}
 	checkAnswer(c.w.t, r, a)
 	return a
+}
+
+// serveRoute answers a request of a route that is not in the table.
+func serveRoute(t testing.TB, a *API, route *Route, c *client) answer {
+	t.Helper()
+	h := httpx.New(httpx.Options{Local: true, Now: a.Now}, []httpx.Route{{Method: route.Method, Pattern: route.Pattern, MaxBody: route.MaxBody,
+		Handler: func(w http.ResponseWriter, r *http.Request) error { return a.serve(route, w, r) }}})
+	other := *c
+	other.handler = h
+	return other.do(route.Method, route.Pattern, "")
 }
 
 // want is do that must answer with a status; v, if not nil, is decoded into.

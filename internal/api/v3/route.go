@@ -43,6 +43,9 @@ type Route struct {
 	AnyAccount bool
 	// NoRateLimit: without the rate limit of the API and its headers (mail/send).
 	NoRateLimit bool
+	// CommitsAnswer: the handler stores its answer in the commit of what it does
+	// (Call.Idempotency). Without it, the answer of a POST is stored after it.
+	CommitsAnswer bool
 	// MaxBody is the limit of the body in octets, unpacked; 0: 1 MiB.
 	MaxBody int64
 
@@ -81,4 +84,8 @@ type Call struct {
 	query map[string]string // the route's parameters that are there
 	body  []byte            // once read
 	read  bool
+	// claim is the request's Idempotency-Key; committed: the handler stored the
+	// answer itself.
+	claim     *store.Idempotency
+	committed bool
 }
