@@ -148,7 +148,7 @@ type Listener struct {
 type Auth struct {
 	// Allow app passwords: generated, for devices that cannot take a key. They are
 	// shorter than keys and are reported as weak.
-	AppPasswords bool `toml:"app_passwords"`
+	AppPasswords bool `toml:"app_passwords" need:"restart"`
 
 	// Failed logins from one address (an IPv4 address, an IPv6 /64) until it is
 	// refused for a while, longer each time. Its network (/24, /48) gets eight
@@ -160,7 +160,7 @@ type Auth struct {
 	KeyFailures int `toml:"key_failures" range:"10..10000" need:"restart"`
 
 	// How long an access token from /oauth/token lives.
-	TokenLife Duration `toml:"token_life" range:"1m..1h"`
+	TokenLife Duration `toml:"token_life" range:"1m..1h" need:"restart"`
 
 	// Requests to the HTTP API that one key may make in a minute; sending mail is
 	// not counted. An account gets twice as many.
@@ -168,7 +168,7 @@ type Auth struct {
 
 	// API keys that an account or a subuser can have. The command line on the host
 	// is not bound by it.
-	MaxKeys int `toml:"max_keys" range:"1..1000000"`
+	MaxKeys int `toml:"max_keys" range:"1..1000000" need:"restart"`
 }
 
 // Issuer is an outside issuer of tokens that keys may be tied to (kind
