@@ -282,7 +282,7 @@ func testPanics(t *testing.T) {
 		set  func(*recorder)
 		play func(*world) *client
 	}{
-		"connect": {func(r *recorder) { r.onConnect = boom }, func(w *world) *client { return w.dial() }},
+		"connect": {func(r *recorder) { r.onConnect = func(context.Context) error { return boom() } }, func(w *world) *client { return w.dial() }},
 		"helo":    {func(r *recorder) { r.onHelo = func(smtpserver.Peer) error { return boom() } }, func(w *world) *client { c := w.greeted(); c.send("EHLO x.test\r\n"); return c }},
 		"mail": {func(r *recorder) { r.onMail = func(smtp.Address, smtp.MailParams) error { return boom() } },
 			func(w *world) *client { c := w.login(); c.send("MAIL FROM:<a@acme.test>\r\n"); return c }},

@@ -14,8 +14,12 @@ import (
 // strictBase64 is RFC 4648 §4 with its padding, and with the unused bits zero.
 var strictBase64 = base64.StdEncoding.Strict()
 
-// maxAuthDelay caps the growing delay of refusals.
-const maxAuthDelay = 8 * time.Second
+// maxAuthDelay caps the growing delay of refusals, maxHoldBack what the backend
+// may make of it.
+const (
+	maxAuthDelay = 8 * time.Second
+	maxHoldBack  = 30 * time.Second
+)
 
 // auth is RFC 4954. One exchange: challenges go out as 334 until the mechanism
 // is done. Nothing of the exchange is logged.
@@ -51,37 +55,52 @@ func (x *session) auth(ctx context.Context, arg string) (smtp.Reply, *end) {
 	if hasInitial {
 		var err error
 		if response, err = decodeResponse(initial); err != nil {
-			return x.authFailed(ctx, name, at, err)
+			return x.authFailed(ctx, attempt{name, at, nil}, err)
 		}
 	}
-	server := mech.New(x.backend.Login(ctx, name))
+	server := mech.New(x.exchange(ctx, name))
 	for {
 		challenge, done, err := server.Next(ctx, response)
 		clear(response)
 		switch {
 		case err != nil:
-			return x.authFailed(ctx, name, at, err)
+			return x.authFailed(ctx, attempt{name, at, challenge}, err)
 		case done:
 			x.loggedIn, x.mechanism = true, name
 			x.tellLogin(name, true)
 			return replyLoggedIn, nil
 		}
-		if e := x.say(smtp.Reply{Code: 334, Text: base64.StdEncoding.EncodeToString(challenge)}); e != nil {
+		if e := x.say(challengeReply(challenge)); e != nil {
 			return smtp.Reply{}, e
 		}
 		if response, err = x.authResponse(); err != nil {
-			return x.authFailed(ctx, name, time.Now(), err)
+			return x.authFailed(ctx, attempt{name, time.Now(), nil}, err)
 		}
 		at = time.Now()
 	}
 }
 
+func challengeReply(p []byte) smtp.Reply {
+	return smtp.Reply{Code: 334, Text: base64.StdEncoding.EncodeToString(p)}
+}
+
 // offers reports whether a mechanism can be used in this session, and may be.
 func (x *session) offers(ctx context.Context, m sasl.Mechanism) bool {
-	if m.Needs.Certificate && len(x.peer.Certificates) == 0 {
+	if m.Needs.Certificate && len(x.peer.Certificates) == 0 || m.Needs.Binding && !x.bindable() {
 		return false
 	}
 	return x.backend.Offers(ctx, m.Name)
+}
+
+// exchange is what the backend lets a mechanism ask, with what is the session's
+// own to answer.
+func (x *session) exchange(ctx context.Context, mechanism string) sasl.Exchange {
+	e := x.backend.Login(ctx, mechanism)
+	e.Binding = x.binding
+	if plus, known := x.srv.tables.mechanisms[sasl.SCRAMSHA256Plus.Name]; known {
+		e.Plus = x.offers(ctx, plus)
+	}
+	return e
 }
 
 // cleartext answers AUTH in plain text. What the client sends after it is
@@ -136,32 +155,59 @@ func decodeResponse(s string) ([]byte, error) {
 	return p, nil
 }
 
-// authFailed answers an exchange that ended without a login. at is when the
-// line that decided it was read.
-func (x *session) authFailed(ctx context.Context, mechanism string, at time.Time, err error) (smtp.Reply, *end) {
+// attempt is an exchange that failed.
+type attempt struct {
+	mechanism string
+	at        time.Time // when the line that decided it was read
+	challenge []byte    // goes out before a final refusal; nil: none
+}
+
+// authFailed answers an exchange that ended without a login.
+func (x *session) authFailed(ctx context.Context, a attempt, err error) (smtp.Reply, *end) {
 	var r smtp.Reply
 	switch {
 	case errors.Is(err, errAborted):
-		x.backend.LoginFailed(ctx, mechanism, LoginAborted)
+		x.backend.LoginFailed(ctx, a.mechanism, LoginAborted)
 		r = replyAuthAborted
-	case errors.Is(err, sasl.ErrAuthzid):
-		x.backend.LoginFailed(ctx, mechanism, LoginMalformed)
+	case errors.Is(err, sasl.ErrBinding):
+		x.backend.LoginFailed(ctx, a.mechanism, LoginBinding)
+		r = replyBadLogin
+	case errors.Is(err, sasl.ErrRefused):
+		x.backend.LoginFailed(ctx, a.mechanism, LoginMalformed)
 		r = replyBadLogin
 	case errors.Is(err, sasl.ErrMalformed), errors.Is(err, smtp.ErrBareCR), errors.Is(err, smtp.ErrNUL):
-		x.backend.LoginFailed(ctx, mechanism, LoginMalformed)
+		x.backend.LoginFailed(ctx, a.mechanism, LoginMalformed)
 		r = replyAuthBad
 	case errors.Is(err, smtp.ErrLineTooLong):
-		x.backend.LoginFailed(ctx, mechanism, LoginMalformed)
+		x.backend.LoginFailed(ctx, a.mechanism, LoginMalformed)
 		r = replyLongAuth
-	case errors.Is(err, smtp.ErrBareLF):
-		return smtp.Reply{}, &end{"bare line feed", replyBadLine}
 	case isConnection(err):
-		return smtp.Reply{}, x.lost(err)
+		return smtp.Reply{}, x.lostLine(err)
 	default:
 		r = x.refusal(ctx, "authenticate", err, replyLoginFailure)
 	}
-	x.tellLogin(mechanism, false)
-	return x.authRefused(ctx, r, at)
+	x.tellLogin(a.mechanism, false)
+	return x.authRefused(ctx, r, a, holdOf(err))
+}
+
+// lostLine is the end for a line after which the stream is out of step.
+func (x *session) lostLine(err error) *end {
+	if errors.Is(err, smtp.ErrBareLF) {
+		return &end{"bare line feed", replyBadLine}
+	}
+	return x.lost(err)
+}
+
+// holdOf is how long the backend wants a refusal to be held back.
+func holdOf(err error) time.Duration {
+	h, ok := errors.AsType[interface {
+		error
+		HoldBack() time.Duration
+	}](err)
+	if !ok {
+		return 0
+	}
+	return min(h.HoldBack(), maxHoldBack)
 }
 
 // lineError tells errors of reading a line from those of the mechanism.
@@ -177,20 +223,42 @@ func isConnection(err error) bool {
 // authRefused keeps the count of failures, and holds a 535 back until a fixed
 // time after the client's line was read: whatever the reason and however long
 // it took to find, all refusals leave alike.
-func (x *session) authRefused(ctx context.Context, r smtp.Reply, at time.Time) (smtp.Reply, *end) {
-	if !r.Permanent() {
-		return r, nil
+func (x *session) authRefused(ctx context.Context, r smtp.Reply, a attempt, hold time.Duration) (smtp.Reply, *end) {
+	if r.Permanent() {
+		x.authFails++
 	}
-	x.authFails++
 	if r.Code == 535 {
-		if e := x.holdBack(ctx, at.Add(x.authDelay())); e != nil {
+		hold = max(hold, x.authDelay())
+	}
+	if hold > 0 {
+		if e := x.holdBack(ctx, a.at.Add(hold)); e != nil {
 			return smtp.Reply{}, e
 		}
 	}
-	if x.authFails >= x.cfg.Limits.AuthFails {
+	switch {
+	case r.Permanent() && x.authFails >= x.cfg.Limits.AuthFails:
 		return replyLogins, &end{why: "too many failed logins"}
+	case r.Permanent() && a.challenge != nil:
+		return x.lastWords(a.challenge, r)
 	}
 	return r, nil
+}
+
+// lastWords tells a client in its mechanism's own words why it is refused, and
+// refuses it once it has answered, whatever it answers (RFC 7628 §3.2.3).
+func (x *session) lastWords(challenge []byte, refusal smtp.Reply) (smtp.Reply, *end) {
+	if e := x.say(challengeReply(challenge)); e != nil {
+		return smtp.Reply{}, e
+	}
+	_, err := x.authResponse()
+	switch {
+	case err == nil, errors.Is(err, sasl.ErrMalformed), errors.Is(err, smtp.ErrLineTooLong),
+		errors.Is(err, smtp.ErrBareCR), errors.Is(err, smtp.ErrNUL):
+		return refusal, nil
+	case errors.Is(err, errAborted):
+		return replyAuthAborted, nil
+	}
+	return smtp.Reply{}, x.lostLine(err)
 }
 
 // authDelay doubles with every failure of the session.

@@ -62,7 +62,7 @@ type Peer struct {
 type Backend interface {
 	// Connect is asked before the greeting (after the handshake where TLS is
 	// implicit). An error is answered in place of the greeting, and the connection
-	// is closed.
+	// is closed. It may take its time; ctx ends when the server drains too.
 	Connect(ctx context.Context, peer Peer) (Session, error)
 }
 
@@ -141,4 +141,7 @@ const (
 	LoginAborted LoginFault = "aborted"
 	// LoginMalformed: not what the mechanism allows, bad base64 or too long.
 	LoginMalformed LoginFault = "malformed"
+	// LoginBinding: client and server do not see the same TLS, or not the same
+	// mechanisms: somebody may sit between them, or the client is at fault.
+	LoginBinding LoginFault = "binding"
 )

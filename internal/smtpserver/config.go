@@ -23,6 +23,9 @@ type Config struct {
 	TLS *tls.Config
 	// ImplicitTLS starts with the handshake (RFC 8314) in place of STARTTLS.
 	ImplicitTLS bool
+	// ClientCertificates asks clients for one. crypto/tls does not judge what comes
+	// (Peer.Certificates); chains over 10 certificates or 64 KiB end the handshake.
+	ClientCertificates bool
 	// Mechanisms are offered under TLS, in this order. Nil: PLAIN and LOGIN. Empty:
 	// no AUTH.
 	Mechanisms []sasl.Mechanism
@@ -153,18 +156,41 @@ func (c Config) prepare() (Config, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if err := checkMechanisms(c.Mechanisms); err != nil {
+		return c, err
+	}
 	if c.TLS != nil {
-		c.TLS = hardened(c.TLS, c.Role)
+		c.TLS = hardened(c.TLS, c.Role, c.ClientCertificates)
 	}
 	return c, nil
 }
 
+// checkMechanisms: each once, and all of them on one line (RFC 5321 §4.5.3.1.5:
+// 512 octets).
+func checkMechanisms(list []sasl.Mechanism) error {
+	size := len("250-AUTH\r\n")
+	seen := make(map[string]bool)
+	for _, m := range list {
+		if size += 1 + len(m.Name); seen[m.Name] || m.Name == "" || m.New == nil {
+			return fmt.Errorf("mechanism %q: twice, or empty", m.Name)
+		}
+		seen[m.Name] = true
+	}
+	if size > 512 {
+		return errors.New("the names of the mechanisms do not fit a line")
+	}
+	return nil
+}
+
 // hardened copies a TLS configuration and makes sure of what a mail session
 // relies on, whoever wrote it.
-func hardened(in *tls.Config, role Role) *tls.Config {
+func hardened(in *tls.Config, role Role, clientCertificates bool) *tls.Config {
 	t := in.Clone()
 	t.MinVersion = max(t.MinVersion, tls.VersionTLS12) // RFC 8996
 	t.ClientAuth = tls.NoClientCert
+	if clientCertificates {
+		t.ClientAuth, t.VerifyPeerCertificate = tls.RequestClientCert, checkChain
+	}
 	if role == RoleMX {
 		t.SessionTicketsDisabled = true // strangers come once
 	} else if len(t.NextProtos) == 0 {

@@ -170,14 +170,15 @@ func (w *wire) flush() error {
 // startTLS puts TLS over the connection. Input that is buffered now would have
 // come before it: the caller has made sure that there is none, and has set the
 // deadlines.
-func (w *wire) startTLS(cfg *tls.Config) (*tls.Conn, error) {
+func (w *wire) startTLS(cfg *tls.Config, s *served) (*tls.Conn, *tls.Certificate, error) {
 	w.release()
 	t := tls.Server(w.raw, cfg)
-	if err := t.Handshake(); err != nil {
-		return nil, err
+	leaf, err := s.handshake(t)
+	if err != nil {
+		return nil, nil, err
 	}
 	w.conn = t
-	return t, nil
+	return t, leaf, nil
 }
 
 // lingerTime and lingerSize bound how long and how much is read and dropped

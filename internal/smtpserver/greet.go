@@ -122,10 +122,11 @@ func (x *session) handshake() *end {
 	if !x.arm(time.Now().Add(x.cfg.Limits.Handshake)) {
 		return &end{why: whyDrain}
 	}
-	conn, err := x.w.startTLS(x.cfg.TLS)
+	conn, leaf, err := x.w.startTLS(x.cfg.TLS, x.srv.served)
 	woken := x.disarm()
 	if err == nil {
-		x.peer.TLS = describeTLS(conn.ConnectionState())
+		state := conn.ConnectionState()
+		x.peer.TLS, x.peer.Certificates, x.served = describeTLS(state), state.PeerCertificates, leaf
 	}
 	if call := x.cfg.Hooks.Handshake; call != nil {
 		call(x.peer.TLS, err)

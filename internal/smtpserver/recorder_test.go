@@ -25,9 +25,10 @@ type message struct {
 // its interfaces. The functions, where set, decide.
 type recorder struct {
 	t         testing.TB
-	onConnect func() error
+	onConnect func(context.Context) error
 	onHelo    func(smtpserver.Peer) error
 	onAuth    func(sasl.Credentials) error
+	onLogin   func(*recSession, string) sasl.Exchange
 	onOffers  func(mechanism string) bool
 	onMail    func(smtp.Address, smtp.MailParams) error
 	onRcpt    func(smtp.Address) error
@@ -86,12 +87,12 @@ func (r *recorder) checkEnd() {
 	}
 }
 
-func (r *recorder) Connect(_ context.Context, p smtpserver.Peer) (smtpserver.Session, error) {
+func (r *recorder) Connect(ctx context.Context, p smtpserver.Peer) (smtpserver.Session, error) {
 	r.mu.Lock()
 	ask := r.onConnect
 	r.mu.Unlock()
 	if ask != nil {
-		if err := ask(); err != nil {
+		if err := ask(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -146,6 +147,12 @@ func (s *recSession) Helo(_ context.Context, p smtpserver.Peer) error {
 
 func (s *recSession) Login(_ context.Context, mechanism string) sasl.Exchange {
 	defer s.enter("Login")()
+	if s.peer.TLS == nil || s.in || s.tx != nil || s.peer.Helo == "" {
+		s.r.t.Error("Login at the wrong time")
+	}
+	if s.r.onLogin != nil {
+		return s.r.onLogin(s, mechanism)
+	}
 	return sasl.Exchange{Authenticate: s.authenticate}
 }
 
@@ -174,6 +181,7 @@ func (s *recSession) authenticate(_ context.Context, c sasl.Credentials) error {
 func (s *recSession) LoginFailed(_ context.Context, mechanism string, why smtpserver.LoginFault) {
 	defer s.enter("LoginFailed")()
 	s.r.note("login failed %s %s", mechanism, why)
+	s.in = false
 }
 
 func (s *recSession) Mail(_ context.Context, from smtp.Address, p smtp.MailParams) error {

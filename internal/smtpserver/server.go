@@ -21,6 +21,7 @@ type Server struct {
 	cfg     Config
 	backend Backend
 	tables  tables
+	served  *served // nil: no TLS
 	buffers *sync.Pool
 
 	mu        sync.Mutex // guards what follows
@@ -37,8 +38,12 @@ func New(cfg Config, b Backend) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("smtp server %s: %w", cfg.Name, err)
 	}
+	var watched *served
+	if c.TLS != nil {
+		watched = watch(c.TLS)
+	}
 	return &Server{
-		cfg: c, backend: b, tables: newTables(c), buffers: newBufferPool(c.Limits),
+		cfg: c, backend: b, served: watched, tables: newTables(c), buffers: newBufferPool(c.Limits),
 		listeners: make(map[net.Listener]struct{}),
 		sessions:  make(map[*session]struct{}),
 		empty:     make(chan struct{}),

@@ -2,6 +2,7 @@ package smtpserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -19,11 +20,13 @@ type session struct {
 	cfg     *Config
 	w       wire
 	peer    Peer
-	backend Session // nil before Connect
+	backend Session          // nil before Connect
+	served  *tls.Certificate // ours in this session's TLS; nil: not known
 	cancel  context.CancelFunc
 
-	mu      sync.Mutex // guards what follows, against wake
-	waiting bool       // blocked for the client, and may be called off
+	mu      sync.Mutex         // guards what follows, against wake
+	calling context.CancelFunc // ends Connect; nil otherwise
+	waiting bool               // blocked for the client, and may be called off
 	woken   bool
 	wokenCh chan struct{} // closed by wake
 
@@ -146,12 +149,9 @@ func (x *session) run(ctx context.Context) *end {
 			return e
 		}
 	}
-	b, err := x.srv.backend.Connect(ctx, x.peer)
-	if err != nil {
-		r := x.refusal(ctx, "connect", err, replyInternal)
-		return &end{"refused by backend", r}
+	if e := x.connect(ctx); e != nil {
+		return e
 	}
-	x.backend = b
 	if e := x.say(smtp.Reply{Code: 220, Text: x.cfg.Hostname + " ESMTP service ready"}); e != nil {
 		return e
 	}
@@ -159,6 +159,33 @@ func (x *session) run(ctx context.Context) *end {
 		if e := x.command(ctx); e != nil {
 			return e
 		}
+	}
+}
+
+// connect asks the backend for a session, which may take its time. A drain does
+// not wait for that.
+func (x *session) connect(ctx context.Context) *end {
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	x.setCalling(cancel)
+	b, err := x.srv.backend.Connect(asking, x.peer)
+	x.setCalling(nil)
+	switch {
+	case err != nil && asking.Err() != nil && ctx.Err() == nil:
+		return &end{whyDrain, replyShutdown}
+	case err != nil:
+		return &end{"refused by backend", x.refusal(ctx, "connect", err, replyInternal)}
+	}
+	x.backend = b
+	return nil
+}
+
+// setCalling says what ends the call of the backend that runs now.
+func (x *session) setCalling(f context.CancelFunc) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.calling = f; f != nil && x.woken {
+		f()
 	}
 }
 
@@ -316,6 +343,9 @@ func (x *session) wake() {
 	}
 	x.woken = true
 	close(x.wokenCh)
+	if x.calling != nil {
+		x.calling()
+	}
 	if x.waiting {
 		x.w.raw.SetReadDeadline(time.Unix(1, 0))
 	}

@@ -94,7 +94,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	in := &tls.Config{MinVersion: tls.VersionTLS10}
-	if out := hardened(in, RoleSubmission); out.MinVersion != tls.VersionTLS12 || in.MinVersion != tls.VersionTLS10 || len(out.NextProtos) != 1 {
+	if out := hardened(in, RoleSubmission, false); out.MinVersion != tls.VersionTLS12 || in.MinVersion != tls.VersionTLS10 || len(out.NextProtos) != 1 {
 		t.Error("the TLS configuration is not hardened, or the caller's was changed")
 	}
 	none := Config{Role: RoleMX, Hostname: "mail.example.com", Mechanisms: []sasl.Mechanism{}}
