@@ -1,6 +1,8 @@
 // Package auth decides who is behind a session: it takes what a client offers
 // as its proof, on any protocol and mechanism, and returns a relay.Principal or
-// a refusal, and writes one login record with the true reason either way.
+// a refusal, and writes one login record with the true reason either way. Its
+// Guard makes guessing not pay, and its Hosts knows the host names that keys and
+// access lists let in.
 //
 // It never reads SQL: keys are in memory (identity.Directory). Its one
 // invariant: a client that does not hold the right secret learns nothing from
@@ -10,6 +12,8 @@ package auth
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/x509"
 	"net/netip"
 	"time"
 
@@ -18,34 +22,68 @@ import (
 	"postern/internal/smtp"
 )
 
-// Directory is what auth needs to know of keys; *identity.Directory has it.
+// Directory is what auth needs to know of keys; *identity.Directory has it. What
+// it returns is never changed.
 type Directory interface {
 	Key(id relay.KeyID) (*relay.Key, bool)
+	KeyByLogin(login string) (*relay.Key, bool)
+	KeysByFingerprint(fp string) []*relay.Key
+	KeysByName(name string) []*relay.Key
+	KeysByIssuer(issuer string) []*relay.Key
 	Alive(k *relay.Key, now time.Time) relay.LoginResult
 	Account(id relay.AccountID) (relay.Account, bool)
 	Subuser(id relay.SubuserID) (relay.Subuser, bool)
+	// AccessLists are those of a tenant's account and subuser; nil: none.
+	AccessLists(t relay.Tenant) (account, subuser *relay.AccessList)
+	TokenRevoked(id relay.TokenID) bool
 	Fresh(ctx context.Context, now time.Time) bool
 }
 
 // Recorder takes login records; *store.Store has it. Neither call blocks.
 type Recorder interface {
 	RecordLogin(relay.Login)
-	RecordKeyUse(id relay.KeyID, at time.Time, addr netip.Addr, mechanism, helo string)
+	// previous: the key's old secret was used, within its overlap.
+	RecordKeyUse(id relay.KeyID, at time.Time, addr netip.Addr, mechanism, helo string, previous bool)
 }
 
 // Config sets an Authenticator up.
 type Config struct {
 	Directory Directory
 	Recorder  Recorder
+	Activity  Activity         // nil: not kept
 	Prefix    string           // of keys; "SG"
 	Now       func() time.Time // the wall clock: expiry follows it
 	Observer  func(protocol string, result relay.LoginResult)
+
+	// Sealer opens CRAM secrets and makes the keys of access tokens and of made-up
+	// salts. Without it there are no tokens and no CRAM-MD5.
+	Sealer *secret.Sealer
+	// Outside judges tokens of other issuers; nil: there are none.
+	Outside Outside
+	// Guard counts failures; nil: nobody does.
+	Guard *Guard
+	// Hosts knows host names of allow-lists; nil: they let nobody in.
+	Hosts HostSet
+	// AppPasswords lets them in (config auth.app_passwords).
+	AppPasswords bool
+	// Exhausted says whether a tenant has no credit left at all: nil lets it in. Of
+	// its errors relay.Unavailable is "cannot tell"; any other is "exhausted".
+	Exhausted func(context.Context, *relay.Principal) error
+	// Alert tells a person that a canary key was tried. It must not block.
+	Alert func(relay.Tenant, relay.KeyID, relay.Alert)
 }
 
-// Authenticator checks credentials.
-type Authenticator struct{ cfg Config }
+// Authenticator checks credentials. It may be used from any goroutine.
+type Authenticator struct {
+	cfg       Config
+	tokenKeys [][]byte // MAC keys of access tokens, the current one first
+	saltKey   []byte   // makes up salts for users that do not exist
+	dummyCRAM *dummyCRAM
+	canaries  *table[canarySeen, int64] // when an alert was last raised
+	plainOnly *table[place, int64]      // drop-in clients, until when
+}
 
-// New makes an Authenticator.
+// New makes an Authenticator. It starts nothing.
 func New(cfg Config) *Authenticator {
 	if cfg.Prefix == "" {
 		cfg.Prefix = secret.DefaultPrefix
@@ -56,190 +94,101 @@ func New(cfg Config) *Authenticator {
 	if cfg.Observer == nil {
 		cfg.Observer = func(string, relay.LoginResult) {}
 	}
-	return &Authenticator{cfg: cfg}
+	if cfg.Hosts == nil {
+		cfg.Hosts = noHosts{}
+	}
+	if cfg.Alert == nil {
+		cfg.Alert = func(relay.Tenant, relay.KeyID, relay.Alert) {}
+	}
+	a := &Authenticator{
+		cfg: cfg, canaries: newTable[canarySeen, int64](4096, nil), plainOnly: newTable[place, int64](16_384, nil),
+	}
+	if cfg.Sealer == nil {
+		a.saltKey = make([]byte, 32)
+		_, _ = rand.Read(a.saltKey) // never fails
+		return a
+	}
+	a.tokenKeys = cfg.Sealer.DeriveAll("access token")
+	// The oldest key, so that a new sealing key does not change the made-up salts
+	// while the true ones stay.
+	salts := cfg.Sealer.DeriveAll("made-up SCRAM salt")
+	a.saltKey = salts[len(salts)-1]
+	a.dummyCRAM = newDummyCRAM(cfg.Sealer, cfg.Prefix)
+	return a
 }
 
 // Attempt is one try to log in, with everything its record needs.
 type Attempt struct {
 	Protocol  string // smtp, http
 	Listener  string
-	Mechanism string
+	Mechanism string // of SASL; BEARER or BASIC on HTTP
 	Authzid   string
 	User      string
 	Secret    secret.Redacted
 	Addr      netip.Addr
-	Helo      string
+	Helo      string // on HTTP the user agent
 	TLS       string
-}
-
-// The two refusals that clients in the field match on, and the one for a
-// moment in which nobody can be let in. Bytes are part of the contract.
-var (
-	ReplyMalformed   = smtp.R(535, 5, 7, 8, "Authentication failed: Bad username / password")
-	ReplyRefused     = smtp.R(535, 5, 7, 8, "Authentication failed: The provided authorization grant is invalid, expired, or revoked")
-	ReplyUnavailable = smtp.R(454, 4, 7, 0, "Temporary authentication failure")
-	ReplyNoScope     = smtp.R(535, 5, 7, 8, "Authentication failed: This key may not send mail (scope mail.send)")
-)
-
-// Login checks an attempt. The error, if any, is the smtp.Reply to send.
-//
-// A secret that is not a well-formed key is refused without looking anything
-// up. Everything that a client may not learn (no such key, wrong secret,
-// expired, revoked, disabled, outside its networks) is one reply. What the
-// policy forbids is said only after a right secret from an allowed network.
-func (a *Authenticator) Login(ctx context.Context, at Attempt) (*relay.Principal, error) {
-	now := a.cfg.Now()
-	f, result, reply := a.check(ctx, at, now)
-	a.record(at, f, result, now)
-	if result != relay.LoginOK {
-		return nil, reply
-	}
-	return f.principal(a.cfg.Directory, at.Mechanism), nil
-}
-
-// found is what check learnt, for the record.
-type found struct {
-	tried string
-	key   *relay.Key
-}
-
-func (f found) principal(d Directory, mechanism string) *relay.Principal {
-	p := &relay.Principal{
-		Tenant: relay.Tenant{Account: f.key.Account, Subuser: f.key.Subuser},
-		Key:    f.key, Mechanism: mechanism,
-	}
-	if acct, ok := d.Account(f.key.Account); ok {
-		p.AccountName = acct.Name
-	}
-	if s, ok := d.Subuser(f.key.Subuser); ok {
-		p.SubuserName = s.Name
-	}
-	return p
-}
-
-func (a *Authenticator) check(ctx context.Context, at Attempt, now time.Time) (found, relay.LoginResult, smtp.Reply) {
-	f := found{tried: tried(at.User)}
-	k, err := secret.ParseKey(at.Secret.Reveal(), a.cfg.Prefix)
-	if err != nil {
-		return f, relay.LoginMalformed, ReplyMalformed
-	}
-	f.tried = k.IDText()
-	// The user is the word apikey, or the key's own id; an authorization identity
-	// must be absent or the same (RFC 4616 §2: nobody acts for another here).
-	if (at.User != userWord && at.User != k.IDText()) || (at.Authzid != "" && at.Authzid != at.User) {
-		return f, relay.LoginMalformed, ReplyMalformed
-	}
-	if !a.cfg.Directory.Fresh(ctx, now) {
-		return f, relay.LoginUnavailable, ReplyUnavailable
-	}
-	stored, known := a.cfg.Directory.Key(relay.KeyID{ID: k.ID})
-	if !known {
-		// The same work as for a known key; the result is thrown away.
-		secret.VerifySHA256(k, [32]byte{})
-		return f, relay.LoginUnknown, ReplyRefused
-	}
-	if stored.Canary {
-		return found{f.tried, stored}, relay.LoginCanary, ReplyRefused
-	}
-	if !matches(stored, k, now) {
-		f.key = stored
-		return f, relay.LoginWrong, ReplyRefused
-	}
-	f.key = stored
-	if r := a.cfg.Directory.Alive(stored, now); r != relay.LoginOK {
-		return f, r, ReplyRefused
-	}
-	if !inNetworks(stored.Networks, at.Addr) {
-		return f, relay.LoginNetwork, ReplyRefused
-	}
-	if !stored.Allows(relay.ScopeMailSend) && at.Protocol == "smtp" {
-		return f, relay.LoginScope, ReplyNoScope
-	}
-	return f, relay.LoginOK, smtp.Reply{}
+	// Certificates are the client's, its own first: not verified, but TLS has proven
+	// that the client has the key of the first.
+	Certificates []*x509.Certificate
 }
 
 // userWord is the user name that goes with any key.
 const userWord = "apikey"
 
-// matches compares with the present secret and, within its overlap, with the
-// previous one.
-func matches(k *relay.Key, given secret.Key, now time.Time) bool {
-	present := secret.VerifySHA256(given, k.Verifier.SHA256)
-	previous := false
-	if k.Previous != nil {
-		previous = secret.VerifySHA256(given, k.Previous.SHA256) && now.Before(k.PreviousUntil)
-	}
-	return present || previous
-}
+// The replies. Clients in the field match on the first two; their bytes are part
+// of the contract.
+var (
+	ReplyMalformed   = smtp.R(535, 5, 7, 8, "Authentication failed: Bad username / password")
+	ReplyRefused     = smtp.R(535, 5, 7, 8, "Authentication failed: The provided authorization grant is invalid, expired, or revoked")
+	ReplyUnavailable = smtp.R(454, 4, 7, 0, "Temporary authentication failure")
+	// ReplyThrottled says nothing of the credential, which was not looked at.
+	ReplyThrottled = smtp.R(454, 4, 7, 0, "Too many failed logins from your address; try again later")
+	// The rest goes only to a client that has shown the right secret from an allowed
+	// network.
+	ReplyNoScope   = smtp.R(535, 5, 7, 8, "Authentication failed: This key may not send mail (scope mail.send)")
+	ReplyExhausted = smtp.R(451, 4, 7, 1, "Authentication failed: Maximum credits exceeded")
+	// ReplyEnded goes to a session whose key is no longer good.
+	ReplyEnded = smtp.R(454, 4, 7, 0, "The key of this session is no longer valid; log in again")
+)
 
-func inNetworks(nets []netip.Prefix, addr netip.Addr) bool {
-	if len(nets) == 0 {
-		return true
-	}
-	addr = addr.Unmap().WithZone("")
-	for _, n := range nets {
-		if n.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-func (a *Authenticator) record(at Attempt, f found, result relay.LoginResult, now time.Time) {
-	l := relay.Login{
-		At: now, Protocol: at.Protocol, Listener: at.Listener, Mechanism: at.Mechanism, Tried: f.tried,
-		Addr: at.Addr.Unmap(), Helo: printable(at.Helo, 255), TLS: at.TLS, Result: result, Count: 1,
-	}
-	if f.key != nil {
-		l.Key = f.key.ID
-		l.Tenant = relay.Tenant{Account: f.key.Account, Subuser: f.key.Subuser}
-	}
-	a.cfg.Recorder.RecordLogin(l)
-	a.cfg.Observer(at.Protocol, result)
-	if result == relay.LoginOK {
-		a.cfg.Recorder.RecordKeyUse(f.key.ID, now, l.Addr, at.Mechanism, l.Helo)
-	}
+// Login checks an attempt by PLAIN or LOGIN: an API key, or an app password. The
+// error, if any, is the smtp.Reply to send, perhaps with a HoldBack.
+//
+// A secret that is not well-formed is refused without looking anything up.
+// Everything that a client may not learn (no such key, wrong secret, expired,
+// revoked, disabled, outside its networks) is one reply. What the policy forbids
+// is said only after a right secret from an allowed network.
+func (a *Authenticator) Login(ctx context.Context, at Attempt) (*relay.Principal, error) {
+	t := a.begin(at)
+	t.password(ctx)
+	return t.end()
 }
 
 // Cleartext records an AUTH that came before TLS: whatever credential went with
 // it is exposed. The credential itself was not looked at.
-func (a *Authenticator) Cleartext(at Attempt) {
-	a.record(at, found{}, relay.LoginCleartext, a.cfg.Now())
-}
+func (a *Authenticator) Cleartext(at Attempt) { a.Ended(at, relay.LoginCleartext) }
 
-// Ended records an exchange that had nothing to judge: given up, or no exchange at all.
+// Ended records an exchange that had nothing to judge: given up, or no exchange
+// at all. It counts as a failure of the address.
 func (a *Authenticator) Ended(at Attempt, result relay.LoginResult) {
-	a.record(at, found{tried: tried(at.User)}, result, a.cfg.Now())
+	t := a.begin(at)
+	t.refuse(result, ReplyMalformed)
+	t.finish()
 }
-
-// Check judges a logged-in principal again, at the next MAIL and at the end of
-// data: a key that was revoked, disabled, narrowed or has expired meanwhile
-// stops there. It returns the principal as it is now, or the smtp.Reply to send.
-func (a *Authenticator) Check(ctx context.Context, p *relay.Principal, addr netip.Addr) (*relay.Principal, error) {
-	now := a.cfg.Now()
-	if !a.cfg.Directory.Fresh(ctx, now) {
-		return nil, ReplyUnavailable
-	}
-	k, ok := a.cfg.Directory.Key(p.Key.ID)
-	if !ok || a.cfg.Directory.Alive(k, now) != relay.LoginOK || !inNetworks(k.Networks, addr) || !k.Allows(relay.ScopeMailSend) {
-		return nil, ReplyEnded
-	}
-	if k == p.Key {
-		return p, nil
-	}
-	q := *p
-	q.Key = k
-	return &q, nil
-}
-
-// ReplyEnded goes to a session whose key is no longer good.
-var ReplyEnded = smtp.R(454, 4, 7, 0, "The key of this session is no longer valid; log in again")
 
 // printable cuts a client's text to n octets and replaces what is not printable
 // ASCII, for records.
 func printable(s string, n int) string {
 	if len(s) > n {
 		s = s[:n]
+	}
+	clean := true
+	for i := 0; i < len(s) && clean; i++ {
+		clean = s[i] >= ' ' && s[i] <= '~'
+	}
+	if clean {
+		return s
 	}
 	b := []byte(s)
 	for i, c := range b {

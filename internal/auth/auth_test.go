@@ -15,10 +15,13 @@ import (
 )
 
 type fakeDirectory struct {
-	keys  map[relay.KeyID]*relay.Key
-	off   bool
-	stale bool
-	asked int
+	keys    map[relay.KeyID]*relay.Key
+	account relay.Account
+	access  [2]*relay.AccessList // account's, subuser's
+	revoked map[relay.TokenID]bool
+	off     bool
+	stale   bool
+	asked   int
 }
 
 func (d *fakeDirectory) Key(id relay.KeyID) (*relay.Key, bool) {
@@ -29,6 +32,8 @@ func (d *fakeDirectory) Key(id relay.KeyID) (*relay.Key, bool) {
 
 func (d *fakeDirectory) Alive(k *relay.Key, now time.Time) relay.LoginResult {
 	switch {
+	case k.Canary:
+		return relay.LoginCanary
 	case !k.RevokedAt.IsZero():
 		return relay.LoginRevoked
 	case !k.DisabledAt.IsZero() || d.off:
@@ -39,20 +44,65 @@ func (d *fakeDirectory) Alive(k *relay.Key, now time.Time) relay.LoginResult {
 	return relay.LoginOK
 }
 func (d *fakeDirectory) Account(relay.AccountID) (relay.Account, bool) {
-	return relay.Account{Name: "acme"}, true
+	a := d.account
+	a.Name = "acme"
+	return a, true
 }
+
+func (d *fakeDirectory) KeyByLogin(login string) (*relay.Key, bool) {
+	d.asked++
+	for _, k := range d.all(func(k *relay.Key) bool { return k.Login == login && login != "" }) {
+		return k, true
+	}
+	return nil, false
+}
+
+func (d *fakeDirectory) KeysByFingerprint(fp string) []*relay.Key {
+	return d.all(func(k *relay.Key) bool { return k.Match != nil && k.Match.Fingerprint == fp })
+}
+
+func (d *fakeDirectory) KeysByName(name string) []*relay.Key {
+	return d.all(func(k *relay.Key) bool { return k.Match != nil && k.Match.Name == name })
+}
+
+func (d *fakeDirectory) KeysByIssuer(issuer string) []*relay.Key {
+	return d.all(func(k *relay.Key) bool { return k.Match != nil && k.Match.Issuer == issuer })
+}
+
+func (d *fakeDirectory) all(want func(*relay.Key) bool) (out []*relay.Key) {
+	for _, k := range d.keys {
+		if want(k) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func (d *fakeDirectory) AccessLists(relay.Tenant) (account, subuser *relay.AccessList) {
+	return d.access[0], d.access[1]
+}
+func (d *fakeDirectory) TokenRevoked(id relay.TokenID) bool            { return d.revoked[id] }
 func (d *fakeDirectory) Subuser(relay.SubuserID) (relay.Subuser, bool) { return relay.Subuser{}, false }
 func (d *fakeDirectory) Fresh(context.Context, time.Time) bool         { return !d.stale }
 
 type fakeRecorder struct {
-	logins []relay.Login
-	uses   int
+	logins   []relay.Login
+	uses     int
+	previous int // uses of an old secret
+	seen     []relay.AccessSeen
 }
 
 func (r *fakeRecorder) RecordLogin(l relay.Login) { r.logins = append(r.logins, l) }
-func (r *fakeRecorder) RecordKeyUse(relay.KeyID, time.Time, netip.Addr, string, string) {
+func (r *fakeRecorder) RecordKeyUse(_ relay.KeyID, _ time.Time, _ netip.Addr, _, _ string, previous bool) {
 	r.uses++
+	if previous {
+		r.previous++
+	}
 }
+func (r *fakeRecorder) RecordAccess(a relay.AccessSeen) { r.seen = append(r.seen, a) }
+
+// last is the newest record.
+func (r *fakeRecorder) last() relay.Login { return r.logins[len(r.logins)-1] }
 
 type fixture struct {
 	a   *Authenticator
