@@ -41,7 +41,7 @@ var layers = []layerRule{
 	{path: "event", layer: 3, why: "the event log's consumers", later: true},
 	{path: "watch", layer: 3, why: "anomalies and audit", later: true},
 	{path: "cert", layer: 3, why: "certificates"},
-	{path: "oauth", layer: 3, why: "tokens of outside issuers", later: true},
+	{path: "oauth", layer: 3, why: "tokens of outside issuers"},
 	{path: "credit", layer: 3, why: "limits and credits", later: true},
 	{path: "httpx", layer: 4, why: "handlers and renderer"},
 	{path: "api", layer: 4, why: "HTTP API"},
