@@ -3,7 +3,10 @@ package smtpserver_test
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
+	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -224,5 +227,136 @@ func TestRefusalDrain(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		go w.srv.Drain(context.Background())
 		c.after(0, "421 4.3.2")
+	})
+}
+
+// heldError is a refusal that the backend wants to be late.
+type heldError struct {
+	smtp.Reply
+	hold time.Duration
+}
+
+func (e heldError) Unwrap() error           { return e.Reply }
+func (e heldError) HoldBack() time.Duration { return e.hold }
+
+// TestHoldBack: what the backend asks for counts from the line that decided, up
+// to 30 s, and never shortens the session's own delay.
+func TestHoldBack(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(w *world, c *client) {
+		var refusal error
+		w.backend.onAuth = func(sasl.Credentials) error {
+			time.Sleep(100 * time.Millisecond)
+			return refusal
+		}
+		c.cmd("EHLO x.test", "250")
+		c.startTLS()
+		c.cmd("EHLO x.test", "250")
+		for _, tt := range []struct {
+			refusal    smtp.Reply
+			hold, want time.Duration
+		}{
+			{refusedLogin, 3 * time.Second, 3 * time.Second},
+			{refusedLogin, 0, 500 * time.Millisecond},
+			{refusedLogin, -time.Second, time.Second},
+			{refusedLogin, time.Second, 2 * time.Second},
+			{refusedLogin, time.Hour, 30 * time.Second},
+			{smtp.R(454, 4, 7, 0, "Busy"), 0, 100 * time.Millisecond},
+			{smtp.R(454, 4, 7, 0, "Busy"), 5 * time.Second, 5 * time.Second},
+			{smtp.R(451, 4, 7, 1, "Credits"), time.Hour, 30 * time.Second},
+		} {
+			refusal = fmt.Errorf("wrapped: %w", heldError{tt.refusal, tt.hold})
+			c.send("AUTH PLAIN " + plainLogin + "\r\n")
+			c.after(tt.want, strconv.Itoa(tt.refusal.Code))
+		}
+	})
+}
+
+// TestMechanismTiming: refusals of every mechanism leave at the same time after
+// the line that decided them, whatever that took.
+func TestMechanismTiming(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(c *smtpserver.Config) { c.Mechanisms = everyMechanism }, func(w *world, c *client) {
+		w.backend.onLogin = everyExchange(func() error {
+			time.Sleep(100 * time.Millisecond)
+			return refusedLogin
+		})
+		c.cmd("EHLO x.test", "250")
+		c.startTLS()
+		c.cmd("EHLO x.test", "250")
+		// Both lines of the refusal come of the line with the token; the first is late.
+		c.send("AUTH OAUTHBEARER " + b64("n,,\x01auth=Bearer x\x01\x01") + "\r\n")
+		c.after(250*time.Millisecond, "334")
+		time.Sleep(time.Minute)
+		c.send(b64("\x01") + "\r\n")
+		c.after(0, "535 5.7.8")
+		// Not even judged: the same.
+		c.send("AUTH OAUTHBEARER " + b64("n,,\x01host=other.test\x01auth=Bearer x\x01\x01") + "\r\n")
+		c.after(500*time.Millisecond, "334")
+		c.send("\r\n")
+		c.after(0, "535 5.7.8")
+		for i, user := range []string{testUser, "nobody"} { // AU-19
+			m := sasl.NewSCRAMClient(user, "wrong", sasl.SCRAMBinding{})
+			_, first, _ := m.Start()
+			c.send("AUTH SCRAM-SHA-256 " + b64(string(first)) + "\r\n")
+			begin := time.Now()
+			challenge, _ := base64.StdEncoding.DecodeString(c.expect("334").Text)
+			if time.Since(begin) > 0 {
+				t.Error("the first message waits")
+			}
+			final, err := m.Next(challenge)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // the client's own time is not counted
+			c.send(b64(string(final)) + "\r\n")
+			c.after(time.Second<<i, "535 5.7.8")
+		}
+		c.send("AUTH SCRAM-SHA-256-PLUS " + b64("n,,n=apikey,r=x") + "\r\n")
+		c.after(4*time.Second, "535 5.7.8")
+		w.backend.onLogin = everyExchange(func() error { return heldError{refusedLogin, 20 * time.Second} })
+		c.send("AUTH XOAUTH2 " + b64("user=\x01auth=Bearer x\x01\x01") + "\r\n")
+		c.after(20*time.Second, "334")
+		c.send("\r\n")
+		c.after(0, "535 5.7.8")
+		w.backend.onLogin = everyExchange(func() error { return smtp.R(454, 4, 7, 0, "Busy") })
+		c.send("AUTH XOAUTH2 " + b64("user=\x01auth=Bearer x\x01\x01") + "\r\n")
+		c.after(0, "454 4.7.0")
+	})
+}
+
+// TestTarpit: a backend that lets a connection wait does not hold up a drain, and
+// the client is told.
+func TestTarpit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rec := &recorder{t: t}
+		rec.onConnect = func(ctx context.Context) error {
+			select {
+			case <-time.After(20 * time.Second):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		srv, err := smtpserver.New(smtpserver.Config{Role: smtpserver.RoleMX, Hostname: testHost}, rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		connect := func() *client {
+			ours, theirs := net.Pipe()
+			srv.ServeConn(context.Background(), theirs)
+			t.Cleanup(func() { ours.Close() })
+			return &client{t: t, conn: ours, br: bufio.NewReader(ours)}
+		}
+		c := connect()
+		c.after(20*time.Second, "220")
+		c.cmd("QUIT", "221")
+		c = connect()
+		time.Sleep(5 * time.Second)
+		go srv.Drain(context.Background())
+		c.after(0, "421 4.3.2")
+		synctest.Wait()
+		rec.checkEnd()
 	})
 }

@@ -73,18 +73,25 @@ func TestConfig(t *testing.T) {
 		t.Errorf("defaults %+v", c.Limits)
 	}
 	for name, edit := range map[string]func(*Config){
-		"role":             func(c *Config) { c.Role = "relay" },
-		"no hostname":      func(c *Config) { c.Hostname = "" },
-		"hostname":         func(c *Config) { c.Hostname = "mail example" },
-		"no TLS":           func(c *Config) { c.ImplicitTLS = true },
-		"command line":     func(c *Config) { c.Limits.CommandLine = 100 },
-		"AUTH line":        func(c *Config) { c.Limits.AuthLine = 1 << 20 },
-		"text line":        func(c *Config) { c.Limits.TextLine = 500 },
-		"recipients":       func(c *Config) { c.Limits.Recipients = 99 },
-		"failed logins":    func(c *Config) { c.Limits.AuthFails = 11 },
-		"negative":         func(c *Config) { c.Limits.Errors = -1 },
-		"negative time":    func(c *Config) { c.Limits.Idle = -time.Second },
-		"negative size":    func(c *Config) { c.Limits.MessageSize = -1 },
+		"role":            func(c *Config) { c.Role = "relay" },
+		"no hostname":     func(c *Config) { c.Hostname = "" },
+		"hostname":        func(c *Config) { c.Hostname = "mail example" },
+		"no TLS":          func(c *Config) { c.ImplicitTLS = true },
+		"command line":    func(c *Config) { c.Limits.CommandLine = 100 },
+		"AUTH line":       func(c *Config) { c.Limits.AuthLine = 1 << 20 },
+		"text line":       func(c *Config) { c.Limits.TextLine = 500 },
+		"recipients":      func(c *Config) { c.Limits.Recipients = 99 },
+		"failed logins":   func(c *Config) { c.Limits.AuthFails = 11 },
+		"negative":        func(c *Config) { c.Limits.Errors = -1 },
+		"negative time":   func(c *Config) { c.Limits.Idle = -time.Second },
+		"negative size":   func(c *Config) { c.Limits.MessageSize = -1 },
+		"mechanism twice": func(c *Config) { c.Mechanisms = []sasl.Mechanism{sasl.Plain, sasl.Plain} },
+		"mechanism empty": func(c *Config) { c.Mechanisms = []sasl.Mechanism{{Name: "X"}} },
+		"mechanisms": func(c *Config) {
+			for i := range 60 { // 600 octets of names
+				c.Mechanisms = append(c.Mechanisms, sasl.Mechanism{Name: "MECHANISM" + string(rune('A'+i)), New: sasl.Plain.New})
+			}
+		},
 		"negative failure": func(c *Config) { c.Limits.AuthFails = -1 },
 	} {
 		bad := good
