@@ -10,67 +10,129 @@ import (
 	"strings"
 	"time"
 
+	"postern/internal/credit"
+	"postern/internal/queue"
 	"postern/internal/relay"
 	"postern/internal/smtp"
 	"postern/internal/store"
 )
 
-// accept commits a judged message and hands it to the queue.
-func (s *Service) accept(ctx context.Context, in *Incoming, d *judged) error {
+// ready is a message that was judged and found good, on its way to the commit.
+type ready struct {
+	in     *Incoming
+	a      *store.Acceptance
+	n      int64 // credits that it costs
+	credit credit.Reservation
+
+	lanes     []relay.Lane
+	content   store.Content
+	admission queue.Admission
+	admitted  bool
+}
+
+// acceptance makes what is committed of a judged message.
+func (in *Incoming) acceptance(ctx context.Context, d *judged) (*ready, error) {
 	head := d.bytes()
 	a := &store.Acceptance{Message: in.message(d, int64(len(head))), Head: head, Body: in.body}
-	mode := relay.KeyLive
-	if in.p.Key != nil && in.p.Key.Mode != "" {
-		mode = in.p.Key.Mode
-	}
 	rcpts := in.recipients()
+	r := &ready{in: in, a: a, n: int64(len(rcpts))}
+	if err := in.s.checkRecipients(in.p, in.env.Recipients, len(rcpts)); err != nil {
+		return nil, err
+	}
 	a.Events = append(a.Events, in.received250(&a.Message, d, rcpts))
-	switch mode {
+	switch in.mode() {
 	case relay.KeyTest:
 		// Accepted and recorded, never delivered: nothing but events is stored.
-		a.Body = nil
-		a.Head = nil
+		a.Body, a.Head = nil, nil
 		for _, r := range rcpts {
 			a.Events = append(a.Events, event(relay.EventDropped, &a.Message, r.N, r.Address, relay.EventData{Reason: "the key is in test mode"}))
 		}
 		in.Abort(ctx)
-		return s.cfg.Store.Accept(ctx, a)
 	case relay.KeyHold:
 		a.Message.State, a.Message.Reason = relay.MessageHeld, "the key is in hold mode"
 		a.Recipients = rcpts
 		a.Events = append(a.Events, event(relay.EventHeld, &a.Message, -1, "", relay.EventData{Reason: a.Message.Reason}))
-		return s.cfg.Store.Accept(ctx, a)
+	default:
+		a.Recipients = rcpts
 	}
-	a.Recipients = rcpts
-	return s.commitLive(ctx, a)
+	return r, nil
 }
 
-// commitLive commits a message that is to be sent at once: leased to this
-// process if the queue has room for it, else waiting in the store.
-func (s *Service) commitLive(ctx context.Context, a *store.Acceptance) error {
-	lanes := lanesOf(a)
-	content, inMemory := contentOf(a)
-	if inMemory {
-		if adm, ok := s.cfg.Queue.Admit(a.Message.Tenant, lanes, a.Message.Size); ok {
-			for i := range a.Recipients {
-				a.Recipients[i].Lease, a.Recipients[i].Generation = s.cfg.Store.Epoch(), 1
-			}
-			if err := s.cfg.Store.Accept(ctx, a); err != nil {
-				adm.Cancel()
-				return err
-			}
-			// A crash here: the lease dies with this process, recovery makes it due.
-			adm.Launch(&a.Message, a.Recipients, content)
-			return nil
-		}
+func (in *Incoming) mode() relay.KeyMode {
+	if in.p.Key == nil {
+		return relay.KeyLive
 	}
-	if err := s.cfg.Store.Accept(ctx, a); err != nil {
+	return in.p.Key.Mode
+}
+
+// accept commits messages that were judged, all or none, and hands them to the
+// queue.
+func (s *Service) accept(ctx context.Context, all []*ready, idem *store.Idempotency) error {
+	if err := s.reserve(ctx, all); err != nil {
 		return err
 	}
-	for _, l := range lanes {
-		s.cfg.Queue.Waiting(l, a.Message.Tenant, a.Recipients[0].DueAt)
+	for _, r := range all {
+		s.admit(r)
+	}
+	if err := s.store(ctx, all, idem); err != nil {
+		for _, r := range all {
+			if r.credit.Cancel(); r.admitted {
+				r.admission.Cancel()
+			}
+		}
+		return err
+	}
+	// A crash here: the leases die with this process, recovery makes the mail due.
+	for _, r := range all {
+		r.credit.Settle()
+		s.launch(r)
 	}
 	return nil
+}
+
+// store is the commit.
+func (s *Service) store(ctx context.Context, all []*ready, idem *store.Idempotency) error {
+	if len(all) == 1 && idem == nil {
+		return s.cfg.Store.Accept(ctx, all[0].a)
+	}
+	as := make([]*store.Acceptance, len(all))
+	for i, r := range all {
+		as[i] = r.a
+	}
+	return s.cfg.Store.AcceptAll(ctx, as, idem)
+}
+
+// admit asks the queue to run the first attempt from memory, for a message that
+// is to be sent at once: it is then committed as leased to this process. Without
+// leave, it waits in the store.
+func (s *Service) admit(r *ready) {
+	a := r.a
+	if len(a.Recipients) == 0 || a.Message.State != relay.MessageQueued {
+		return
+	}
+	r.lanes = lanesOf(a)
+	content, inMemory := contentOf(a)
+	if !inMemory || !r.credit.DueAt().IsZero() {
+		return
+	}
+	if r.admission, r.admitted = s.cfg.Queue.Admit(a.Message.Tenant, r.lanes, a.Message.Size); !r.admitted {
+		return
+	}
+	r.content = content
+	for i := range a.Recipients {
+		a.Recipients[i].Lease, a.Recipients[i].Generation = s.cfg.Store.Epoch(), 1
+	}
+}
+
+// launch tells the queue of a committed message.
+func (s *Service) launch(r *ready) {
+	if r.admitted {
+		r.admission.Launch(&r.a.Message, r.a.Recipients, r.content)
+		return
+	}
+	for _, l := range r.lanes {
+		s.cfg.Queue.Waiting(l, r.a.Message.Tenant, r.a.Recipients[0].DueAt)
+	}
 }
 
 func lanesOf(a *store.Acceptance) []relay.Lane {

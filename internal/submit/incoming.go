@@ -35,8 +35,8 @@ type Incoming struct {
 // Begin starts a message of a principal. Commit checks everything; Begin only
 // what makes receiving pointless.
 func (s *Service) Begin(ctx context.Context, p *relay.Principal, env Envelope) (*Incoming, error) {
-	if ok, _ := s.cfg.Directory.Sending(p.Tenant); !ok {
-		return nil, replySending
+	if err := s.mayBegin(p); err != nil {
+		return nil, err
 	}
 	id := relay.MessageID{ID: relay.NewID(s.cfg.Now())}
 	return &Incoming{s: s, p: p, env: env, id: id, body: s.cfg.Store.NewBody(id)}, nil
@@ -118,39 +118,100 @@ func (in *Incoming) Abort(ctx context.Context) {
 
 // Commit judges the whole message and commits it. p is the principal as it is
 // at the end of data. A nil error means that everything is on stable storage;
-// otherwise the error is the smtp.Reply to send and nothing remains.
+// otherwise the error is the smtp.Reply to send, or a *Limited that has one, and
+// nothing remains.
 func (in *Incoming) Commit(ctx context.Context, p *relay.Principal) error {
 	in.p = p
-	err := in.commit(ctx)
+	r, err := in.prepare(ctx)
+	if err == nil {
+		err = in.s.accept(ctx, []*ready{r}, nil)
+	}
 	if err == nil {
 		return nil
 	}
 	in.Abort(ctx)
+	return in.s.refusal(err, in.id)
+}
+
+// CommitAll judges several messages of one principal and commits them together,
+// all or none: what one HTTP request hands in. With idem, the answer to the
+// request commits with them. Otherwise as Incoming.Commit; an error about one of
+// the messages is a *PartError that says which. Every one of ins has ended with
+// this call.
+func (s *Service) CommitAll(ctx context.Context, p *relay.Principal, ins []*Incoming, idem *store.Idempotency) error {
+	err := s.commitAll(ctx, p, ins, idem)
+	if err == nil {
+		return nil
+	}
+	for _, in := range ins {
+		in.Abort(ctx)
+	}
+	if part, ok := errors.AsType[*PartError](err); ok {
+		part.Err = s.refusal(part.Err, ins[part.Index].id)
+		return part
+	}
+	if relay.KindOf(err) == relay.Conflict { // the request was answered before
+		return err
+	}
+	var id relay.MessageID
+	if len(ins) > 0 {
+		id = ins[0].id
+	}
+	return s.refusal(err, id)
+}
+
+func (s *Service) commitAll(ctx context.Context, p *relay.Principal, ins []*Incoming, idem *store.Idempotency) error {
+	all := make([]*ready, len(ins))
+	for i, in := range ins {
+		in.p = p
+		var err error
+		if all[i], err = in.prepare(ctx); err != nil {
+			return &PartError{Index: i, Err: err}
+		}
+	}
+	return s.accept(ctx, all, idem)
+}
+
+// PartError is the refusal of one of several messages.
+type PartError struct {
+	Index int // in the call
+	Err   error
+}
+
+func (e *PartError) Error() string { return e.Err.Error() }
+func (e *PartError) Unwrap() error { return e.Err }
+
+// refusal is what the client may know of an error.
+func (s *Service) refusal(err error, id relay.MessageID) error {
+	if l, ok := errors.AsType[*Limited](err); ok {
+		return l
+	}
 	if r, ok := errors.AsType[smtp.Reply](err); ok {
 		return r
 	}
 	if r, ok := replyTo(err); ok {
 		return r
 	}
-	in.s.cfg.Logger.Error("submit: message not accepted", "message", in.id.String(), "error", err)
+	s.cfg.Logger.Error("submit: message not accepted", "message", id.String(), "error", err)
 	return replyStopped
 }
 
-func (in *Incoming) commit(ctx context.Context) error {
+// prepare does all that comes before the commit.
+func (in *Incoming) prepare(ctx context.Context) (*ready, error) {
 	if in.failed != nil {
-		return in.failed
+		return nil, in.failed
 	}
-	if in.size > in.s.cfg.MaxMessage {
-		return replyTooLarge
+	if in.size > in.s.maxSize(in.p) {
+		return nil, replyTooLarge
 	}
 	d, err := in.judge()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := in.fixLines(ctx, d); err != nil {
-		return err
+		return nil, err
 	}
-	return in.s.accept(ctx, in, d)
+	return in.acceptance(ctx, d)
 }
 
 // replyTo renders the errors of message and store for the client.

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"time"
 
+	"postern/internal/credit"
 	"postern/internal/message"
 	"postern/internal/queue"
 	"postern/internal/relay"
@@ -27,6 +28,13 @@ type Store interface {
 	NewBody(id relay.MessageID) *store.Body
 	BodyOf(id relay.MessageID, octets []byte) *store.Body
 	Accept(ctx context.Context, a *store.Acceptance) error
+	AcceptAll(ctx context.Context, as []*store.Acceptance, idem *store.Idempotency) error
+}
+
+// Credits counts what principals send, against their limits; *credit.Ledger does.
+type Credits interface {
+	Reserve(ctx context.Context, c credit.Claim) (credit.Reservation, error)
+	Exhausted(ctx context.Context, account relay.Account, subuser *relay.Subuser, key *relay.Key) *credit.Exceeded
 }
 
 // Queue takes over what was committed; *queue.Queue does.
@@ -42,6 +50,7 @@ type Directory interface {
 	DefaultPool(t relay.Tenant) (relay.Pool, bool)
 	PoolNamed(account relay.AccountID, name string) (relay.Pool, bool)
 	Account(id relay.AccountID) (relay.Account, bool)
+	Subuser(id relay.SubuserID) (relay.Subuser, bool)
 	Sending(t relay.Tenant) (ok bool, why string)
 }
 
@@ -50,6 +59,7 @@ type Config struct {
 	Store       Store
 	Queue       Queue
 	Directory   Directory
+	Credits     Credits // nil: nothing is counted and nothing limited
 	ReturnPaths *ReturnPaths
 	Logger      *slog.Logger
 	Now         func() time.Time
@@ -124,8 +134,8 @@ type Recipient struct {
 	ORcpt   string
 }
 
-// CheckRecipient judges a forward-path at RCPT, before it is taken into an
-// envelope. The error is the smtp.Reply to send.
+// CheckRecipient judges a forward-path by itself. The error is the smtp.Reply to
+// send. Commit asks it of every recipient, with the key as it is by then.
 func (s *Service) CheckRecipient(p *relay.Principal, a smtp.Address) error {
 	if a.Domain() == "" {
 		return smtp.R(550, 5, 1, 1, "This relay has no mailboxes; give a full address")

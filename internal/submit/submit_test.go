@@ -20,7 +20,11 @@ import (
 )
 
 // fakeDirectory knows two tenants: acme owns acme.test, globex owns globex.test.
-type fakeDirectory struct{ off bool }
+type fakeDirectory struct {
+	off      bool
+	accounts map[relay.AccountID]relay.Account // those that are more than an id
+	subusers map[relay.SubuserID]relay.Subuser
+}
 
 var (
 	acme     = relay.AccountID{ID: relay.ID{1}}
@@ -54,7 +58,17 @@ func (d *fakeDirectory) PoolNamed(a relay.AccountID, name string) (relay.Pool, b
 	return relay.Pool{ID: bulkPool, Name: "bulk"}, name == "bulk" && a == acme
 }
 func (d *fakeDirectory) Account(id relay.AccountID) (relay.Account, bool) {
+	if a, ok := d.accounts[id]; ok {
+		return a, true
+	}
 	return relay.Account{ID: id}, true
+}
+func (d *fakeDirectory) Subuser(id relay.SubuserID) (relay.Subuser, bool) {
+	s, ok := d.subusers[id]
+	return s, ok
+}
+func (d *fakeDirectory) Deleted(t relay.Tenant) bool {
+	return !d.subusers[t.Subuser].DeletedAt.IsZero()
 }
 func (d *fakeDirectory) Sending(relay.Tenant) (bool, string) { return !d.off, "off" }
 func (d *fakeDirectory) IsReturnPath(h string) bool {
@@ -72,7 +86,7 @@ func (q *fakeQueue) Admit(relay.Tenant, []relay.Lane, int64) (queue.Admission, b
 func (q *fakeQueue) Waiting(relay.Lane, relay.Tenant, time.Time) { q.waiting++ }
 
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	store   *store.Store
 	dir     *fakeDirectory
 	queue   *fakeQueue
@@ -80,7 +94,7 @@ type world struct {
 	key     relay.Key
 }
 
-func newWorld(t *testing.T, change func(*Config)) *world {
+func newWorld(t testing.TB, change func(*Config)) *world {
 	t.Helper()
 	sealer := newSealer(t)
 	s, _, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "postern.db"), Sealer: sealer, MinFree: -1})
@@ -108,7 +122,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	return w
 }
 
-func newSealer(t *testing.T) *secret.Sealer {
+func newSealer(t testing.TB) *secret.Sealer {
 	t.Helper()
 	s, err := secret.NewSealer(secret.NewSealingKey())
 	if err != nil {
