@@ -62,7 +62,11 @@ func packAccount(a *relay.Account) (retry, policy, plan, profile string, err err
 
 // list reads all rows of a query.
 func list[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
-	var all []T
+	return listInto(ctx, q, nil, scan, query, args...)
+}
+
+// listInto appends all rows of a query.
+func listInto[T any](ctx context.Context, q querier, all []T, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
 	err := eachRow(ctx, q, query, args, func(r *sql.Rows) error {
 		v, err := scan(r)
 		all = append(all, v)

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"postern/internal/relay"
@@ -72,61 +73,106 @@ func filled(b []byte) []byte {
 	return b
 }
 
-func scanKey(r scanner) (relay.Key, error) {
-	var k relay.Key
-	var id, acct, sub []byte
-	var cur, prev verifierRow
-	var l keyLists
-	var kind, mode string
-	var prevUntil, canary, expires, created, disabled, revoked, rotated, reminded, used, prevUsed int64
-	into := append([]any{&id, &acct, &sub, &kind, &k.Name, &k.Login, &l.match, &l.scopes}, cur.into()...)
-	into = append(append(into, prev.into()...), &prevUntil, &mode, &l.networks, &l.hosts, &l.senders, &l.domains, &k.PerMinute, &k.PerHour,
-		&k.PerDay, &k.PerMonth, &k.Hours, &canary, &expires, &created, &k.CreatedBy, &disabled, &revoked, &rotated, &reminded,
-		&used, &k.LastUsedFrom, &k.LastUsedMechanism, &k.LastUsedHelo, &k.UseCount,
-		&prevUsed, &k.PreviousUsedFrom, &k.PreviousUsedHelo, &k.PreviousUseCount)
-	if err := r.Scan(into...); err != nil {
-		return k, err
+// keyReader reads rows of keys, one after the other.
+type keyReader struct {
+	into                                                                                      []any
+	id, acct, sub                                                                             []byte
+	cur, prev                                                                                 verifierRow
+	kind, mode, match, scopes, networks, hosts, senders, domains                              string
+	prevUntil, canary, expires, created, disabled, revoked, rotated, reminded, used, prevUsed int64
+	k                                                                                         relay.Key
+	lists                                                                                     map[string][]string
+}
+
+// maxSharedLists bounds how many lists one reading remembers.
+const maxSharedLists = 4096
+
+func scanKey(r scanner) (relay.Key, error) { return (&keyReader{}).scan(r) }
+
+func (kr *keyReader) columns() []any {
+	if kr.into == nil {
+		k := &kr.k
+		kr.into = append([]any{&kr.id, &kr.acct, &kr.sub, &kr.kind, &k.Name, &k.Login, &kr.match, &kr.scopes}, kr.cur.into()...)
+		kr.into = append(append(kr.into, kr.prev.into()...), &kr.prevUntil, &kr.mode, &kr.networks, &kr.hosts, &kr.senders, &kr.domains,
+			&k.PerMinute, &k.PerHour, &k.PerDay, &k.PerMonth, &k.Hours, &kr.canary, &kr.expires, &kr.created, &k.CreatedBy,
+			&kr.disabled, &kr.revoked, &kr.rotated, &kr.reminded, &kr.used, &k.LastUsedFrom, &k.LastUsedMechanism, &k.LastUsedHelo, &k.UseCount,
+			&kr.prevUsed, &k.PreviousUsedFrom, &k.PreviousUsedHelo, &k.PreviousUseCount)
 	}
-	k.ID.ID, k.Account.ID, k.Subuser.ID, k.Canary = idOf(id), idOf(acct), idOf(sub), canary != 0
-	k.Kind, k.Mode = relay.KeyKind(kind), relay.KeyMode(mode)
-	k.PreviousUntil, k.ExpiresAt, k.CreatedAt, k.RotatedAt = timeOf(prevUntil), timeOf(expires), timeOf(created), timeOf(rotated)
-	k.DisabledAt, k.RevokedAt, k.RemindedAt = timeOf(disabled), timeOf(revoked), timeOf(reminded)
-	k.LastUsedAt, k.PreviousUsedAt = timeOf(used), timeOf(prevUsed)
+	return kr.into
+}
+
+func (kr *keyReader) scan(r scanner) (relay.Key, error) {
+	kr.k = relay.Key{}
+	if err := r.Scan(kr.columns()...); err != nil {
+		return kr.k, err
+	}
+	k := kr.k
+	k.ID.ID, k.Account.ID, k.Subuser.ID, k.Canary = idOf(kr.id), idOf(kr.acct), idOf(kr.sub), kr.canary != 0
+	k.Kind, k.Mode = relay.KeyKind(kr.kind), relay.KeyMode(kr.mode)
+	k.PreviousUntil, k.ExpiresAt, k.CreatedAt, k.RotatedAt = timeOf(kr.prevUntil), timeOf(kr.expires), timeOf(kr.created), timeOf(kr.rotated)
+	k.DisabledAt, k.RevokedAt, k.RemindedAt = timeOf(kr.disabled), timeOf(kr.revoked), timeOf(kr.reminded)
+	k.LastUsedAt, k.PreviousUsedAt = timeOf(kr.used), timeOf(kr.prevUsed)
 	var err error
-	if k.Verifier, err = cur.verifier(); err != nil {
+	if k.Verifier, err = kr.cur.verifier(); err != nil {
 		return k, err
 	}
-	if len(prev.sum) > 0 {
-		p, err := prev.verifier()
+	if len(kr.prev.sum) > 0 {
+		p, err := kr.prev.verifier()
 		if err != nil {
 			return k, err
 		}
 		k.Previous = &p
 	}
-	return k, l.unpack(&k)
+	return k, kr.unpack(&k)
+}
+
+// unpack reads the columns that hold JSON.
+func (kr *keyReader) unpack(k *relay.Key) error {
+	if err := unpackJSON(kr.match, &k.Match, "keys.matching"); err != nil {
+		return err
+	}
+	if err := unpackJSON(kr.networks, &k.Networks, "keys.networks"); err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		text   string
+		into   *[]string
+		column string
+	}{
+		{kr.scopes, &k.Scopes, "keys.scopes"}, {kr.hosts, &k.Hosts, "keys.hosts"}, {kr.senders, &k.Senders, "keys.senders"},
+		{kr.domains, &k.RecipientDomains, "keys.recipient_domains"},
+	} {
+		if err := kr.list(c.text, c.into, c.column); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list reads a list. Keys of one reading that have the same one share it: a
+// hundred thousand keys have a few sets of scopes.
+func (kr *keyReader) list(text string, into *[]string, column string) error {
+	if text == "" {
+		return nil
+	}
+	if known, ok := kr.lists[text]; ok {
+		*into = known
+		return nil
+	}
+	if err := unpackJSON(text, into, column); err != nil {
+		return err
+	}
+	if *into = slices.Clip(*into); kr.lists == nil {
+		kr.lists = map[string][]string{}
+	}
+	if len(kr.lists) < maxSharedLists {
+		kr.lists[text] = *into
+	}
+	return nil
 }
 
 // keyLists is the columns of a key that hold JSON.
 type keyLists struct{ match, scopes, networks, hosts, senders, domains string }
-
-func (l *keyLists) unpack(k *relay.Key) error {
-	if err := unpackJSON(l.match, &k.Match, "keys.matching"); err != nil {
-		return err
-	}
-	if err := unpackJSON(l.scopes, &k.Scopes, "keys.scopes"); err != nil {
-		return err
-	}
-	if err := unpackJSON(l.networks, &k.Networks, "keys.networks"); err != nil {
-		return err
-	}
-	if err := unpackJSON(l.hosts, &k.Hosts, "keys.hosts"); err != nil {
-		return err
-	}
-	if err := unpackJSON(l.senders, &k.Senders, "keys.senders"); err != nil {
-		return err
-	}
-	return unpackJSON(l.domains, &k.RecipientDomains, "keys.recipient_domains")
-}
 
 func packKeyLists(k *relay.Key) (l keyLists, err error) {
 	for _, n := range k.Networks {

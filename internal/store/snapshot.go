@@ -84,31 +84,47 @@ func (sn *Snapshot) changed() *where {
 	return w
 }
 
+// order sorts a full reading. Of a few changed rows among many the planners would
+// rather walk over all, in that order, than look up the few and sort them.
+func (sn *Snapshot) order(by string) string {
+	if !sn.Full {
+		return ""
+	}
+	return " ORDER BY " + by
+}
+
 func (sn *Snapshot) readTenants(ctx context.Context, tx *sql.Tx, w *where) (err error) {
-	if sn.Accounts, err = list(ctx, tx, scanAccount, selectAccounts+w.String()+` ORDER BY id`, w.args...); err != nil {
+	if sn.Accounts, err = list(ctx, tx, scanAccount, selectAccounts+w.String()+sn.order("id"), w.args...); err != nil {
 		return err
 	}
-	sn.Subusers, err = list(ctx, tx, scanSubuser, selectSubusers+w.String()+` ORDER BY id`, w.args...)
+	sn.Subusers, err = list(ctx, tx, scanSubuser, selectSubusers+w.String()+sn.order("id"), w.args...)
 	return err
 }
 
 func (sn *Snapshot) readKeys(ctx context.Context, tx *sql.Tx, w *where) (err error) {
-	sn.Keys, err = list(ctx, tx, scanKey, selectKeys+w.String()+` ORDER BY id`, w.args...)
+	if sn.Full { // one large piece of memory in place of many that grow
+		var n int64
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM keys`).Scan(&n); err != nil {
+			return err
+		}
+		sn.Keys = make([]relay.Key, 0, n)
+	}
+	sn.Keys, err = listInto(ctx, tx, sn.Keys, (&keyReader{}).scan, selectKeys+w.String()+sn.order("id"), w.args...)
 	return err
 }
 
 func (sn *Snapshot) readPools(ctx context.Context, tx *sql.Tx, w *where) (err error) {
-	if sn.Pools, err = list(ctx, tx, scanPool, selectPools+w.String()+` ORDER BY id`, w.args...); err != nil || len(sn.Pools) == 0 {
+	if sn.Pools, err = list(ctx, tx, scanPool, selectPools+w.String()+sn.order("id"), w.args...); err != nil || len(sn.Pools) == 0 {
 		return err
 	}
 	return addAddresses(ctx, tx, sn.Pools, partOf(w, "pool_id", "pools"), w.args...)
 }
 
 func (sn *Snapshot) readDomains(ctx context.Context, tx *sql.Tx, w *where) (err error) {
-	if sn.DKIMKeys, err = list(ctx, tx, scanDKIMKey, selectDKIMKeys+w.String()+` ORDER BY domain_id, selector`, w.args...); err != nil {
+	if sn.DKIMKeys, err = list(ctx, tx, scanDKIMKey, selectDKIMKeys+w.String()+sn.order("domain_id, selector"), w.args...); err != nil {
 		return err
 	}
-	if sn.Domains, err = list(ctx, tx, scanDomain, selectDomains+w.String()+` ORDER BY id`, w.args...); err != nil || len(sn.Domains) == 0 {
+	if sn.Domains, err = list(ctx, tx, scanDomain, selectDomains+w.String()+sn.order("id"), w.args...); err != nil || len(sn.Domains) == 0 {
 		return err
 	}
 	return addSharers(ctx, tx, sn.Domains, partOf(w, "domain_id", "domains"), w.args...)
@@ -123,7 +139,7 @@ func partOf(w *where, column, table string) string {
 }
 
 func (sn *Snapshot) readAccess(ctx context.Context, tx *sql.Tx, w *where) (err error) {
-	sn.Access, err = list(ctx, tx, scanAccessList, selectAccessLists+w.String()+` ORDER BY account_id, subuser_id`, w.args...)
+	sn.Access, err = list(ctx, tx, scanAccessList, selectAccessLists+w.String()+sn.order("account_id, subuser_id"), w.args...)
 	return err
 }
 
