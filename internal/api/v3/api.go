@@ -17,7 +17,7 @@ import (
 type API struct {
 	Services
 	rates    *rates
-	document []byte // of OpenAPI
+	document func() ([]byte, error) // of OpenAPI, made when first asked for
 	edits    edits
 }
 
@@ -83,6 +83,9 @@ func New(s Services) []httpx.Route {
 	}
 	a := &API{Services: s, rates: newRates()}
 	all := Routes()
+	a.document = sync.OnceValues(func() ([]byte, error) {
+		return describe(slices.DeleteFunc(slices.Clone(all), func(r Route) bool { return r.OperatorOnly && s.Operator == nil }))
+	})
 	var out []httpx.Route
 	for i := range all {
 		route := &all[i]
@@ -108,6 +111,13 @@ func (a *API) serve(route *Route, w http.ResponseWriter, r *http.Request) error 
 	}
 	if err := c.readQuery(); err != nil {
 		return err
+	}
+	if route.Hold != nil {
+		release, err := route.Hold(a, c)
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
 	if r.Method == http.MethodPost && !route.Open && len(r.Header.Values(headerIdempotency)) > 0 {
 		return a.once(c, func() error { return route.Handler(a, c) })

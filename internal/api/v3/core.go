@@ -65,7 +65,7 @@ type Uses interface {
 // defaultMaxKeys is SendGrid's.
 const defaultMaxKeys = 100
 
-var coreRoutes = slices.Concat(keyRoutes, userRoutes, []Route{
+var coreRoutes = slices.Concat(keyRoutes, userRoutes, documentRoutes, []Route{
 	{
 		Method: "GET", Pattern: "/v3/scopes", Summary: "What the calling key may do",
 		Answers: map[int]any{200: scopesView{}}, Handler: (*API).listScopes,

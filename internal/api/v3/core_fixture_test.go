@@ -14,8 +14,9 @@ func init() {
 		return fixture{Status: status, Make: key(suffix, body), Absent: ask{Path: "/v3/api_keys/" + absentID + suffix, Body: body}}
 	}
 	addFixtures(map[string]fixture{
-		"GET /v3/scopes":   plain(200, "/v3/scopes", ""),
-		"GET /v3/api_keys": plain(200, "/v3/api_keys", ""),
+		"GET /v3/openapi.json": plain(200, "/v3/openapi.json", ""),
+		"GET /v3/scopes":       plain(200, "/v3/scopes", ""),
+		"GET /v3/api_keys":     plain(200, "/v3/api_keys", ""),
 		// A key can give no more than it has, and this one has no scope but its own.
 		"POST /v3/api_keys":                      plain(201, "/v3/api_keys", `{"name":"new","scopes":["api_keys.create"]}`),
 		"GET /v3/api_keys/{api_key_id}":          of(200, "", ""),

@@ -18,6 +18,8 @@ type fixture struct {
 	// its answer, octet by octet, with that to a foreign thing. Zero: the route names
 	// no thing of a tenant.
 	Absent ask
+	// AbsentStatus is that of the answer to Absent; 0: 404.
+	AbsentStatus int
 }
 
 // ask is what a client sends.

@@ -183,6 +183,7 @@ func (c *client) do(method, path, body string) answer {
 	}
 	a := answer{Status: rec.Code, Header: rec.Header(), Body: string(text)}
 	checkAnswer(c.w.t, r, a)
+	checkDocument(c.w.t, r, body, a)
 	return a
 }
 

@@ -1,6 +1,7 @@
 package v3
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -8,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"postern/internal/httpx"
 	"postern/internal/relay"
@@ -202,8 +203,8 @@ func (m *matrix) foreign(who func(w *world) (owner relay.Tenant, asker *client))
 	theirs := m.f.Make(w, owner)
 	before := len(w.changes)
 	absent := asker.ask(m.route.Method, m.f.Absent)
-	if absent.Status != 404 {
-		m.Errorf("an absent thing: %d %s, want 404", absent.Status, absent.Body)
+	if want := cmp.Or(m.f.AbsentStatus, 404); absent.Status != want {
+		m.Errorf("an absent thing: %d %s, want %d", absent.Status, absent.Body, want)
 	}
 	m.same("a foreign thing", absent, asker.ask(m.route.Method, theirs))
 	if len(w.changes) > before {
@@ -222,7 +223,7 @@ func (m *matrix) same(name string, want, got answer) {
 		}
 		return a
 	}
-	if diff := cmp.Diff(flat(want), flat(got)); diff != "" {
+	if diff := gocmp.Diff(flat(want), flat(got)); diff != "" {
 		m.Errorf("%s: the answers differ:\n%s", name, diff)
 	}
 }

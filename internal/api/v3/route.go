@@ -46,13 +46,19 @@ type Route struct {
 	// CommitsAnswer: the handler stores its answer in the commit of what it does
 	// (Call.Idempotency). Without it, the answer of a POST is stored after it.
 	CommitsAnswer bool
+	// Hold waits for room before the body is read, and returns what gives it back;
+	// nil: none is needed.
+	Hold func(*API, *Call) (release func(), err error)
 	// MaxBody is the limit of the body in octets, unpacked; 0: 1 MiB.
 	MaxBody int64
 
-	Summary string
-	Query   []Param
-	Body    any         // a zero value of the type that is decoded; nil: no body
-	Answers map[int]any // status → zero value of the answer's type; nil: empty body
+	Summary  string
+	Query    []Param
+	Body     any         // a zero value of the type that is decoded; nil: no body
+	BodyType string      // its media type; "": application/json
+	Answers  map[int]any // status → zero value of the answer's type; nil: empty body
+	// Also are other media types that the answers may have (text/csv).
+	Also    []string
 	Handler func(*API, *Call) error
 }
 
