@@ -26,6 +26,9 @@ type loginServer struct {
 
 func (s *loginServer) Next(ctx context.Context, response []byte) ([]byte, bool, error) {
 	switch {
+	case s.x.Authenticate == nil && s.step < 3:
+		s.step = 3
+		return nil, false, errUnserved
 	case s.step == 0 && response == nil:
 		s.step = 1
 		return []byte(loginUser), false, nil

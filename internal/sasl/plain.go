@@ -19,8 +19,12 @@ type plainServer struct {
 }
 
 func (s *plainServer) Next(ctx context.Context, response []byte) ([]byte, bool, error) {
-	if s.over {
+	switch {
+	case s.over:
 		return nil, false, ErrOver
+	case s.x.Authenticate == nil:
+		s.over = true
+		return nil, false, errUnserved
 	}
 	if response == nil && !s.asked {
 		s.asked = true

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"postern/internal/secret"
 )
@@ -137,6 +138,27 @@ type Mechanism struct {
 	Needs Needs
 	// New starts an exchange.
 	New func(Exchange) Server
+}
+
+// All are the mechanisms that a server can offer, in the order to announce them
+// in: strongest first, since many clients take the first that they know.
+var All = []Mechanism{SCRAMSHA256Plus, SCRAMSHA256, External, OAuthBearer, XOAuth2, Plain, Login, CRAMMD5}
+
+// Named returns the mechanisms with these names, in the order of All. An unknown
+// name is an error.
+func Named(names []string) ([]Mechanism, error) {
+	list := []Mechanism{} // empty, not nil: none
+	for _, m := range All {
+		if slices.Contains(names, m.Name) {
+			list = append(list, m)
+		}
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(All, func(m Mechanism) bool { return m.Name == name }) {
+			return nil, fmt.Errorf("there is no mechanism %q", name)
+		}
+	}
+	return list, nil
 }
 
 // Needs are what a session must have for a mechanism to be of use in it.

@@ -174,6 +174,36 @@ func run(c sasl.Client, name string, next func([]byte) ([]byte, bool, error)) er
 	return errors.New("no end")
 }
 
+func TestNamed(t *testing.T) {
+	t.Parallel()
+	names := func(list []sasl.Mechanism) (s string) {
+		for _, m := range list {
+			s += m.Name + " "
+		}
+		return s
+	}
+	for _, tt := range []struct {
+		in   []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"LOGIN", "PLAIN", "SCRAM-SHA-256", "PLAIN"}, "SCRAM-SHA-256 PLAIN LOGIN "},
+		{
+			[]string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "XOAUTH2", "OAUTHBEARER", "EXTERNAL", "CRAM-MD5"},
+			"SCRAM-SHA-256-PLUS SCRAM-SHA-256 EXTERNAL OAUTHBEARER XOAUTH2 PLAIN LOGIN CRAM-MD5 ",
+		},
+	} {
+		if got, err := sasl.Named(tt.in); names(got) != tt.want || got == nil || err != nil {
+			t.Errorf("%q: %s, %v", tt.in, names(got), err)
+		}
+	}
+	for _, bad := range []string{"", "plain", "GSSAPI"} {
+		if got, err := sasl.Named([]string{"PLAIN", bad}); err == nil || got != nil {
+			t.Errorf("%q: %s", bad, names(got))
+		}
+	}
+}
+
 // TestSecretsStaySecret: credentials that reach a log by mistake show nothing.
 func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()

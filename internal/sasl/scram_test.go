@@ -105,7 +105,7 @@ func done(c sasl.Client) error { return c.(interface{ Done() error }).Done() }
 // mechanism finds one of ours by its name.
 func mechanism(t testing.TB, name string) sasl.Mechanism {
 	t.Helper()
-	for _, m := range all {
+	for _, m := range sasl.All {
 		if m.Name == name {
 			return m
 		}
@@ -113,8 +113,6 @@ func mechanism(t testing.TB, name string) sasl.Mechanism {
 	t.Fatalf("no mechanism %s", name)
 	return sasl.Mechanism{}
 }
-
-var all = []sasl.Mechanism{sasl.Plain, sasl.Login, sasl.SCRAMSHA256, sasl.SCRAMSHA256Plus, sasl.CRAMMD5, sasl.XOAuth2, sasl.OAuthBearer, sasl.External}
 
 // TestSCRAMForeignClient logs a second implementation's client in.
 func TestSCRAMForeignClient(t *testing.T) {

@@ -32,11 +32,6 @@ const (
 	xoauthWords = `{"status":"400","schemes":"Bearer","scope":"mail.send"}`
 )
 
-// everyMechanism as a listener has them, strongest first.
-var everyMechanism = []sasl.Mechanism{
-	sasl.SCRAMSHA256Plus, sasl.SCRAMSHA256, sasl.External, sasl.OAuthBearer, sasl.XOAuth2, sasl.Plain, sasl.Login, sasl.CRAMMD5,
-}
-
 var testKeys = sync.OnceValue(func() sasl.SCRAMKeys {
 	salted, err := pbkdf2.Key(sha256.New, testSecret, []byte("sixteen octets!!"), 4096, sha256.Size)
 	if err != nil {
@@ -99,7 +94,7 @@ func everyExchange(judge func() error) func(*recSession, string) sasl.Exchange {
 func startEvery(t testing.TB, edit func(*smtpserver.Config)) *world {
 	t.Helper()
 	w := start(t, func(c *smtpserver.Config) {
-		c.Mechanisms, c.ClientCertificates = everyMechanism, true
+		c.Mechanisms, c.ClientCertificates = sasl.All, true
 		if edit != nil {
 			edit(c)
 		}
