@@ -54,6 +54,9 @@ func (in *Incoming) acceptance(ctx context.Context, d *judged) (*ready, error) {
 		a.Events = append(a.Events, event(relay.EventHeld, &a.Message, -1, "", relay.EventData{Reason: a.Message.Reason}))
 	default:
 		a.Recipients = rcpts
+		if at := in.env.SendAt; at.After(in.s.queueNow()) {
+			a.Events = append(a.Events, event(relay.EventDeferred, &a.Message, -1, "", relay.EventData{Reason: "the sender wants it sent later", NextAt: at.UTC()}))
+		}
 	}
 	return r, nil
 }
@@ -112,7 +115,7 @@ func (s *Service) admit(r *ready) {
 	}
 	r.lanes = lanesOf(a)
 	content, inMemory := contentOf(a)
-	if !inMemory || !r.credit.DueAt().IsZero() {
+	if !inMemory || a.Recipients[0].DueAt.After(s.queueNow()) {
 		return
 	}
 	if r.admission, r.admitted = s.cfg.Queue.Admit(a.Message.Tenant, r.lanes, a.Message.Size); !r.admitted {
@@ -180,8 +183,8 @@ func (in *Incoming) message(d *judged, headSize int64) relay.Message {
 		ID: in.id, Tenant: in.p.Tenant, Pool: d.pool.ID, Domain: d.decision.Domain.ID, State: relay.MessageQueued,
 		EnvelopeFrom: in.env.From.String(), Body: body, SMTPUTF8: utf8, Ret: in.env.Ret, EnvID: in.env.EnvID,
 		HeaderFrom: d.identity.From.Address.String(), Subject: d.subject, HeaderID: cut(d.id, 512),
-		Size: headSize + in.body.Size(), Categories: d.api.Categories, UniqueArgs: d.api.UniqueArgs,
-		AcceptedAt: now, ExpiresAt: in.s.queueNow().Add(in.s.lifetime(in.p.Tenant, d.pool)), Source: in.env.Source,
+		Size: headSize + in.body.Size(), Categories: d.categories, UniqueArgs: d.uniqueArgs,
+		AcceptedAt: now, ExpiresAt: in.due().Add(in.s.lifetime(in.p.Tenant, d.pool)), Source: in.env.Source,
 	}
 	if in.p.Key != nil {
 		m.Key = in.p.Key.ID
@@ -216,10 +219,19 @@ func (s *Service) lifetime(t relay.Tenant, pool relay.Pool) time.Duration {
 	return s.cfg.Retry.Lifetime
 }
 
+// due is when the first attempt is due: now, or when the sender wants it.
+func (in *Incoming) due() time.Time {
+	now := in.s.queueNow()
+	if at := in.env.SendAt.UTC().Truncate(time.Microsecond); at.After(now) {
+		return at
+	}
+	return now
+}
+
 // recipients are the envelope's, in order, each mailbox once: the first mention
 // of it counts.
 func (in *Incoming) recipients() []relay.Recipient {
-	now := in.s.queueNow()
+	due := in.due()
 	seen := make(map[string]bool, len(in.env.Recipients))
 	out := make([]relay.Recipient, 0, len(in.env.Recipients))
 	for _, r := range in.env.Recipients {
@@ -230,7 +242,7 @@ func (in *Incoming) recipients() []relay.Recipient {
 		}
 		out = append(out, relay.Recipient{
 			Message: in.id, N: len(out), Address: r.Address.String(), Site: r.Address.ASCIIDomain(),
-			Notify: r.Notify, ORcpt: r.ORcpt, DueAt: now,
+			Notify: r.Notify, ORcpt: r.ORcpt, DueAt: due,
 		})
 	}
 	return out

@@ -1,6 +1,9 @@
 package submit
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"strings"
 
 	"postern/internal/message"
@@ -17,10 +20,13 @@ type judged struct {
 	decision sender.Decision
 	api      message.SMTPAPI
 	pool     relay.Pool
-	subject  string
-	id       string // Message-ID
-	eight    bool   // the header section holds octets over 127
-	utf8     bool   // and the client said that they are UTF-8: the next hop must know
+	// Of the envelope and of X-SMTPAPI together.
+	categories []string
+	uniqueArgs map[string]string
+	subject    string
+	id         string // Message-ID
+	eight      bool   // the header section holds octets over 127
+	utf8       bool   // and the client said that they are UTF-8: the next hop must know
 }
 
 func (d *judged) bytes() []byte {
@@ -83,13 +89,18 @@ func (in *Incoming) smtpapi(d *judged) error {
 			return smtp.R(554, 5, 6, 0, "X-SMTPAPI: the key \""+api.Other[0]+"\" is not supported; remove it")
 		}
 	}
+	d.categories, d.uniqueArgs = append(slices.Clip(in.env.Categories), api.Categories...), api.UniqueArgs
+	if len(in.env.UniqueArgs) > 0 {
+		d.uniqueArgs = maps.Clone(in.env.UniqueArgs)
+		maps.Copy(d.uniqueArgs, api.UniqueArgs)
+	}
 	pool, ok := in.s.cfg.Directory.DefaultPool(in.p.Tenant)
-	if api.IPPool != "" {
-		named, found := in.s.cfg.Directory.PoolNamed(in.p.Account, api.IPPool)
+	if name := cmp.Or(in.env.Pool, api.IPPool); name != "" {
+		named, found := in.s.cfg.Directory.PoolNamed(in.p.Account, name)
 		switch {
 		case found:
 			pool, ok = named, true
-		case !in.s.cfg.IgnoreSMTPAPI:
+		case in.env.Pool != "" || !in.s.cfg.IgnoreSMTPAPI:
 			return replyNoPool
 		}
 	}

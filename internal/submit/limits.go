@@ -217,7 +217,9 @@ func (s *Service) putOff(r *ready) {
 	wait := due.Sub(s.now())
 	at := s.queueNow().Add(wait) // the queue has a clock of its own
 	for i := range r.a.Recipients {
-		r.a.Recipients[i].DueAt = at
+		if at.After(r.a.Recipients[i].DueAt) { // the sender may want it later still
+			r.a.Recipients[i].DueAt = at
+		}
 	}
 	account, _ := s.cfg.Directory.Account(m.Account)
 	reason := fmt.Sprintf("over the limit of %s; it goes on at %s, in %s", r.credit.Why().Describe(),

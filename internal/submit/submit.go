@@ -125,6 +125,12 @@ type Envelope struct {
 	EnvID      string
 	Source     relay.Source
 	Binary     bool // came by BDAT as BINARYMIME: lines are not judged
+
+	// What the HTTP API says beside the message, and SMTP says in X-SMTPAPI.
+	Pool       string            // name of the pool that it leaves from; "": the tenant's
+	Categories []string          // for events
+	UniqueArgs map[string]string // for events
+	SendAt     time.Time         // not before; zero: now
 }
 
 // Recipient is one forward-path with its DSN wishes.
