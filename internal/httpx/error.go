@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"postern/internal/relay"
 )
@@ -128,11 +130,24 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) int {
 		}
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		if w.Header().Get("Retry-After") == "" {
-			w.Header().Set("Retry-After", "5")
+			w.Header().Set("Retry-After", retryAfter(err))
 		}
 	}
 	_ = WriteJSON(w, status, body) // the client is gone if this fails; there is nobody to tell
 	return status
+}
+
+// retryAfter is in seconds (RFC 9110 §10.2.3): what the error says, rounded up,
+// else 5.
+func retryAfter(err error) string {
+	type timed interface {
+		error
+		RetryAfter() time.Duration
+	}
+	if e, ok := errors.AsType[timed](err); ok && e.RetryAfter() > 0 {
+		return strconv.FormatInt(int64((e.RetryAfter()+time.Second-1)/time.Second), 10)
+	}
+	return "5"
 }
 
 // WriteJSON answers with v. Content is made before the status is sent, so that
