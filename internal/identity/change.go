@@ -79,8 +79,7 @@ type filing[K comparable] func(*edit[K, list[*relay.Key]], K, *relay.Key, func(a
 
 // index puts a key into the indexes that it belongs in, or takes it out of them.
 func (c *change) index(k *relay.Key, named filing[string], owned filing[relay.Tenant]) {
-	live := k.RevokedAt.IsZero()
-	if live {
+	if k.RevokedAt.IsZero() {
 		owned(c.keysOf, relay.Tenant{Account: k.Account, Subuser: k.Subuser}, k, byCreation)
 	}
 	if k.Login != "" {
@@ -96,7 +95,7 @@ func (c *change) index(k *relay.Key, named filing[string], owned filing[relay.Te
 	if m.Name != "" {
 		named(c.names, m.Name, k, byUse)
 	}
-	if m.Issuer != "" && live {
+	if m.Issuer != "" {
 		named(c.issuers, m.Issuer, k, byUse)
 	}
 }

@@ -28,8 +28,8 @@ func (d *Directory) KeysByName(name string) []*relay.Key {
 	return unrevoked(d.state.Load().names.at(name))
 }
 
-// KeysByIssuer returns the keys that tokens of an issuer can be for, without
-// revoked ones.
+// KeysByIssuer returns the keys that tokens of an issuer can be for: first those
+// that are not revoked, then the others, so that a refusal can tell why.
 func (d *Directory) KeysByIssuer(issuer string) []*relay.Key {
 	return d.state.Load().issuers.at(issuer).slice()
 }

@@ -61,7 +61,7 @@ func TestKeyIndexes(t *testing.T) {
 		"unknown certificate":                         {d.KeysByFingerprint("cc"), ""},
 		"name":                                        {d.KeysByName("mail.acme.test"), "\x07"},
 		"another name":                                {d.KeysByName("acme.test"), ""},
-		"issuer, without revoked keys":                {d.KeysByIssuer("https://issuer.test"), "\x08"},
+		"issuer, revoked keys last":                   {d.KeysByIssuer("https://issuer.test"), "\x08\x0a"},
 		"issuer with a slash more":                    {d.KeysByIssuer("https://issuer.test/"), ""},
 		"keys of the account only, oldest first":      {d.KeysOf(relay.Tenant{Account: acme}), "\x02\x04\x07\x08"},
 		"keys of the subuser only":                    {d.KeysOf(relay.Tenant{Account: acme, Subuser: sub}), "\x09"},

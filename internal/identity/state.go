@@ -34,7 +34,7 @@ type state struct {
 	logins       *table[string, list[*relay.Key]] // revoked ones too
 	fingerprints *table[string, list[*relay.Key]] // revoked ones too
 	names        *table[string, list[*relay.Key]] // revoked ones too
-	issuers      *table[string, list[*relay.Key]]
+	issuers      *table[string, list[*relay.Key]] // revoked ones too
 	poolNames    *table[string, list[*relay.Pool]]
 	domainNames  *table[string, list[*relay.Domain]] // every account that has it
 	returnPaths  *table[string, int]                 // host → how many domains use it

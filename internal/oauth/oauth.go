@@ -25,6 +25,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 
+	"postern/internal/relay"
 	"postern/internal/secret"
 )
 
@@ -79,12 +80,14 @@ type Token struct {
 	ExpiresAt time.Time
 }
 
-// The errors of Verify, with the detail in words around them.
+// The errors of Verify, with the detail in words around them. They are
+// relay.Errors, of the kinds Unauthenticated and Unavailable; the words are for
+// records, not for clients.
 var (
 	// ErrToken: the token is forged, malformed, over, or of nobody we trust.
-	ErrToken = errors.New("token refused")
+	ErrToken error = &relay.Error{Kind: relay.Unauthenticated, Err: errors.New("token refused")}
 	// ErrUnavailable: whether the token is good cannot be told now.
-	ErrUnavailable = errors.New("token issuer unavailable")
+	ErrUnavailable error = &relay.Error{Kind: relay.Unavailable, Err: errors.New("token issuer unavailable")}
 )
 
 // refuse is an ErrToken with its reason.

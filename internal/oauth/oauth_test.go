@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/testkit/oidc"
 )
@@ -55,6 +56,9 @@ func verify(t testing.TB, v *Verifier, token string) (Token, error) {
 	got, err := v.Verify(t.Context(), secret.Redacted(token), "")
 	if (err == nil) != (got.Issuer != "") || err != nil && errors.Is(err, ErrToken) == errors.Is(err, ErrUnavailable) {
 		t.Errorf("a token and an error that do not go together: %+v, %v", got, err)
+	}
+	if kind := relay.KindOf(err); err != nil && (kind == relay.Unavailable) != errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v is of kind %v", err, kind)
 	}
 	if err != nil && len(token) > 40 && strings.Contains(err.Error(), token[len(token)-20:]) {
 		t.Errorf("the error shows the token: %v", err)
