@@ -25,19 +25,28 @@ var migrationFiles embed.FS
 // database whose applied files are not those of this program, and one that a
 // later version has marked as unreadable for it.
 func migrate(ctx context.Context, db *sql.DB, d dialect) error {
-	dir, gd := "migrations/sqlite", goose.DialectSQLite3
+	dir := "migrations/sqlite"
+	if d == dPostgres {
+		dir = "migrations/postgres"
+	}
+	files, err := fs.Sub(migrationFiles, dir)
+	if err != nil {
+		return err
+	}
+	return migrateFiles(ctx, db, d, files)
+}
+
+// migrateFiles is migrate for a program that knows these files.
+func migrateFiles(ctx context.Context, db *sql.DB, d dialect, files fs.FS) error {
+	gd := goose.DialectSQLite3
 	opts := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler))}
 	if d == dPostgres {
-		dir, gd = "migrations/postgres", goose.DialectPostgres
+		gd = goose.DialectPostgres
 		locker, err := lock.NewPostgresSessionLocker() // several nodes may start at once
 		if err != nil {
 			return err
 		}
 		opts = append(opts, goose.WithSessionLocker(locker))
-	}
-	files, err := fs.Sub(migrationFiles, dir)
-	if err != nil {
-		return err
 	}
 	known, err := migrationHashes(files)
 	if err != nil {
