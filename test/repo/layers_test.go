@@ -42,7 +42,7 @@ var layers = []layerRule{
 	{path: "watch", layer: 3, why: "anomalies and audit", later: true},
 	{path: "cert", layer: 3, why: "certificates"},
 	{path: "oauth", layer: 3, why: "tokens of outside issuers"},
-	{path: "credit", layer: 3, why: "limits and credits", later: true},
+	{path: "credit", layer: 3, why: "limits and credits"},
 	{path: "httpx", layer: 4, why: "handlers and renderer"},
 	{path: "api", layer: 4, why: "HTTP API"},
 	{path: "console", layer: 4, why: "web console", later: true},
