@@ -1,16 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"postern/internal/sasl"
 )
 
 // dialogue is one SMTP session whose every line is shown. It is a tool to see
@@ -136,11 +141,54 @@ func (d *dialogue) hello(name string) ([]string, error) {
 	return offered, nil
 }
 
-// auth logs in with PLAIN. What is shown holds no part of the key.
-func (d *dialogue) auth(user, key string) error {
-	blob := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + key))
-	_, err := d.command(235, "AUTH PLAIN "+blob, "AUTH PLAIN (user "+user+" and the key)")
-	return err
+// auth logs in. Nothing that the client says is shown, only what it stands for.
+func (d *dialogue) auth(m sasl.Client, shown string) error {
+	name, initial, err := m.Start()
+	if err != nil {
+		return err
+	}
+	line := "AUTH " + name
+	if initial != nil {
+		line += " " + cmp.Or(base64.StdEncoding.EncodeToString(initial), "=")
+	}
+	for shown = "AUTH " + name + " (" + shown + ")"; ; shown = "(the answer)" {
+		text, err := d.command(334, line, shown)
+		if in, ok := errors.AsType[*replyError](err); ok && in.code == 235 {
+			if proof, ok := m.(interface{ Done() error }); ok {
+				return proof.Done()
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		challenge, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return fmt.Errorf("the server's challenge is not base64: %q", text)
+		}
+		if len(challenge) > 0 {
+			d.show("*", "the server says "+clean(strconv.Quote(string(challenge))))
+		}
+		answer, err := m.Next(challenge)
+		if err != nil {
+			return err
+		}
+		line = base64.StdEncoding.EncodeToString(answer)
+	}
+}
+
+// binding is what tells this connection's TLS from any other (RFC 9266).
+func (d *dialogue) binding() (sasl.SCRAMBinding, error) {
+	conn, ok := d.conn.(*tls.Conn)
+	if !ok {
+		return sasl.SCRAMBinding{}, errors.New("there is no TLS to bind to")
+	}
+	state := conn.ConnectionState()
+	data, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
+	if err != nil {
+		return sasl.SCRAMBinding{}, fmt.Errorf("bind to the TLS connection: %w", err)
+	}
+	return sasl.SCRAMBinding{Name: "tls-exporter", Data: data}, nil
 }
 
 // mail runs one transaction. It returns the reply to the end of data.

@@ -22,8 +22,7 @@ import (
 // sendFlags describe one message and the way to its server.
 type sendFlags struct {
 	server, mode, helo   string
-	user                 string
-	key                  keyFlags
+	login                loginFlags
 	from, envelope, file string
 	to                   []string
 	subject, body        string
@@ -35,7 +34,7 @@ func (c *cli) sendCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "send --from A --to B HOST:PORT", Short: "Send one message to any server, showing the conversation", Args: cobra.ExactArgs(1),
 		Long: "Send one message to any server, showing the conversation. The key comes from --key-env or\n" +
-			"--key-file; without one there is no AUTH. It is sent under TLS only.",
+			"--key-file; without one there is no AUTH, but for EXTERNAL. It is sent under TLS only.",
 		Example: "  postern send --key-file key --from ann@acme.example --to bob@example.net relay.example.org:587\n" +
 			"  postern send --from ann@acme.example --to bob@example.net --file message.eml mx.example.net:25",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,8 +51,7 @@ func (c *cli) sendCommand() *cobra.Command {
 	flags.StringVar(&f.file, "file", "", "send this file as the whole message; - is standard input")
 	flags.StringVar(&f.mode, "tls", "auto", "auto (implicit on 465, else STARTTLS if offered), starttls, implicit or none")
 	flags.StringVar(&f.helo, "helo", "", "name to say in EHLO; this host's if not given")
-	flags.StringVar(&f.user, "user", "apikey", "user name")
-	f.key.on(flags)
+	f.login.on(flags)
 	f.trust.on(flags)
 	must(cmd.MarkFlagRequired("from"))
 	must(cmd.MarkFlagRequired("to"))
@@ -81,7 +79,7 @@ func (c *cli) send(ctx context.Context, f sendFlags) error {
 	if err != nil {
 		return err
 	}
-	key, err := f.key.read()
+	key, err := f.login.read(conf)
 	if err != nil {
 		return err
 	}
@@ -143,11 +141,11 @@ func (f sendFlags) converse(ctx context.Context, conf *tls.Config, key string, c
 			return "", errors.New("the server does not offer STARTTLS")
 		}
 	}
-	if key != "" {
+	if f.login.wanted(key) {
 		if !secure {
 			return "", errors.New("there is no TLS: the key is not sent")
 		}
-		if err := d.auth(f.user, key); err != nil {
+		if err := f.login.run(d, key, f.server); err != nil {
 			return "", err
 		}
 	}
