@@ -87,16 +87,16 @@ func accessSubject(t relay.Tenant) string {
 }
 
 // prepareAccess gives ids and times to a list and to the one that a trial may
-// return to.
+// return to. A rule may stand in both, as it is and as it was.
 func (s *Store) prepareAccess(ctx context.Context, tx *sql.Tx, l relay.AccessList, old *relay.AccessList) (relay.AccessList, error) {
-	known := map[int64]relay.AccessRule{}
+	known := map[int64][]relay.AccessRule{}
+	for _, r := range old.Rules {
+		known[r.ID] = append(known[r.ID], r)
+	}
 	if old.Before != nil {
 		for _, r := range old.Before.Rules {
-			known[r.ID] = r
+			known[r.ID] = append(known[r.ID], r)
 		}
-	}
-	for _, r := range old.Rules {
-		known[r.ID] = r
 	}
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
 	prepare := func(rules []relay.AccessRule) ([]relay.AccessRule, error) {
@@ -130,7 +130,7 @@ func (s *Store) prepareAccess(ctx context.Context, tx *sql.Tx, l relay.AccessLis
 	return l, err
 }
 
-func prepareRule(ctx context.Context, tx *sql.Tx, r relay.AccessRule, known map[int64]relay.AccessRule, now time.Time) (relay.AccessRule, error) {
+func prepareRule(ctx context.Context, tx *sql.Tx, r relay.AccessRule, known map[int64][]relay.AccessRule, now time.Time) (relay.AccessRule, error) {
 	r.Host, r.Note = text(r.Host), text(r.Note)
 	if r.ID == 0 {
 		if err := tx.QueryRowContext(ctx, nextRule).Scan(&r.ID); err != nil {
@@ -139,13 +139,16 @@ func prepareRule(ctx context.Context, tx *sql.Tx, r relay.AccessRule, known map[
 		r.CreatedAt, r.UpdatedAt = now, now
 		return r, nil
 	}
-	was, ok := known[r.ID]
-	if !ok {
+	versions := known[r.ID]
+	if len(versions) == 0 {
 		return r, notFound("access rule")
 	}
-	r.CreatedAt, r.UpdatedAt = was.CreatedAt, was.UpdatedAt
-	if r.Network != was.Network || r.Host != was.Host || r.Note != was.Note {
-		r.UpdatedAt = now
+	r.CreatedAt, r.UpdatedAt = versions[0].CreatedAt, now
+	for _, v := range versions {
+		if r.Network == v.Network && r.Host == v.Host && r.Note == v.Note {
+			r.UpdatedAt = v.UpdatedAt
+			break
+		}
 	}
 	return r, nil
 }

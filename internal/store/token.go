@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 )
 
 const putRevoked = `INSERT INTO revoked_tokens (id, account_id, until, rev) VALUES ($1, $2, $3, $4)
-	ON CONFLICT (id) DO UPDATE SET until = excluded.until, rev = excluded.rev`
+	ON CONFLICT (id) DO UPDATE SET rev = excluded.rev,
+		until = CASE WHEN revoked_tokens.until > excluded.until THEN revoked_tokens.until ELSE excluded.until END
+	WHERE revoked_tokens.account_id = excluded.account_id`
 
 var stmtTokensGone = newStmt(`DELETE FROM revoked_tokens WHERE until < $1`)
 
@@ -20,12 +23,18 @@ const tokenGrace = time.Hour
 
 // RevokeToken ends an access token before its time; until is when it would have
 // ended by itself. Revoking it again is no error. relay.NotFound: there is no
-// such account.
+// such account, or the token is another's.
 func (s *Store) RevokeToken(ctx context.Context, by By, account relay.AccountID, id relay.TokenID, until time.Time) error {
 	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
-		_, err := tx.ExecContext(ctx, putRevoked, blob(id.ID), blob(account.ID), micros(until), rev)
+		res, err := tx.ExecContext(ctx, putRevoked, blob(id.ID), blob(account.ID), micros(until), rev)
+		if err != nil {
+			return note{}, err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return note{}, cmp.Or(err, notFound("token"))
+		}
 		return note{account: account, action: "token.revoke", subject: "token " + id.String(),
-			after: map[string]any{"id": id, "until": until.UTC()}}, err
+			after: map[string]any{"id": id, "until": until.UTC()}}, nil
 	})
 }
 
