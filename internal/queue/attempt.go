@@ -46,8 +46,9 @@ type tried struct {
 	connect  deliver.Connect
 	fields   []byte // signature fields made now; nil: none or unchanged
 	with     []string
-	back     bool // nothing was tried: give the lease back
-	damaged  bool // the content fails its checksum
+	back     bool   // nothing was tried: give the lease back
+	damaged  bool   // the content fails its checksum
+	drop     string // not to be sent any more, for this reason; nothing was tried
 }
 
 // try does the work of an attempt. Whatever happens, each recipient has an
@@ -63,6 +64,9 @@ func (q *Queue) try(ctx context.Context, j *job, route deliver.Route, failure er
 			}
 		}
 	}()
+	if q.cfg.Directory.Deleted(j.msg.Tenant) {
+		return tried{drop: deletedReason}
+	}
 	if ok, why := q.cfg.Directory.Sending(j.msg.Tenant); !ok {
 		return tried{outcomes: failAll(j, smtp.R(450, 4, 7, 1, why), deliver.Deferred)}
 	}
@@ -157,7 +161,8 @@ func (q *Queue) sign(ctx context.Context, j *job, c store.Content) (fields []byt
 	return q.cfg.Signer.Sign(ctx, j.msg, c)
 }
 
-// egress is the pool and TLS level in force for a message.
+// egress is the pool and TLS level in force for a message: the strongest of its
+// pool's, its account's and its subuser's. The deliverer adds the destination's.
 func (q *Queue) egress(m *relay.Message) (relay.Pool, relay.TLSLevel) {
 	pool, ok := q.cfg.Directory.Pool(m.Pool)
 	if !ok || !pool.DisabledAt.IsZero() {
@@ -168,6 +173,9 @@ func (q *Queue) egress(m *relay.Message) (relay.Pool, relay.TLSLevel) {
 	tls := pool.TLS
 	if a, ok := q.cfg.Directory.Account(m.Account); ok {
 		tls = strongest(tls, a.TLS)
+	}
+	if s, ok := q.cfg.Directory.Subuser(m.Subuser); ok && s.Account == m.Account {
+		tls = strongest(tls, s.TLS)
 	}
 	return pool, tls
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"postern/internal/deliver"
 	"postern/internal/relay"
 	"postern/internal/store"
 )
@@ -191,6 +192,11 @@ func (q *Queue) serve(f *flow, now time.Time) {
 		q.forget(f)
 		return
 	}
+	if q.cfg.Directory.Deleted(f.tenant.id) {
+		q.ungrant(f)
+		q.start(f, deliver.Route{}, nil, nil) // to be dropped: no destination is needed
+		return
+	}
 	if f.granted == nil {
 		if life := now.Sub(l.routed); l.routed.IsZero() || life > routeLife || (l.failure != nil && life > routeFailureLife) {
 			f.state = flowRouting
@@ -209,6 +215,11 @@ func (q *Queue) serve(f *flow, now time.Time) {
 			s.lastUsed = now
 		}
 	}
+	q.start(f, l.route, l.site, l.failure)
+}
+
+// start begins the attempt of a flow's next job. mu is held.
+func (q *Queue) start(f *flow, route deliver.Route, s *site, failure error) {
 	f.granted = nil
 	j, _ := f.ready.pop()
 	j.running = true
@@ -216,7 +227,7 @@ func (q *Queue) serve(f *flow, now time.Time) {
 	q.active++
 	f.tenant.active++
 	q.work.Add(1)
-	go q.attempt(q.ctx, j, l.route, l.site, l.failure)
+	go q.attempt(q.ctx, j, route, s, failure)
 	if f.ready.len() > 0 {
 		q.list(f)
 	}
@@ -376,7 +387,7 @@ func (q *Queue) forgetSites(now time.Time) {
 // leaves its place. There is room in loading. mu is held.
 func (q *Queue) load(f *flow, now time.Time) {
 	switch s := f.lane.site; {
-	case s != nil && now.Before(s.until):
+	case s != nil && now.Before(s.until) && !q.cfg.Directory.Deleted(f.tenant.id):
 		f.due = s.until
 		q.schedule(f)
 		return
@@ -395,7 +406,11 @@ func (q *Queue) load(f *flow, now time.Time) {
 func (q *Queue) claim(ctx context.Context, f *flow, now time.Time) {
 	defer q.work.Done()
 	key, t := f.lane.key, f.tenant.id
-	jobs, err := q.cfg.Store.Claim(ctx, key, t, now, loadSize)
+	until, gone := now, q.cfg.Directory.Deleted(t)
+	if gone {
+		until = whenever
+	}
+	jobs, err := q.cfg.Store.Claim(ctx, key, t, until, loadSize)
 	var due time.Time
 	if err == nil {
 		due, err = q.cfg.Store.NextDue(ctx, key, t)
@@ -412,6 +427,9 @@ func (q *Queue) claim(ctx context.Context, f *flow, now time.Time) {
 			q.log.Warn("queue: claim", "site", key.Site, "error", err)
 		}
 		due = now.Add(claimRetry)
+	}
+	if gone && due.After(now) {
+		due = now
 	}
 	if len(jobs) == 0 && !due.IsZero() && !due.After(now) {
 		due = now.Add(claimRetry) // somebody else was faster, or it cannot be read: no hot loop

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -219,6 +220,25 @@ func (s *fakeStore) Message(_ context.Context, id relay.MessageID) (store.Queued
 	return q, nil
 }
 
+func (s *fakeStore) Messages(_ context.Context, f store.MessageFilter) ([]store.Queued, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []store.Queued
+	for id, m := range s.messages {
+		if m.Account != f.Account || m.Subuser != f.Subuser || bytes.Compare(id.ID[:], f.After.ID[:]) <= 0 {
+			continue
+		}
+		for _, r := range s.rcpts {
+			if r.Message == id {
+				out = append(out, store.Queued{Message: m})
+				break
+			}
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return bytes.Compare(out[i].Message.ID.ID[:], out[j].Message.ID.ID[:]) < 0 })
+	return out[:min(len(out), f.Limit)], nil
+}
+
 func (s *fakeStore) Quarantine(_ context.Context, id relay.MessageID, reason string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,13 +357,32 @@ func (n *fakeNotifier) Compose(_ context.Context, no Notice) (*store.Acceptance,
 	}, nil
 }
 
-type fakeDirectory struct{ off map[relay.Tenant]string }
+type fakeDirectory struct {
+	off     map[relay.Tenant]string
+	deleted *sync.Map // of tenants; nil: none
+	account relay.Account
+	subuser relay.Subuser
+	pool    relay.Pool
+}
 
-func (fakeDirectory) Pool(id relay.PoolID) (relay.Pool, bool) { return relay.Pool{ID: id}, true }
+func (d fakeDirectory) Pool(id relay.PoolID) (relay.Pool, bool) {
+	d.pool.ID = id
+	return d.pool, true
+}
 func (fakeDirectory) DefaultPool(relay.Tenant) (relay.Pool, bool) {
 	return relay.Pool{}, true
 }
-func (fakeDirectory) Account(relay.AccountID) (relay.Account, bool) { return relay.Account{}, true }
+func (d fakeDirectory) Account(relay.AccountID) (relay.Account, bool) { return d.account, true }
+func (d fakeDirectory) Subuser(id relay.SubuserID) (relay.Subuser, bool) {
+	return d.subuser, id == d.subuser.ID
+}
+func (d fakeDirectory) Deleted(t relay.Tenant) bool {
+	if d.deleted == nil {
+		return false
+	}
+	_, ok := d.deleted.Load(t)
+	return ok
+}
 func (d fakeDirectory) Sending(t relay.Tenant) (bool, string) {
 	why, off := d.off[t]
 	return !off, why

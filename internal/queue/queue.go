@@ -33,6 +33,7 @@ type Store interface {
 	NextDue(ctx context.Context, lane relay.Lane, tenant relay.Tenant) (time.Time, error)
 	Content(ctx context.Context, id relay.MessageID) (store.Content, error)
 	Message(ctx context.Context, id relay.MessageID) (store.Queued, error)
+	Messages(ctx context.Context, f store.MessageFilter) ([]store.Queued, error)
 	Quarantine(ctx context.Context, id relay.MessageID, reason string) error
 }
 
@@ -89,6 +90,10 @@ type Directory interface {
 	Pool(id relay.PoolID) (relay.Pool, bool)
 	DefaultPool(t relay.Tenant) (relay.Pool, bool)
 	Account(id relay.AccountID) (relay.Account, bool)
+	Subuser(id relay.SubuserID) (relay.Subuser, bool)
+	// Deleted reports a subuser that was deleted: its queued mail is dropped. One that
+	// is not known is not deleted.
+	Deleted(t relay.Tenant) bool
 	// Sending reports whether the tenant's mail may leave at all, and if not, why.
 	Sending(t relay.Tenant) (ok bool, why string)
 }
@@ -289,6 +294,7 @@ func (q *Queue) loop(ctx context.Context) {
 		case <-rescan.C:
 			q.mu.Lock()
 			q.forgetSites(q.now())
+			q.sweepDeleted(q.now())
 			q.mu.Unlock()
 			if rescans++; q.cfg.Shared || rescans%rescanOwn == 0 {
 				if err := q.readBacklog(ctx); err != nil && ctx.Err() == nil {

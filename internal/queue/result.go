@@ -18,6 +18,10 @@ import (
 func (q *Queue) result(ctx context.Context, j *job, t tried, begin, now time.Time) (store.Result, time.Time) {
 	b := resultBuilder{q: q, j: j, now: now, took: now.Sub(begin), retry: q.retry(j.msg), booked: make(map[int]bool, len(j.rcpts))}
 	b.res = store.Result{Message: j.msg.ID}
+	if t.drop != "" {
+		b.drop(t.drop)
+		return b.res, time.Time{}
+	}
 	for i := range t.outcomes {
 		b.add(&t.outcomes[i])
 	}

@@ -41,7 +41,9 @@ func (q *Queue) Why(ctx context.Context, id relay.MessageID) (Explanation, error
 	case relay.MessageQuarantined:
 		e.Text = append(e.Text, "It is quarantined: "+orElse(qd.Message.Reason, "no reason was recorded")+". It goes on only after: postern queue release "+id.String())
 	}
-	if ok, why := q.cfg.Directory.Sending(qd.Message.Tenant); !ok {
+	if q.cfg.Directory.Deleted(qd.Message.Tenant) {
+		e.Text = append(e.Text, "Its subuser was deleted: it is dropped and never sent; nobody is told.")
+	} else if ok, why := q.cfg.Directory.Sending(qd.Message.Tenant); !ok {
 		e.Text = append(e.Text, "Nothing of its sender leaves now: "+why+".")
 	}
 	if n := qd.Message.Crashes; n > 0 {
