@@ -145,8 +145,7 @@ func TestDeletedBeforeTheStart(t *testing.T) {
 func TestDrop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		deleted := &sync.Map{}
-		w := newWorld(t, ok250, deletable(deleted))
-		w.run()
+		w := newWorld(t, ok250, deletable(deleted)) // not running: the scheduler would drop its share
 		held := w.waits(tenantNews, 0, "a@one.test", "b@two.test")
 		if err := w.store.Quarantine(t.Context(), held, "a test"); err != nil {
 			t.Fatal(err)
@@ -169,6 +168,29 @@ func TestDrop(t *testing.T) {
 		}
 		if n, err := w.q.Drop(t.Context(), tenantNews); n != 0 || err != nil {
 			t.Errorf("again: %d, %v", n, err)
+		}
+		w.check()
+	})
+}
+
+// Drop and the scheduler at once end each recipient once.
+func TestDropWhileRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deleted := &sync.Map{}
+		w := newWorld(t, ok250, deletable(deleted))
+		w.run()
+		for range 300 {
+			w.waits(tenantNews, time.Hour, "a@one.test", "b@two.test")
+		}
+		deleted.Store(tenantNews, true)
+		w.waits(tenantNews, 0, "a@one.test") // wakes the scheduler
+		if _, err := w.q.Drop(t.Context(), tenantNews); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if n := w.dropped(); n != 601 {
+			t.Errorf("%d of 601 dropped", n)
 		}
 	})
 }
