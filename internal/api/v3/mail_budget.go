@@ -1,0 +1,152 @@
+package v3
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"postern/internal/httpx"
+	"postern/internal/relay"
+)
+
+// BodyBudget bounds the octets of request bodies that are held at once, over all
+// requests. A request takes its share as its octets arrive, not when it says how
+// many will come, and gives it back when it is answered. While it is carried out,
+// a request takes up to four times its body's octets of memory.
+//
+// One tenant gets at most half: its large requests never keep out another's small
+// one. Nobody waits: 429, which clients repeat by themselves.
+type BodyBudget struct {
+	limit int64
+
+	mu      sync.Mutex
+	held    int64                  // guarded by mu, as all below
+	tenants map[relay.Tenant]int64 // those that hold anything
+}
+
+// DefaultBodyBudget is the octets of bodies at once.
+const DefaultBodyBudget = 64 << 20
+
+// NewBodyBudget makes a budget of so many octets; 0: 64 MiB. Less than two of the
+// largest bodies would keep such bodies out for good, and is raised to that.
+func NewBodyBudget(octets int64) *BodyBudget {
+	if octets == 0 {
+		octets = DefaultBodyBudget
+	}
+	return &BodyBudget{limit: max(octets, 2*(maxMailBody+readAhead)), tenants: map[relay.Tenant]int64{}}
+}
+
+// readAhead is what is taken at a time.
+const readAhead = 32 << 10
+
+// take reports whether a tenant gets n more octets.
+func (b *BodyBudget) take(t relay.Tenant, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held+n > b.limit || b.tenants[t]+n > b.limit/2 {
+		return false
+	}
+	b.held += n
+	b.tenants[t] += n
+	return true
+}
+
+func (b *BodyBudget) give(t relay.Tenant, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held -= n
+	if b.tenants[t] -= n; b.tenants[t] == 0 {
+		delete(b.tenants, t)
+	}
+}
+
+// holdBody reads the body of a request, unpacked, within the budget. release
+// gives the octets back.
+func (a *API) holdBody(c *Call) (release func(), err error) {
+	if err := httpx.WantJSON(c.R); err != nil {
+		return nil, err
+	}
+	if a.Bodies == nil {
+		return func() {}, nil
+	}
+	b := &budgeted{budget: a.Bodies, tenant: c.Tenant}
+	if b.from, err = c.unpacked(); err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	if n := c.R.ContentLength; n > 0 && n <= readAhead {
+		text.Grow(int(n) + bytes.MinRead)
+	}
+	_, err = text.ReadFrom(io.LimitReader(b, c.route.MaxBody+1))
+	switch {
+	case err == nil && int64(text.Len()) > c.route.MaxBody:
+		err = &http.MaxBytesError{Limit: c.route.MaxBody}
+	case b.refused:
+		c.W.Header().Set("Retry-After", "1")
+		err = relay.E(relay.RateLimited, "too many requests")
+	case err != nil:
+		err = unreadable(err)
+	}
+	if err != nil {
+		b.giveBack()
+		return nil, err
+	}
+	c.body, c.read = text.Bytes(), true
+	return b.giveBack, nil
+}
+
+// unpacked is the body as it is read, without its Content-Encoding.
+func (c *Call) unpacked() (io.Reader, error) {
+	switch strings.ToLower(c.R.Header.Get("Content-Encoding")) {
+	case "", "identity":
+		return c.R.Body, nil
+	case "gzip":
+		unpacked, err := gzip.NewReader(c.R.Body)
+		if err != nil {
+			return nil, badGzip(err)
+		}
+		return unpacked, nil
+	}
+	return nil, httpx.Refuse(http.StatusUnsupportedMediaType, "Content-Encoding should be gzip, or none.")
+}
+
+func unreadable(err error) error {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return err
+	}
+	return &relay.Error{Kind: relay.Invalid, Public: "The request body did not arrive in full, or is not what its Content-Encoding says.", Err: err}
+}
+
+// budgeted is a body whose octets are taken from a budget as they are read.
+type budgeted struct {
+	from    io.Reader
+	budget  *BodyBudget
+	tenant  relay.Tenant
+	taken   int64
+	read    int64
+	refused bool
+}
+
+var errBudget = errors.New("no room for request bodies")
+
+// Read implements io.Reader.
+func (b *budgeted) Read(p []byte) (int, error) {
+	if b.read == b.taken {
+		if b.refused = !b.budget.take(b.tenant, readAhead); b.refused {
+			return 0, errBudget
+		}
+		b.taken += readAhead
+	}
+	n, err := b.from.Read(p[:min(int64(len(p)), b.taken-b.read)])
+	b.read += int64(n)
+	return n, err
+}
+
+func (b *budgeted) giveBack() {
+	b.budget.give(b.tenant, b.taken)
+	b.taken, b.read = 0, 0
+}
