@@ -85,7 +85,7 @@ func decodeText(text []byte, v any, lenient bool) error {
 		decoder.DisallowUnknownFields()
 	}
 	if err := decoder.Decode(v); err != nil {
-		return wordDecode(err)
+		return wordDecode(err, reflect.TypeOf(v))
 	}
 	return nil
 }
@@ -100,14 +100,37 @@ func wordSyntax(err error) error {
 
 // wordDecode words an error of the decoder: wrong types, numbers that do not
 // fit, and texts that a type's own parser refuses.
-func wordDecode(err error) error {
+func wordDecode(err error, t reflect.Type) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return &relay.Error{
-			Kind: relay.Invalid, Field: e.Field, Err: err,
+			Kind: relay.Invalid, Field: withoutEmbedded(t, e.Field), Err: err,
 			Public: "Invalid type. Expected: " + jsonType(e.Type) + ", given: " + e.Value + ".",
 		}
 	}
 	return &relay.Error{Kind: relay.Invalid, Public: "Bad Request: " + strings.TrimPrefix(err.Error(), "json: "), Err: err}
+}
+
+// withoutEmbedded takes the names of embedded structs out of a path: encoding/json
+// puts them there, the client knows nothing of them.
+func withoutEmbedded(t reflect.Type, path string) string {
+	var out []string
+	for part := range strings.SplitSeq(path, ".") {
+		t = plain(t)
+		if t != nil && t.Kind() == reflect.Struct {
+			if f, ok := t.FieldByName(part); ok && f.Anonymous {
+				t = f.Type
+				continue
+			}
+		}
+		out = append(out, part)
+		if t != nil {
+			t, _ = shapeOf(t).member(part)
+		}
+		for p := plain(t); p != nil && (p.Kind() == reflect.Slice || p.Kind() == reflect.Array); p = plain(t) {
+			t = p.Elem() // the path has no positions
+		}
+	}
+	return strings.Join(out, ".")
 }
 
 func jsonType(t reflect.Type) string {

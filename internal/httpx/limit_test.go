@@ -127,3 +127,25 @@ func TestParseJSONLenient(t *testing.T) {
 		}
 	}
 }
+
+// Embedded structs are ours, and in no path that a client sees.
+func TestFieldOfEmbedded(t *testing.T) {
+	t.Parallel()
+	type inner struct {
+		Count int `json:"count"`
+	}
+	type outer struct {
+		inner
+		Rows []struct{ inner } `json:"rows"`
+		One  *inner            `json:"one"`
+	}
+	for text, field := range map[string]string{
+		`{"count":"1"}`: "count", `{"rows":[{"count":1.5}]}`: "rows.count", `{"one":{"count":true}}`: "one.count", `{"rows":1}`: "rows",
+	} {
+		var v outer
+		err := ParseJSON([]byte(text), &v)
+		if e, ok := errors.AsType[*relay.Error](err); !ok || e.Field != field {
+			t.Errorf("%s: %v, want field %q", text, err, field)
+		}
+	}
+}

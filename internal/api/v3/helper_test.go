@@ -339,3 +339,13 @@ func (w *world) Accounts(context.Context) ([]relay.Account, error) {
 	defer w.mu.Unlock()
 	return slices.Clone(w.accounts), w.fail
 }
+
+// failingAuth refuses everybody.
+type failingAuth struct{ err error }
+
+func (f failingAuth) Bearer(context.Context, auth.Attempt) (*relay.Principal, error) {
+	return nil, f.err
+}
+
+// nobodyKnown is a connection that the kernel could not name.
+func nobodyKnown(context.Context) (store.By, bool) { return store.By{}, false }
