@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -12,13 +11,21 @@ import (
 	"postern/internal/secret"
 )
 
-// Outside judges tokens of other issuers; *oauth.Verifier does it, behind a
-// function that turns its type into OutsideToken.
+// Outside judges tokens of other issuers. An OutsideFunc around *oauth.Verifier is
+// one.
 type Outside interface {
 	// Verify checks issuer, signature, times and size. hint is the issuer of an
 	// opaque token, "" where nobody knows. An error of kind relay.Unavailable says
 	// that it cannot be told now; with any other the token is refused.
 	Verify(ctx context.Context, raw secret.Redacted, hint string) (OutsideToken, error)
+}
+
+// OutsideFunc is a function as Outside.
+type OutsideFunc func(ctx context.Context, raw secret.Redacted, hint string) (OutsideToken, error)
+
+// Verify implements Outside.
+func (f OutsideFunc) Verify(ctx context.Context, raw secret.Redacted, hint string) (OutsideToken, error) {
+	return f(ctx, raw, hint)
 }
 
 // OutsideToken is what a verified token of another issuer says.
@@ -263,9 +270,4 @@ func claimFits(v any, want string) bool {
 }
 
 // errText is an error as a record shows it. Errors about tokens hold no token.
-func errText(err error) string {
-	if e, ok := errors.AsType[*relay.Error](err); ok && e.Err != nil {
-		err = e.Err
-	}
-	return printable(err.Error(), 120)
-}
+func errText(err error) string { return printable(err.Error(), 120) }
