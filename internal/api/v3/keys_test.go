@@ -1,0 +1,522 @@
+package v3
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/secret"
+	"postern/internal/store"
+)
+
+// manager has every scope of keys, and what it gives away in tests.
+var manager = []string{"api_keys.create", "api_keys.delete", "api_keys.read", "api_keys.update", "mail.send"}
+
+// keyJSON is a key as clients read it.
+type keyJSON struct {
+	APIKey        string    `json:"api_key"`
+	Password      string    `json:"password"`
+	ID            string    `json:"api_key_id"`
+	Name          string    `json:"name"`
+	Scopes        []string  `json:"scopes"`
+	Username      string    `json:"username"`
+	Kind          string    `json:"kind"`
+	Login         string    `json:"login"`
+	Mode          string    `json:"mode"`
+	Networks      []string  `json:"networks"`
+	Hosts         []string  `json:"hosts"`
+	Senders       []string  `json:"senders"`
+	Domains       []string  `json:"recipient_domains"`
+	PerHour       int64     `json:"per_hour"`
+	Hours         string    `json:"hours"`
+	CRAM          bool      `json:"cram_md5"`
+	ExpiresAt     time.Time `json:"expires_at"`
+	CreatedBy     string    `json:"created_by"`
+	DisabledAt    time.Time `json:"disabled_at"`
+	RevokedAt     time.Time `json:"revoked_at"`
+	LastUsedFrom  string    `json:"last_used_from"`
+	PreviousUntil time.Time `json:"previous_valid_until"`
+}
+
+// SendGrid's clients see the members that they know, where they know them.
+func TestKeysAsSendGrid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	var made keyJSON
+	a := c.want("POST", "/v3/api_keys", `{"name":"My API Key","scopes":["mail.send","api_keys.read"]}`, 201, &made)
+	if !strings.HasPrefix(a.Body, `{"api_key":"SG.`) || made.Name != "My API Key" || !slices.Equal(made.Scopes, []string{"api_keys.read", "mail.send"}) {
+		t.Errorf("%s", a.Body)
+	}
+	parsed, err := secret.ParseKey(made.APIKey, "SG")
+	if err != nil || parsed.IDText() != made.ID || len(made.APIKey) != 69 {
+		t.Fatalf("%q: %v", made.APIKey, err)
+	}
+	stored := w.keys[len(w.keys)-1]
+	if !secret.VerifySHA256(parsed, stored.Verifier.SHA256) || len(stored.Verifier.SCRAMStoredKey) != 32 || stored.Verifier.SealedCRAM != nil {
+		t.Errorf("stored %+v", stored)
+	}
+	path := "/v3/api_keys/" + made.ID
+	var list struct{ Result []keyJSON }
+	c.want("GET", "/v3/api_keys", "", 200, &list)
+	if len(list.Result) != 2 || list.Result[0].ID != c.key.ID.String() || list.Result[1].ID != made.ID || list.Result[1].Name != "My API Key" {
+		t.Errorf("%+v", list)
+	}
+	var one keyJSON
+	if a := c.want("GET", path, "", 200, &one); one.ID != made.ID || strings.Contains(a.Body, `"result"`) || one.APIKey != "" {
+		t.Errorf("not flat, or a secret: %s", a.Body)
+	}
+	c.want("PUT", path, `{"name":"A New Hope","scopes":["mail.send"]}`, 200, &one)
+	if one.Name != "A New Hope" || !slices.Equal(one.Scopes, []string{"mail.send"}) {
+		t.Errorf("PUT: %+v", one)
+	}
+	c.want("PUT", path, `{"name":"Only the name"}`, 200, &one)
+	if one.Name != "Only the name" || len(one.Scopes) != 1 {
+		t.Errorf("PUT without scopes: %+v", one)
+	}
+	c.want("PATCH", path, `{"name":"Patched"}`, 200, &one)
+	if one.ID != made.ID || one.Name != "Patched" {
+		t.Errorf("PATCH: %+v", one)
+	}
+	if a := c.want("DELETE", path, "", 204, nil); a.Body != "" {
+		t.Errorf("DELETE: %q", a.Body)
+	}
+	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
+		body := map[string]string{"PUT": `{"name":"x"}`, "PATCH": `{"name":"x"}`}[method]
+		c.refused(method, path, body, 404, "not found", "")
+	}
+	if c.want("GET", "/v3/api_keys", "", 200, &list); len(list.Result) != 1 {
+		t.Errorf("after DELETE: %+v", list)
+	}
+	c.refused("PUT", path, `{"scopes":[]}`, 404, "not found", "")
+	c.refused("POST", "/v3/api_keys", `{"scopes":["mail.send"]}`, 400, "name is required", "name")
+}
+
+func TestRevokedKeysAreSeenWhenAskedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	k, _ := w.addKey(w.acme)
+	path := "/v3/api_keys/" + k.ID.String()
+	c.want("DELETE", path, "", 204, nil)
+	var one keyJSON
+	c.want("GET", path+"?revoked=true", "", 200, &one)
+	if !one.RevokedAt.Equal(t0) {
+		t.Errorf("%+v", one)
+	}
+	w.operator("acme").want("GET", path, "", 200, nil)
+	w.operator("acme").refused("PATCH", path, `{"name":"x"}`, 404, "not found", "")
+	var list struct{ Result []keyJSON }
+	if c.want("GET", "/v3/api_keys?revoked=true", "", 200, &list); len(list.Result) != 2 {
+		t.Errorf("%+v", list)
+	}
+}
+
+func TestKeyListOfSubusers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, of := range []relay.Tenant{w.acme, w.staging, w.receipts, w.globex} {
+		w.addKey(of)
+	}
+	var list struct{ Result []keyJSON }
+	c := w.as(w.acme, "api_keys.read", scopeBehalf)
+	c.want("GET", "/v3/api_keys?subusers=true", "", 200, &list)
+	var owners []string
+	for _, k := range list.Result {
+		owners = append(owners, k.Username)
+	}
+	if slices.Sort(owners); !slices.Equal(owners, []string{"", "", "receipts", "staging"}) {
+		t.Errorf("%q", owners)
+	}
+	w.as(w.acme, "api_keys.read").refused("GET", "/v3/api_keys?subusers=true", "", 403, "access forbidden", "")
+	w.as(w.staging, "api_keys.read", scopeBehalf).refused("GET", "/v3/api_keys?subusers=true", "", 403, "access forbidden", "")
+	c.with("on-behalf-of", "staging").refused("GET", "/v3/api_keys?subusers=true", "", 403, "access forbidden", "")
+	if c.want("GET", "/v3/api_keys?limit=1&offset=1", "", 200, &list); len(list.Result) != 1 || list.Result[0].ID != c.key.ID.String() {
+		t.Errorf("second page: %+v", list)
+	}
+	if c.want("GET", "/v3/api_keys?offset=9", "", 200, &list); len(list.Result) != 0 {
+		t.Errorf("behind the end: %+v", list)
+	}
+}
+
+// Everything that narrows a key comes back as it went in.
+func TestKeyRestrictions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	var k keyJSON
+	c.want("POST", "/v3/api_keys", `{"name":"web","scopes":["mail.send"],"networks":["192.0.2.7","2001:db8::/32"],"hosts":["Build.example.test"],
+		"senders":["Example.test","ops@example.test"],"recipient_domains":["bücher.example"],"per_hour":5,"hours":"mon-fri 08-18","mode":"hold",
+		"expires_at":"2026-04-01T00:00:00+02:00","canary":false,"cram_md5":true}`, 201, &k)
+	for i := range 2 {
+		if !slices.Equal(k.Networks, []string{"192.0.2.7/32", "2001:db8::/32"}) || !slices.Equal(k.Hosts, []string{"build.example.test"}) ||
+			!slices.Equal(k.Senders, []string{"example.test", "ops@example.test"}) || !slices.Equal(k.Domains, []string{"xn--bcher-kva.example"}) ||
+			k.PerHour != 5 || k.Hours != "mon-fri 08-18" || k.Mode != "hold" || !k.ExpiresAt.Equal(time.Date(2026, 3, 31, 22, 0, 0, 0, time.UTC)) || !k.CRAM {
+			t.Errorf("reading %d: %+v", i, k)
+		}
+		c.want("GET", "/v3/api_keys/"+k.ID, "", 200, &k)
+	}
+	if sealed := string(w.keys[len(w.keys)-1].Verifier.SealedCRAM); sealed != "sealed "+k.ID {
+		t.Errorf("sealed %q", sealed)
+	}
+	var bare keyJSON
+	c.want("PATCH", "/v3/api_keys/"+k.ID, `{"networks":[],"hosts":[],"senders":[],"recipient_domains":[],"per_hour":0,"hours":"","mode":"live","expires_at":""}`, 200, &bare)
+	if bare.Networks != nil || bare.Hosts != nil || bare.Senders != nil || bare.Domains != nil || bare.PerHour != 0 || bare.Hours != "" || bare.Mode != "live" || !bare.ExpiresAt.IsZero() {
+		t.Errorf("cleared: %+v", bare)
+	}
+}
+
+func TestKeyRefusals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	long := strings.Repeat("a", 101)
+	for body, want := range map[string]struct {
+		status         int
+		message, field string
+	}{
+		`{"name":"x","scopes":["smtp.send"]}`:                                                 {400, `"smtp.send"`, "scopes.0"},
+		`{"name":"x","scopes":["mail.send","2fa_required"]}`:                                  {400, "2fa_required", "scopes.1"},
+		`{"name":"x","scopes":["mail.send","billing.read"]}`:                                  {400, "Billing", "scopes"},
+		`{"name":"x","scopes":["alerts.read"]}`:                                               {403, "alerts.read", "scopes"},
+		`{"name":"x","scopes":["billing.read"]}`:                                              {403, "billing.read", "scopes"},
+		`{"name":"` + long + `"}`:                                                             {400, "longer", "name"},
+		`{"name":" x"}`:                                                                       {400, "spaces", "name"},
+		`{"name":"a\u0000b"}`:                                                                 {400, "cannot be shown", "name"},
+		`{"name":"x","mode":"fast"}`:                                                          {400, "live, test or hold", "mode"},
+		`{"name":"x","kind":"password"}`:                                                      {400, "kind", "kind"},
+		`{"name":"x","networks":["10.0.0.1/8"]}`:                                              {400, "10.0.0.0/8", "networks.0"},
+		`{"name":"x","networks":["10.0.0.0/8","x"]}`:                                          {400, "network", "networks.1"},
+		`{"name":"x","networks":["::ffff:10.0.0.0/104"]}`:                                     {400, "IPv4", "networks.0"},
+		`{"name":"x","hosts":["localhost"]}`:                                                  {400, "domain name", "hosts.0"},
+		`{"name":"x","hosts":["192.0.2.1"]}`:                                                  {400, "address", "hosts.0"},
+		`{"name":"x","senders":["@example.test"]}`:                                            {400, "", "senders.0"},
+		`{"name":"x","senders":["a b@example.test"]}`:                                         {400, "", "senders.0"},
+		`{"name":"x","recipient_domains":["exa mple.test"]}`:                                  {400, "", "recipient_domains.0"},
+		`{"name":"x","per_day":-1}`:                                                           {400, "no limit", "per_day"},
+		`{"name":"x","per_month":1000000001}`:                                                 {400, "no limit", "per_month"},
+		`{"name":"x","hours":"always"}`:                                                       {400, "", "hours"},
+		`{"name":"x","expires_at":"2026-03-01T09:00:00Z"}`:                                    {400, "time to come", "expires_at"},
+		`{"name":"x","expires_at":"tomorrow"}`:                                                {400, "time to come", "expires_at"},
+		`{"name":"x","match":{"fingerprint":"00"}}`:                                           {400, "certificate and federated", "match"},
+		`{"name":"x","kind":"app_password","scopes":["api_keys.read"]}`:                       {400, "mail.send and no other", "scopes"},
+		`{"name":"x","kind":"app_password","cram_md5":true}`:                                  {400, "CRAM-MD5", "cram_md5"},
+		`{"name":"x","networks":[` + strings.Repeat(`"10.0.0.0/8",`, 1000) + `"10.0.0.0/8"]}`: {400, "More than 1000", "networks"},
+	} {
+		c.refused("POST", "/v3/api_keys", body, want.status, want.message, want.field)
+	}
+	if len(w.changes) > 0 {
+		t.Errorf("%q", w.changes)
+	}
+	k, _ := w.addKey(w.acme)
+	c.refused("PATCH", "/v3/api_keys/"+k.ID.String(), `{}`, 400, "at least one member", "")
+	c.refused("PATCH", "/v3/api_keys/"+k.ID.String(), `{"match":{"fingerprint":"00"}}`, 400, "certificate and federated", "match")
+	c.refused("PATCH", "/v3/api_keys/not-an-id", `{"name":"x"}`, 404, "not found", "")
+}
+
+// Without scopes a key gets everything that its creator has, and no more.
+func TestKeyWithoutScopes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var k keyJSON
+	w.as(w.acme, manager...).want("POST", "/v3/api_keys", `{"name":"x"}`, 201, &k)
+	if !slices.Equal(k.Scopes, manager) {
+		t.Errorf("%q", k.Scopes)
+	}
+	w.as(w.acme, relay.FullAccess()...).want("POST", "/v3/api_keys", `{"name":"x","scopes":[]}`, 201, &k)
+	if !relay.Full(k.Scopes) || slices.ContainsFunc(k.Scopes, relay.BillingScope) {
+		t.Errorf("%q", k.Scopes)
+	}
+	w.operator("acme").want("POST", "/v3/api_keys", `{"name":"x"}`, 201, &k)
+	if !relay.Full(k.Scopes) {
+		t.Errorf("of the operator: %q", k.Scopes)
+	}
+	w.withToken(w.as(w.acme, relay.FullAccess()...), "api_keys.create", "mail.send").want("POST", "/v3/api_keys", `{"name":"x"}`, 201, &k)
+	if !slices.Equal(k.Scopes, []string{"api_keys.create", "mail.send"}) {
+		t.Errorf("of a token: %q", k.Scopes)
+	}
+}
+
+// AP-03: a key gives nothing that it does not have, neither to a new key nor to
+// one that is there, and does not touch itself.
+func TestKeysDoNotGrow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	narrow := &w.keys[len(w.keys)-1]
+	narrow.Networks, narrow.Senders = prefixes("192.0.2.0/24"), []string{"example.test"}
+	narrow.PerHour, narrow.Mode, narrow.ExpiresAt = 10, relay.KeyHold, t0.Add(time.Hour)
+
+	var k keyJSON // what is not said is inherited
+	c.want("POST", "/v3/api_keys", newKeyBody, 201, &k)
+	if !slices.Equal(k.Networks, []string{"192.0.2.0/24"}) || !slices.Equal(k.Senders, []string{"example.test"}) || k.PerHour != 10 || k.Mode != "hold" || !k.ExpiresAt.Equal(t0.Add(time.Hour)) {
+		t.Errorf("%+v", k)
+	}
+	for member, field := range map[string]string{
+		`"networks":[]`: "networks", `"networks":["192.0.0.0/16"]`: "networks", `"hosts":["a.example.test"]`: "hosts",
+		`"senders":[]`: "senders", `"senders":["other.test"]`: "senders", `"per_hour":0`: "per_hour", `"per_hour":11`: "per_hour",
+		`"mode":"live"`: "mode", `"expires_at":""`: "expires_at", `"expires_at":"2026-03-01T10:00:01Z"`: "expires_at",
+		`"scopes":["alerts.read"]`: "scopes",
+	} {
+		body := `{"name":"x","scopes":["mail.send"],` + member + `}`
+		if strings.Contains(member, "scopes") {
+			body = `{"name":"x",` + member + `}`
+		}
+		c.refused("POST", "/v3/api_keys", body, 403, "", field)
+		c.refused("PATCH", "/v3/api_keys/"+k.ID, `{`+member+`}`, 403, "", field)
+		c.refused("PUT", "/v3/api_keys/"+k.ID, `{"name":"x",`+member+`}`, 403, "", field)
+	}
+	c.want("PATCH", "/v3/api_keys/"+k.ID, `{"networks":["192.0.2.9"],"per_hour":5,"mode":"test","expires_at":"2026-03-01T09:30:00Z"}`, 200, nil)
+}
+
+func TestWiderKeysAreNotTaken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	wide, _ := w.addKey(w.acme, relay.FullAccess()...)
+	path := "/v3/api_keys/" + wide.ID.String()
+	c := w.as(w.acme, manager...)
+	// Scopes may be taken away at any time, by whoever manages keys; none is given.
+	var k keyJSON
+	c.want("PUT", path, `{"name":"less","scopes":["alerts.read","mail.send"]}`, 200, &k)
+	if !slices.Equal(k.Scopes, []string{"alerts.read", "mail.send"}) {
+		t.Errorf("%q", k.Scopes)
+	}
+	c.refused("PATCH", path, `{"scopes":["alerts.read","alerts.create"]}`, 403, "alerts.create", "scopes")
+	// Whoever rotates a key has it, and whoever sets its certificate, too.
+	c.refused("POST", path+"/rotate", `{}`, 403, "alerts.read", "scopes")
+	w.keys[slices.IndexFunc(w.keys, func(x relay.Key) bool { return x.ID == wide.ID })].Kind = relay.KeyCertificate
+	c.refused("PATCH", path, `{"match":{"fingerprint":"`+strings.Repeat("ab", 32)+`"}}`, 403, "alerts.read", "scopes")
+	w.as(w.acme, append([]string{"alerts.read"}, manager...)...).want("PATCH", path, `{"match":{"fingerprint":"`+strings.Repeat("ab", 32)+`"}}`, 200, nil)
+}
+
+func TestKeyCannotManageItself(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, relay.FullAccess()...)
+	path := "/v3/api_keys/" + c.key.ID.String()
+	for _, c := range []*client{c, w.withToken(c, relay.FullAccess()...)} {
+		for _, ask := range [][3]string{
+			{"PUT", path, `{"name":"x"}`}, {"PATCH", path, `{"scopes":["mail.send"]}`}, {"PATCH", path, `{"networks":[]}`}, {"DELETE", path, ""},
+			{"POST", path + "/rotate", `{}`}, {"POST", path + "/disable", ""}, {"POST", path + "/enable", ""},
+		} {
+			c.refused(ask[0], ask[1], ask[2], 403, "cannot manage itself", "")
+		}
+		c.want("GET", path, "", 200, nil)
+	}
+	if len(w.changes) > 0 {
+		t.Errorf("%q", w.changes)
+	}
+}
+
+func TestMaxKeys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	for range defaultMaxKeys - 1 {
+		w.addKey(w.acme)
+	}
+	w.addKey(w.staging)
+	c.refused("POST", "/v3/api_keys", newKeyBody, 403, "100 API keys", "")
+	w.operator("acme").want("POST", "/v3/api_keys", newKeyBody, 201, nil)
+	w.as(w.globex, manager...).want("POST", "/v3/api_keys", newKeyBody, 201, nil)
+	w.keys[1].RevokedAt, w.keys[2].RevokedAt = t0, t0
+	c.want("POST", "/v3/api_keys", newKeyBody, 201, nil)
+}
+
+func TestKeyForSubuser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var k keyJSON
+	w.as(w.acme, append([]string{scopeBehalf}, manager...)...).with("on-behalf-of", "staging").want("POST", "/v3/api_keys", newKeyBody, 201, &k)
+	if stored := w.keys[len(w.keys)-1]; stored.Subuser != w.staging.Subuser || stored.Account != w.acme.Account || k.Username != "staging" {
+		t.Errorf("%+v", stored)
+	}
+	w.operator("").refused("POST", "/v3/api_keys", newKeyBody, 400, "2 accounts", "account-id")
+	w.operator("system").refused("POST", "/v3/api_keys", newKeyBody, 403, "postern's own mail", "")
+}
+
+func TestAppPasswords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	var k keyJSON
+	c.want("POST", "/v3/api_keys", `{"name":"printer","kind":"app_password"}`, 201, &k)
+	p, err := secret.ParseAppPassword(k.Password)
+	stored := w.keys[len(w.keys)-1]
+	if err != nil || !secret.IsAppLogin(k.Login) || k.APIKey != "" || !p.Fits(stored.Verifier.SHA256) || stored.Login != k.Login || !slices.Equal(k.Scopes, []string{"mail.send"}) {
+		t.Errorf("%+v: %v", k, err)
+	}
+	old := k.Password
+	c.want("POST", "/v3/api_keys/"+k.ID+"/rotate", `{}`, 200, &k)
+	p, err = secret.ParseAppPassword(k.Password)
+	if stored = w.keys[len(w.keys)-1]; err != nil || k.Password == old || !p.Fits(stored.Verifier.SHA256) || stored.Login == "" {
+		t.Errorf("rotated %+v: %v", k, err)
+	}
+	off := newWorld(t, func(s *Services) { s.AppPasswords = false })
+	off.as(off.acme, manager...).refused("POST", "/v3/api_keys", `{"name":"printer","kind":"app_password"}`, 403, "switched off", "kind")
+}
+
+func TestKindsWithoutSecret(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	fingerprint := strings.Repeat("AB:", 31) + "AB"
+	ca, err := json.Marshal(testCA(t, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := json.Marshal(testCA(t, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := func(claims string) string {
+		return `"kind":"federated","match":{"issuer":"https://issuer.example","audience":"postern","claims":{` + claims + `}}`
+	}
+	for _, tt := range []struct {
+		members        string
+		message, field string // "": taken
+	}{
+		{`"kind":"certificate","match":{"fingerprint":"` + fingerprint + `"}`, "", ""},
+		{`"kind":"certificate","match":{"ca":` + string(ca) + `,"name":"web.example.test"}`, "", ""},
+		{claims(`"sub":"repo:acme/shop:*"`), "", ""},
+		{claims(`"sub":"x","ref":"*"`), "", ""},
+		{`"kind":"certificate"`, "Say which", "match"},
+		{`"kind":"certificate","match":{}`, "either", "match"},
+		{`"kind":"certificate","match":{"fingerprint":"abcd"}`, "SHA-256", "match.fingerprint"},
+		{`"kind":"certificate","match":{"fingerprint":"` + fingerprint + `","name":"x"}`, "either", "match"},
+		{`"kind":"certificate","match":{"ca":` + string(ca) + `}`, "either", "match"},
+		{`"kind":"certificate","match":{"ca":"x","name":"web.example.test"}`, "PEM", "match.ca"},
+		{`"kind":"certificate","match":{"ca":` + string(leaf) + `,"name":"web.example.test"}`, "PEM", "match.ca"},
+		{`"kind":"certificate","match":{"ca":` + string(ca) + `,"name":"*.example.test"}`, "exactly", "match.name"},
+		{`"kind":"certificate","match":{"issuer":"https://issuer.example"}`, "federated", "match"},
+		{`"kind":"federated"`, "Say which", "match"},
+		{`"kind":"federated","match":{"fingerprint":"00"}`, "certificate", "match"},
+		{`"kind":"federated","match":{"issuer":"https://other.example","audience":"a","claims":{"sub":"x"}}`, "does not take", "match.issuer"},
+		{`"kind":"federated","match":{"issuer":"https://issuer.example","claims":{"sub":"x"}}`, "audience", "match.audience"},
+		{claims(``), "1 to 16", "match.claims"},
+		{claims(`"sub":"*"`), "every token", "match.claims"},
+		{claims(`"sub":"a*b"`), "end of a value", "match.claims"},
+		{claims(`"sub":""`), "a name and a value", "match.claims"},
+	} {
+		body := `{"name":"x",` + tt.members + `}`
+		if tt.message != "" {
+			c.refused("POST", "/v3/api_keys", body, 400, tt.message, tt.field)
+			continue
+		}
+		var k keyJSON
+		c.want("POST", "/v3/api_keys", body, 201, &k)
+		stored := w.keys[len(w.keys)-1]
+		if k.APIKey != "" || k.Password != "" || stored.Verifier.SHA256 != [32]byte{} || stored.Match == nil || !slices.Equal(k.Scopes, []string{"mail.send"}) {
+			t.Errorf("%s: %+v", body, k)
+		}
+		c.refused("POST", "/v3/api_keys/"+k.ID+"/rotate", `{}`, 400, "no secret", "")
+	}
+	if got := w.keys[len(w.keys)-4].Match.Fingerprint; got != strings.Repeat("ab", 32) {
+		t.Errorf("fingerprint %q", got)
+	}
+}
+
+func TestCRAMOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(s *Services) { s.SealCRAM = nil })
+	w.as(w.acme, manager...).refused("POST", "/v3/api_keys", `{"name":"x","cram_md5":true}`, 400, "not switched on", "cram_md5")
+}
+
+func TestRotate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	var k, rotated keyJSON
+	c.want("POST", "/v3/api_keys", `{"name":"web","cram_md5":true,"expires_at":"2026-03-03T09:00:00Z"}`, 201, &k)
+	path := "/v3/api_keys/" + k.ID
+	c.want("POST", path+"/rotate", `{}`, 200, &rotated)
+	stored := w.keys[len(w.keys)-1]
+	parsed, err := secret.ParseKey(rotated.APIKey, "SG")
+	if err != nil || rotated.ID != k.ID || rotated.Name != "web" || rotated.APIKey == k.APIKey || !rotated.PreviousUntil.Equal(t0.Add(24*time.Hour)) {
+		t.Fatalf("%+v: %v", rotated, err)
+	}
+	first, err := secret.ParseKey(k.APIKey, "SG")
+	if err != nil || !secret.VerifySHA256(parsed, stored.Verifier.SHA256) || !secret.VerifySHA256(first, stored.Previous.SHA256) || stored.Verifier.SealedCRAM == nil {
+		t.Errorf("stored %+v: %v", stored, err)
+	}
+	c.refused("POST", path+"/rotate", `{"overlap_seconds":60}`, 409, "would end it early", "overlap_seconds")
+	var seen keyJSON
+	c.want("GET", path, "", 200, &seen)
+	if !seen.PreviousUntil.Equal(t0.Add(24 * time.Hour)) {
+		t.Errorf("the overlap is not shown: %+v", seen)
+	}
+	c.want("POST", path+"/rotate", `{"overlap_seconds":0}`, 200, &seen)
+	if !seen.PreviousUntil.IsZero() && w.keys[len(w.keys)-1].Previous != nil {
+		t.Errorf("the old secret lives: %+v", seen)
+	}
+	var capped keyJSON // the old secret ends with the key
+	c.want("POST", path+"/rotate", `{"overlap_seconds":2592000}`, 200, &capped)
+	if !capped.PreviousUntil.Equal(time.Date(2026, 3, 3, 9, 0, 0, 0, time.UTC)) {
+		t.Errorf("%v", capped.PreviousUntil)
+	}
+	for _, seconds := range []int64{-1, 2592001} {
+		c.refused("POST", path+"/rotate", fmt.Sprintf(`{"overlap_seconds":%d}`, seconds), 400, "Not a number", "overlap_seconds")
+	}
+}
+
+func TestDisableEnable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	other := w.as(w.acme, "mail.send")
+	path := "/v3/api_keys/" + other.key.ID.String()
+	var k keyJSON
+	for range 2 {
+		c.want("POST", path+"/disable", "", 200, &k)
+		if !k.DisabledAt.Equal(t0) {
+			t.Errorf("%+v", k)
+		}
+	}
+	other.want("GET", "/v3/scopes", "", 401, nil)
+	k = keyJSON{}
+	for range 2 {
+		if c.want("POST", path+"/enable", "", 200, &k); !k.DisabledAt.IsZero() {
+			t.Errorf("%+v", k)
+		}
+	}
+	other.want("GET", "/v3/scopes", "", 200, nil)
+	if len(w.changes) != 2 {
+		t.Errorf("a change that changes nothing is recorded: %q", w.changes)
+	}
+}
+
+func TestKeyUsers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	k, _ := w.addKey(w.acme)
+	w.keys[len(w.keys)-1].LastUsedAt = t0.Add(-time.Hour)
+	f := coreOf(w)
+	f.users = []store.KeyUser{{Addr: "192.0.2.1", Helo: "web", Mechanism: "PLAIN", TLS: "TLSv1.3", First: t0.Add(-2 * time.Hour), Last: t0.Add(-time.Hour), Logins: 3}}
+	today := dayNumber(t0, time.UTC)
+	f.used[k.ID.ID] = store.Used{Days: map[int64]int64{today: 2, today - 7: 30, today - 8: 500}}
+	type report struct {
+		Users      []map[string]any `json:"users"`
+		Messages   int64            `json:"messages"`
+		LastUsedAt time.Time        `json:"last_used_at"`
+	}
+	path := "/v3/api_keys/" + k.ID.String()
+	var a, b report
+	c.want("GET", path+"/users?days=7", "", 200, &a)
+	if len(a.Users) != 1 || a.Users[0]["addr"] != "192.0.2.1" || a.Users[0]["logins"] != 3.0 || a.Messages != 32 || !a.LastUsedAt.Equal(t0.Add(-time.Hour)) || !f.since.Equal(t0.AddDate(0, 0, -7)) {
+		t.Errorf("%+v since %v", a, f.since)
+	}
+	c.want("DELETE", path+"?dry_run=true&days=30", "", 200, &b)
+	if len(b.Users) != 1 || b.Messages != 532 || len(w.changes) > 0 {
+		t.Errorf("%+v, changes %q", b, w.changes)
+	}
+	c.refused("GET", path+"/users?days=0", "", 400, "from 1 to 400", "days")
+	c.refused("DELETE", path+"?dry_run=true&days=401", "", 400, "from 1 to 400", "days")
+	c.want("DELETE", path, "", 204, nil)
+	c.refused("DELETE", path+"?dry_run=true", "", 404, "not found", "")
+	w.operator("acme").want("GET", path+"/users", "", 200, nil)
+}
