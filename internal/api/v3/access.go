@@ -87,7 +87,7 @@ type accessRules struct {
 type accessRule struct {
 	ID        int64  `json:"id"`
 	IP        string `json:"ip"`
-	CreatedAt int64  `json:"created_at"` // Unix seconds
+	CreatedAt int64  `json:"created_at" doc:"Unix seconds"`
 	UpdatedAt int64  `json:"updated_at"`
 	Host      string `json:"host,omitempty"`
 	Note      string `json:"note,omitempty"`
@@ -106,21 +106,21 @@ func showRules(rules []relay.AccessRule, until time.Time) accessRules {
 
 // accessRequest adds entries.
 type accessRequest struct {
-	IPs          []accessEntry `json:"ips"`
-	Confirm      bool          `json:"confirm,omitempty"`
-	TrialSeconds int64         `json:"trial_seconds,omitempty"`
+	IPs          []accessEntry `json:"ips" v3:"required"`
+	Confirm      bool          `json:"confirm,omitempty" doc:"go on although the caller would be shut out, or everybody let in"`
+	TrialSeconds int64         `json:"trial_seconds,omitempty" doc:"undo the change after so many seconds unless it is confirmed"`
 }
 
 // accessEntry is an address, a network or a host name in ip, or a host name in host.
 type accessEntry struct {
-	IP   string `json:"ip,omitempty"`
-	Host string `json:"host,omitempty"`
+	IP   string `json:"ip,omitempty" doc:"address, network, 192.168.*.* or host name"`
+	Host string `json:"host,omitempty" doc:"host name, instead of ip"`
 	Note string `json:"note,omitempty"`
 }
 
 type accessRemoval struct {
-	IDs          []int64 `json:"ids"`
-	Confirm      bool    `json:"confirm,omitempty"`
+	IDs          []int64 `json:"ids" v3:"required"`
+	Confirm      bool    `json:"confirm,omitempty" doc:"go on although the caller would be shut out"`
 	TrialSeconds int64   `json:"trial_seconds,omitempty"`
 }
 
@@ -240,14 +240,15 @@ func (a *API) changeList(c *Call, o accessOptions, edit func(*relay.AccessList) 
 	if err := a.guardCaller(c, &next, o.Confirm); err != nil {
 		return old, err
 	}
-	return a.AccessLists.SetAccessList(c.R.Context(), c.By, next)
+	next, err = a.AccessLists.SetAccessList(c.R.Context(), c.By, next)
+	return next, hidden(err)
 }
 
 // guardCaller refuses a list that would shut the caller out, unless it says that
 // it means it. A parent that acts for a subuser comes in by its own list, and the
 // operator by admin.sock, which no list is about.
 func (a *API) guardCaller(c *Call, next *relay.AccessList, confirmed bool) error {
-	if confirmed || c.Operator || c.Principal.Tenant != c.Tenant || len(next.Rules) == 0 || next.Monitor || !a.ShutsOut(next, c.Addr) {
+	if confirmed || c.Operator || c.Principal.Tenant != c.Tenant || len(next.Rules) == 0 || next.Monitor || !a.ShutsOut(c.R.Context(), next, c.Addr) {
 		return nil
 	}
 	return conflict("confirm", "After this change your own address, %s, would be shut out. Add an entry that lets it in, or send confirm: true if that is meant.", printAddr(c.Addr))

@@ -33,7 +33,7 @@ func init() {
 
 func accessOf(w *world) *fakeAccess { return w.extra["access"].(*fakeAccess) }
 
-func fakeShutsOut(list *relay.AccessList, addr netip.Addr) bool {
+func fakeShutsOut(_ context.Context, list *relay.AccessList, addr netip.Addr) bool {
 	return !slices.ContainsFunc(list.Rules, func(r relay.AccessRule) bool { return r.Network.IsValid() && r.Network.Contains(addr) })
 }
 

@@ -9,14 +9,12 @@ import (
 
 // accessMode says how a list is applied.
 type accessMode struct {
-	// Monitor: nobody is refused; the login records say who would have been.
-	Monitor bool `json:"monitor"`
-	// TrialUntil: then the list before the trial counts again; null: no trial.
-	TrialUntil *time.Time `json:"trial_until"`
+	Monitor    bool       `json:"monitor" doc:"nobody is refused; the login records say who would have been"`
+	TrialUntil *time.Time `json:"trial_until" doc:"then the list before the trial counts again; null: no trial"`
 }
 
 type accessModeRequest struct {
-	Monitor      *bool `json:"monitor"`
+	Monitor      *bool `json:"monitor" v3:"required"`
 	Confirm      bool  `json:"confirm,omitempty"`
 	TrialSeconds int64 `json:"trial_seconds,omitempty"`
 }

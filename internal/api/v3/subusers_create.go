@@ -9,11 +9,10 @@ import (
 )
 
 type newSubuser struct {
-	Username string `json:"username"`
-	Email    string `json:"email"`
-	// Password is thrown away.
-	Password      secret.Redacted `json:"password,omitempty"`
-	IPs           []string        `json:"ips"` // those of one pool; none: the account's own pool
+	Username      string          `json:"username" v3:"required"`
+	Email         string          `json:"email" doc:"empty: the account owner's"`
+	Password      secret.Redacted `json:"password,omitempty" doc:"taken and thrown away"`
+	IPs           []string        `json:"ips" doc:"all addresses of one pool; none: the account's own pool"`
 	Region        string          `json:"region,omitempty"`
 	IncludeRegion bool            `json:"include_region,omitempty"`
 }

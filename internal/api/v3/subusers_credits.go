@@ -34,13 +34,13 @@ type creditView struct {
 }
 
 type creditRequest struct {
-	Type  relay.CreditType `json:"type"`
-	Reset string           `json:"reset_frequency,omitempty"` // recurring: monthly, weekly or daily
+	Type  relay.CreditType `json:"type" v3:"required" doc:"unlimited, recurring or nonrecurring"`
+	Reset string           `json:"reset_frequency,omitempty" doc:"of a recurring one: monthly, weekly or daily"`
 	Total *int64           `json:"total,omitempty"`
 }
 
 type creditUpdate struct {
-	Update *int64 `json:"allocation_update"` // credits to add; negative: to take away
+	Update *int64 `json:"allocation_update" v3:"required" doc:"credits to add; negative: to take away"`
 }
 
 // period is what a subuser had used when its current period began, and since.

@@ -1,6 +1,7 @@
 package v3
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 
@@ -11,9 +12,16 @@ import (
 type TenantServices struct {
 	Subusers    SubuserStore
 	AccessLists AccessStore
-	// ShutsOut reports whether a list refuses an address: the judgement that a login
-	// from there would meet.
-	ShutsOut func(list *relay.AccessList, addr netip.Addr) bool
+	// ShutsOut reports whether a list, if it counted from now on, would refuse an
+	// address. Host names are resolved, so it may take time.
+	ShutsOut func(ctx context.Context, list *relay.AccessList, addr netip.Addr) bool
+	Bans     BanList
+	Records  RecordStore
+	// CursorKey signs the cursors of records: the same on all nodes, and after a
+	// restart.
+	CursorKey []byte
+	Tokens    Tokens
+	Revoked   RevokedTokens
 }
 
-var tenantRoutes = slices.Concat(subuserRoutes, creditRoutes, subuserPlanRoutes, accessRoutes)
+var tenantRoutes = slices.Concat(subuserRoutes, creditRoutes, subuserPlanRoutes, accessRoutes, banRoutes, loginRoutes, changeRoutes, proofRoutes, tokenRoutes)

@@ -1,0 +1,152 @@
+package v3
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"postern/internal/auth"
+	"postern/internal/relay"
+)
+
+// BanList has the refusals that stand because of failed logins; *auth.Guard is
+// one.
+type BanList interface {
+	Bans(now time.Time) []relay.Ban
+	// Lift reports whether there was such a ban in force.
+	Lift(scope relay.BanScope, subject string) bool
+	// Set shuts an address or network out. What cannot be set is auth.ErrBan, whose
+	// text may be shown.
+	Set(b relay.Ban) error
+}
+
+const banPath = "/v3/access_settings/bans"
+
+var banRoutes = []Route{
+	{
+		Method: "GET", Pattern: banPath, Scope: scopeRecords, AnyAccount: true,
+		Summary: "List who is refused for a while because of failed logins: the tenant's own keys and account; the operator sees addresses and networks too",
+		Answers: map[int]any{200: banAnswer{}}, Handler: (*API).listBans,
+	},
+	{
+		Method: "POST", Pattern: banPath, OperatorOnly: true, AnyAccount: true,
+		Summary: "Refuse an address or network for a while. It is refused to every account, so only the operator can; of a key or account say disable",
+		Body:    banRequest{}, Answers: map[int]any{201: relay.Ban{}}, Handler: (*API).setBan,
+	},
+	{
+		Method: "DELETE", Pattern: banPath + "/{scope}/{subject}", Scope: "access_settings.whitelist.update", AnyAccount: true,
+		Summary: "Lift a ban on the tenant's own key or account; the operator lifts any", Answers: map[int]any{204: nil}, Handler: (*API).liftBan,
+	},
+	{
+		// A network has a slash in it, which is never written %2F in a path.
+		Method: "DELETE", Pattern: banPath + "/{scope}/{subject}/{bits}", OperatorOnly: true, AnyAccount: true,
+		Summary: "Lift a ban on a network, such as network/192.0.2.0/24", Answers: map[int]any{204: nil}, Handler: (*API).liftBan,
+	},
+}
+
+type banAnswer struct {
+	Result []relay.Ban `json:"result"`
+}
+
+type banRequest struct {
+	Scope   relay.BanScope `json:"scope" v3:"required" doc:"address or network"`
+	Subject string         `json:"subject" v3:"required" doc:"an IPv6 address stands for its /64"`
+	Seconds int64          `json:"seconds" v3:"required"`
+}
+
+// The bounds of a ban that a person sets.
+const (
+	leastBan   = time.Second
+	longestBan = 366 * 24 * time.Hour
+)
+
+func (a *API) listBans(c *Call) error {
+	out := banAnswer{Result: []relay.Ban{}}
+	mine := a.ownBans(c)
+	for _, b := range a.Bans.Bans(c.Now) {
+		if c.Operator || mine[banSubject{b.Scope, b.Subject}] {
+			out.Result = append(out.Result, b)
+		}
+	}
+	return c.JSON(http.StatusOK, out)
+}
+
+type banSubject struct {
+	scope   relay.BanScope
+	subject string
+}
+
+// ownBans are the subjects of bans that are the tenant's own. Addresses and
+// networks are nobody's: who else comes from there is not for a tenant to know.
+func (a *API) ownBans(c *Call) map[banSubject]bool {
+	own := map[banSubject]bool{}
+	if c.Operator {
+		return own
+	}
+	if c.Tenant.Subuser.IsZero() {
+		own[banSubject{relay.BanAccount, c.Tenant.Account.String()}] = true
+	}
+	for _, k := range a.Directory.KeysOf(c.Tenant) {
+		own[banSubject{relay.BanKey, k.ID.String()}] = true
+	}
+	return own
+}
+
+func (a *API) liftBan(c *Call) error {
+	b := banSubject{relay.BanScope(c.R.PathValue("scope")), c.R.PathValue("subject")}
+	if bits := c.R.PathValue("bits"); bits != "" {
+		b.subject += "/" + bits
+	}
+	if !c.Operator && !a.ownBans(c)[b] || !a.Bans.Lift(b.scope, b.subject) {
+		return notFound()
+	}
+	return c.Empty(http.StatusNoContent)
+}
+
+func (a *API) setBan(c *Call) error {
+	var in banRequest
+	if err := c.Decode(&in); err != nil {
+		return err
+	}
+	span := time.Duration(in.Seconds) * time.Second
+	if in.Seconds < int64(leastBan/time.Second) || in.Seconds > int64(longestBan/time.Second) {
+		return invalid("seconds", "A ban lasts from %d to %d seconds.", leastBan/time.Second, longestBan/time.Second)
+	}
+	ban := relay.Ban{Scope: in.Scope, Subject: in.Subject, Since: c.Now, Until: c.Now.Add(span), Manual: true, By: c.By.Who}
+	if err := a.Bans.Set(ban); err != nil {
+		if errors.Is(err, auth.ErrBan) {
+			return invalid("subject", "%s.", err)
+		}
+		return err
+	}
+	for _, b := range a.Bans.Bans(c.Now) { // in the guard's own spelling
+		if b.Manual && b.Scope == ban.Scope && b.Until.Equal(ban.Until) && sameBanned(b.Subject, ban.Subject) {
+			ban = b
+		}
+	}
+	return c.JSON(http.StatusCreated, ban)
+}
+
+// sameBanned reports whether one of two subjects contains the other's first
+// address, which of two bans of one scope and end is enough to tell them apart.
+func sameBanned(a, b string) bool {
+	pa, okA := banPrefix(a)
+	pb, okB := banPrefix(b)
+	return okA && okB && pa.Overlaps(pb)
+}
+
+func banPrefix(s string) (netip.Prefix, bool) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		addr = addr.Unmap().WithZone("")
+		return netip.PrefixFrom(addr, addr.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, false
+	}
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), true
+}

@@ -1,0 +1,95 @@
+package v3
+
+import (
+	"encoding/base64"
+	"slices"
+	"strconv"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/store"
+)
+
+var changeFilters = append([]Param{
+	{Name: "action", Type: "string", Doc: "only this action, such as key.create"},
+}, recordParams...)
+
+// The record of changes is the account's, one chain for all its subusers, so it
+// is for keys of the account only.
+var changeRoutes = []Route{
+	{
+		Method: "GET", Pattern: "/v3/changes", Scope: scopeRecords, ParentOnly: true, AnyAccount: true, Also: []string{"text/csv"},
+		Summary: "List administrative changes of the account and its subusers, oldest first: who, what, before, after, from where, and their place in the chain of hashes. Not for keys of subusers",
+		Query:   slices.Concat(changeFilters, recordPaging), Answers: map[int]any{200: changeList{}}, Handler: (*API).listChanges,
+	},
+	{
+		Method: "GET", Pattern: "/v3/changes/export", Scope: scopeRecords, ParentOnly: true, AnyAccount: true, Also: []string{"text/csv"},
+		Summary: "Write all administrative changes, oldest first, as they are read",
+		Query:   changeFilters, Answers: map[int]any{200: changeList{}}, Handler: (*API).exportChanges,
+	},
+}
+
+// changeList is the shape of the answer, which is written record by record.
+type changeList struct {
+	Result []changeRecord `json:"result"`
+	After  string         `json:"after" doc:"cursor of the last record"`
+	More   bool           `json:"more" doc:"there may be records behind it"`
+}
+
+// changeRecord has octets in base64, as StoredChange.Sum takes them.
+type changeRecord struct {
+	Cursor   string `json:"cursor"`
+	Seq      int64  `json:"seq" doc:"within the account, from 1, without gaps"`
+	PrevHash []byte `json:"prev_hash"`
+	Hash     []byte `json:"hash"`
+	relay.Change
+}
+
+var changeColumns = []string{"cursor", "seq", "at", "account_id", "by", "from", "action", "subject", "before", "after", "prev_hash", "hash"}
+
+func (a *API) listChanges(c *Call) error {
+	w, err := a.recordWindow(c, cursorChange)
+	if err != nil {
+		return err
+	}
+	return a.writeChanges(c, w)
+}
+
+func (a *API) exportChanges(c *Call) error { return a.writeChanges(c, recordWindow{}) }
+
+func (a *API) writeChanges(c *Call, w recordWindow) error {
+	f := store.ChangeFilter{Account: c.Tenant.Account, Action: c.Text("action")}
+	var err error
+	if f.Since, f.Until, err = recordSpan(c); err != nil {
+		return err
+	}
+	out, err := recordFormat(c, "changes", changeColumns)
+	if err != nil {
+		return err
+	}
+	cursor := func(id int64) string { return a.cursor(cursorChange, c.Tenant, id) }
+	l := listing[store.StoredChange]{
+		recordWindow: w, cursor: cursor,
+		id: func(s *store.StoredChange) int64 { return s.ID },
+		read: func(after int64, n int, _ *store.StoredChange) ([]store.StoredChange, error) {
+			f.After, f.Limit, f.Newest = after, n, w.newest
+			return a.Records.Changes(c.R.Context(), f)
+		},
+		show: func(s *store.StoredChange) (row, bool) { return changeRow(s, cursor(s.ID)), true },
+	}
+	return l.run(c, out)
+}
+
+// notNil keeps octets that are not there from being written as null.
+func notNil(b []byte) []byte { return append([]byte{}, b...) }
+
+func changeRow(s *store.StoredChange, cursor string) row {
+	hash := base64.StdEncoding.EncodeToString
+	return row{
+		v: changeRecord{Cursor: cursor, Seq: s.Seq, PrevHash: notNil(s.PrevHash), Hash: notNil(s.Hash), Change: s.Change},
+		cells: []string{
+			cursor, strconv.FormatInt(s.Seq, 10), s.At.Format(time.RFC3339Nano), idText(s.Account.ID), s.By, s.From, s.Action, s.Subject,
+			string(s.Before), string(s.After), hash(s.PrevHash), hash(s.Hash),
+		},
+	}
+}
