@@ -46,8 +46,10 @@ func (g *Guard) knows(from place, k *relay.Key, at time.Time) bool {
 		return false
 	}
 	good := false
+	// Known for a day: long enough to count its wrong secrets, and no success.
+	lent := now - int64(g.cfg.KnownFor) + int64(min(24*time.Hour, g.cfg.KnownFor))
 	g.known.touch(acquaintance{from, k.ID.ID}, func(f *familiar) {
-		f.at, good = now, !f.wrong.refused(now)
+		f.at, good = max(f.at, lent), !f.wrong.refused(now)
 	})
 	return good
 }

@@ -19,21 +19,21 @@ type HostResolver interface {
 }
 
 const (
-	hostsMost     = 4096             // names that are kept
-	hostSoonest   = time.Minute      // between two look-ups of a name
-	hostLatest    = 5 * time.Minute  // where the answer stays the same
-	hostFirstWait = time.Second      // of a login that needs a name for the first time
-	hostWait      = 10 * time.Second // in the background
-	hostStale     = 24 * time.Hour   // how long the last good answer outlives a broken DNS
-	hostUnused    = 24 * time.Hour   // after which a name is no longer looked up
-	hostLookups   = 8                // at the same time
+	hostsMost     = 4096                   // names that are kept
+	hostSoonest   = time.Minute            // between two look-ups of a name
+	hostLatest    = 5 * time.Minute        // where the answer stays the same
+	hostFirstWait = 200 * time.Millisecond // of a login that needs a name for the first time: less than all refusals take
+	hostWait      = 10 * time.Second       // in the background
+	hostStale     = 24 * time.Hour         // how long the last good answer outlives a broken DNS
+	hostUnused    = 24 * time.Hour         // after which a name is no longer looked up
+	hostLookups   = 8                      // at the same time
 )
 
 // Hosts knows the addresses of the host names in access lists and keys. A name is
-// asked for when it is first needed, and then again in the background every one
-// to five minutes for as long as it is used; what it said last counts while the
-// DNS is broken, for up to a day. A name that the DNS denies has no addresses at
-// once. Run does the background work. It may be used from any goroutine.
+// asked for when it is first needed, and then again every one to five minutes for
+// as long as it is used; what it said last counts while the DNS is broken, for up
+// to a day. A name that the DNS denies has no addresses at once. Run does all the
+// asking: no login ever does. It may be used from any goroutine.
 type Hosts struct {
 	resolver HostResolver
 	log      *slog.Logger
@@ -64,35 +64,51 @@ func NewHosts(resolver HostResolver, log *slog.Logger) *Hosts {
 }
 
 // Contains implements HostSet: forward-confirmed, so what an address says of
-// itself (PTR) does not count. It waits for the DNS only when the name is new,
-// and then no longer than a second.
+// itself (PTR) does not count. It waits for the DNS only while a name is new, and
+// then so shortly that the wait does not show in when a refusal leaves.
 func (h *Hosts) Contains(ctx context.Context, name string, addr netip.Addr) bool {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	now := time.Now()
-	h.mu.Lock()
-	e, known := h.names[name]
-	if !known {
-		e = h.add(name, now)
-	}
-	e.usedAt = now
-	first := e.first
-	h.mu.Unlock()
-	if !known {
-		// A client that goes away must not leave the name without an answer.
-		h.lookup(context.WithoutCancel(ctx), name, e, hostFirstWait)
-		h.nudge()
-	} else {
-		select { // another login is asking for it
-		case <-first:
+	e := h.need(name)
+	if !isClosed(e.first) {
+		timer := time.NewTimer(hostFirstWait)
+		defer timer.Stop()
+		select {
+		case <-e.first:
+		case <-timer.C:
 		case <-ctx.Done():
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if e.goodAt.IsZero() || now.Sub(e.goodAt) > hostStale {
+	if e.goodAt.IsZero() || time.Since(e.goodAt) > hostStale {
 		return false
 	}
 	return slices.Contains(e.addrs, normal(addr))
+}
+
+// Expect has names looked up that will be needed soon, such as those of a list
+// that was just changed, and does not wait.
+func (h *Hosts) Expect(names ...string) {
+	for _, n := range names {
+		h.need(n)
+	}
+}
+
+// need finds a name, or enters it and has it looked up.
+func (h *Hosts) need(name string) *host {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e, known := h.names[name]
+	if !known {
+		e = h.add(name, now)
+		select { // Run may be awake already
+		case h.wake <- struct{}{}:
+		default:
+		}
+	}
+	e.usedAt = now
+	return e
 }
 
 // add makes room for a name and enters it. The caller holds mu.
@@ -106,14 +122,14 @@ func (h *Hosts) add(name string, now time.Time) *host {
 		}
 		delete(h.names, oldest)
 	}
-	e := &host{first: make(chan struct{}), asking: true, every: hostSoonest, dueAt: now.Add(hostSoonest)}
+	e := &host{first: make(chan struct{}), every: hostSoonest, dueAt: now}
 	h.names[name] = e
 	return e
 }
 
 // lookup asks for a name and keeps the answer. e.asking is set already.
-func (h *Hosts) lookup(ctx context.Context, name string, e *host, wait time.Duration) {
-	limited, cancel := context.WithTimeout(ctx, wait)
+func (h *Hosts) lookup(ctx context.Context, name string, e *host) {
+	limited, cancel := context.WithTimeout(ctx, hostWait)
 	defer cancel()
 	addrs, _, err := h.resolver.Addr(limited, name)
 	for i := range addrs {
@@ -124,11 +140,11 @@ func (h *Hosts) lookup(ctx context.Context, name string, e *host, wait time.Dura
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e.asking = false
-	if !isClosed(e.first) {
-		close(e.first)
-	}
 	if ctx.Err() != nil {
 		return // the relay stops: this says nothing of the name
+	}
+	if !isClosed(e.first) {
+		close(e.first)
 	}
 	denied := errors.Is(err, dns.ErrNotFound) || errors.Is(err, dns.ErrNoData)
 	switch {
@@ -159,14 +175,7 @@ func isClosed(c chan struct{}) bool {
 	}
 }
 
-func (h *Hosts) nudge() {
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Run looks names up again until ctx ends.
+// Run looks names up until ctx ends.
 func (h *Hosts) Run(ctx context.Context) error {
 	slots := make(chan struct{}, hostLookups)
 	var busy sync.WaitGroup
@@ -182,7 +191,7 @@ func (h *Hosts) Run(ctx context.Context) error {
 				return nil
 			}
 			busy.Go(func() {
-				h.lookup(ctx, name, e, hostWait)
+				h.lookup(ctx, name, e)
 				<-slots
 			})
 		}
@@ -207,6 +216,7 @@ func (h *Hosts) due(now time.Time) (due map[string]*host, next time.Duration) {
 		case now.Sub(e.usedAt) > hostUnused:
 			delete(h.names, name)
 		case e.asking:
+			next = min(next, hostSoonest)
 		case !e.dueAt.After(now):
 			e.asking = true
 			due[name] = e
@@ -215,5 +225,5 @@ func (h *Hosts) due(now time.Time) (due map[string]*host, next time.Duration) {
 			next = min(next, e.dueAt.Sub(now))
 		}
 	}
-	return due, max(next, time.Second)
+	return due, max(next, 100*time.Millisecond)
 }

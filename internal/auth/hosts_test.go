@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"postern/internal/dns"
+	"postern/internal/relay"
 )
 
 // slowDNS is a resolver whose answers the test changes.
@@ -135,8 +136,8 @@ func TestHostsAreNotAskedTooOften(t *testing.T) {
 	})
 }
 
-// The first login with a name waits a second at most, also when many come, and no
-// later login waits at all.
+// The first login with a name waits less than every refusal takes, also when many
+// come or there are many names, and no later login waits at all.
 func TestHostsDoNotHoldLoginsUp(t *testing.T) {
 	inHosts(t, func(t *testing.T, h *Hosts, d *slowDNS) {
 		d.slow = time.Hour
@@ -156,6 +157,14 @@ func TestHostsDoNotHoldLoginsUp(t *testing.T) {
 		if d.asked["office.test"] != 1 {
 			t.Errorf("asked %d times at once", d.asked["office.test"])
 		}
+		w := newWorld(t, func(c *Config) { c.Hosts = h })
+		key, _ := w.apiKey(t, func(k *relay.Key) { k.Hosts = []string{"a.test", "b.test", "c.test", "d.test"} })
+		start = time.Now()
+		w.expect(t, "four new names", w.plain("apikey", key.Text()), relay.LoginNetwork, ReplyRefused)
+		if d := time.Since(start); d >= minHold {
+			t.Errorf("waited %v", d)
+		}
+		time.Sleep(hostWait)
 		start = time.Now()
 		h.Contains(t.Context(), "office.test", netip.MustParseAddr(home))
 		if d := time.Since(start); d != 0 {
@@ -178,6 +187,7 @@ func TestHostsAreBounded(t *testing.T) {
 		if n > hostsMost {
 			t.Errorf("%d names", n)
 		}
+		h.Expect("one.test", "two.test")
 		d.mu.Lock()
 		d.slow, d.most = time.Second, 0
 		d.mu.Unlock()

@@ -156,12 +156,15 @@ func (t *trial) judge(ctx context.Context, k *relay.Key, f fit) {
 		t.refuse(r, ReplyRefused)
 		return
 	}
-	if !t.a.atHome(ctx, k, t.at.Addr) {
+	// However many host names are new, what they take must not show.
+	ask, cancel := context.WithTimeout(ctx, hostFirstWait)
+	defer cancel()
+	if !t.a.atHome(ask, k, t.at.Addr) {
 		t.seen(false)
 		t.refuse(relay.LoginNetwork, ReplyRefused)
 		return
 	}
-	ok, would := t.a.accessFrom(ctx, k, t.at.Addr, t.now)
+	ok, would := t.a.accessFrom(ask, k, t.at.Addr, t.now)
 	t.seen(ok)
 	if !ok {
 		t.refuse(relay.LoginAccess, ReplyRefused)
