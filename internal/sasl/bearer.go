@@ -70,7 +70,7 @@ func (s *bearerServer) Next(ctx context.Context, response []byte) ([]byte, bool,
 // token that was sent to another one and passed on must not work here.
 func (s *bearerServer) judge(ctx context.Context, g grant) error {
 	switch {
-	case g.host != "" && s.x.Host != "" && !strings.EqualFold(strings.TrimSuffix(g.host, "."), strings.TrimSuffix(s.x.Host, ".")),
+	case g.host != "" && s.x.Host != "" && !s.x.isHere(strings.TrimSuffix(g.host, ".")),
 		g.port != 0 && s.x.Port != 0 && g.port != s.x.Port:
 		return ErrElsewhere
 	case g.token == "":
@@ -232,4 +232,9 @@ func (c *bearerClient) Next([]byte) ([]byte, error) {
 	}
 	c.told = true
 	return c.dummy, nil
+}
+
+// isHere reports whether a client that names this host means this server.
+func (x *Exchange) isHere(host string) bool {
+	return strings.EqualFold(host, strings.TrimSuffix(x.Host, ".")) || (x.KnownAs != nil && x.KnownAs(host))
 }

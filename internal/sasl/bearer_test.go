@@ -279,3 +279,18 @@ func FuzzBearer(f *testing.F) {
 		}
 	})
 }
+
+// AU-29: a host by which the server is also known is no other host.
+func TestOAuthBearerKnownHosts(t *testing.T) {
+	t.Parallel()
+	for host, ok := range map[string]bool{"server.example.com": true, "SERVER.example.com.": true, "alias.example.com": true, "evil.example": false} {
+		s := sasl.OAuthBearer.New(sasl.Exchange{
+			Host: "server.example.com", KnownAs: func(h string) bool { return h == "alias.example.com" },
+			Bearer: func(context.Context, sasl.Bearer) error { return nil },
+		})
+		_, done, err := s.Next(t.Context(), []byte("n,,\x01host="+host+"\x01auth=Bearer dG9rZW4=\x01\x01"))
+		if done != ok || (err == nil) != ok {
+			t.Errorf("%s: let in %v, %v; want %v", host, done, err, ok)
+		}
+	}
+}

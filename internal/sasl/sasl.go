@@ -92,6 +92,9 @@ type Exchange struct {
 	// them; "" and 0 are not compared.
 	Host string
 	Port int
+	// KnownAs reports other names and addresses by which clients reach the server;
+	// nil: there are none.
+	KnownAs func(host string) bool
 }
 
 // SCRAMUser is what a server keeps of a user of SCRAM. Secrets that are valid at
