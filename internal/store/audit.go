@@ -203,7 +203,7 @@ func (s *Store) signBefore(ctx context.Context, tx *sql.Tx) error {
 	}
 	for i := range heads {
 		h := &heads[i]
-		if _, err := tx.ExecContext(ctx, setHead, h.Hash, micros(h.At), s.audit.sign(h.message()), blob(h.Account.ID)); err != nil {
+		if _, err := tx.ExecContext(ctx, setHead, h.Seq, h.Hash, micros(h.At), s.audit.sign(h.message()), blob(h.Account.ID)); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -16,7 +17,8 @@ import (
 const (
 	upsertHead   = `INSERT INTO change_heads (account_id, seq, hash, at, signature) VALUES ($1, 0, $2, 0, $3) ON CONFLICT (account_id) DO NOTHING`
 	nextHead     = `UPDATE change_heads SET seq = seq + 1 WHERE account_id = $1 RETURNING seq, hash, at, signature`
-	setHead      = `UPDATE change_heads SET hash = $1, at = $2, signature = $3 WHERE account_id = $4`
+	setHead      = `UPDATE change_heads SET seq = $1, hash = $2, at = $3, signature = $4 WHERE account_id = $5`
+	lastChange   = `SELECT seq, hash FROM changes WHERE account_id = $1 ORDER BY seq DESC LIMIT 1`
 	insertChange = `INSERT INTO changes (account_id, seq, at, who, from_addr, action, subject, before, after, prev_hash, hash)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
 	selectChanges = `SELECT id, account_id, seq, at, who, from_addr, action, subject, before, after, prev_hash, hash FROM changes`
@@ -86,20 +88,29 @@ func (s *Store) chain(ctx context.Context, tx *sql.Tx, c *StoredChange) error {
 		return err
 	}
 	was.Seq, was.At, c.PrevHash = c.Seq-1, timeOf(at), was.Hash
+	sound := was.Seq == 0 && len(was.Hash) == 0 || was.Signed(s.AuditKey())
+	var last int64
+	var hash []byte
+	if err := tx.QueryRowContext(ctx, lastChange, acct).Scan(&last, &hash); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if last >= c.Seq { // the head was taken away or put back: what is done now is recorded all the same
+		c.Seq, c.PrevHash, sound = last+1, hash, false
+	}
 	c.Hash = c.Sum()
 	if _, err := tx.ExecContext(ctx, insertChange, acct, c.Seq, micros(c.At), c.By, c.From, c.Action, c.Subject,
 		string(c.Before), string(c.After), octets(string(c.PrevHash)), c.Hash); err != nil {
 		return err
 	}
 	head := ChangeHead{Account: c.Account, Seq: c.Seq, Hash: c.Hash, At: c.At}
-	if was.Seq == 0 && len(was.Hash) == 0 || was.Signed(s.AuditKey()) {
+	if sound {
 		head.Signature = s.audit.sign(head.message())
 	} else {
 		// Signing what follows would make whole what somebody has changed.
-		s.log.Error("the change record was altered outside this program", "account", c.Account.String(), "seq", was.Seq)
+		s.log.Error("the change record was altered outside this program", "account", c.Account.String(), "seq", c.Seq)
 		head.Signature = tainted(head.message())
 	}
-	_, err := tx.ExecContext(ctx, setHead, c.Hash, micros(c.At), head.Signature, acct)
+	_, err := tx.ExecContext(ctx, setHead, c.Seq, c.Hash, micros(c.At), head.Signature, acct)
 	return err
 }
 

@@ -56,7 +56,11 @@ type Proof struct {
 	To          int64           `json:"to"`      // number of the last one
 	Head        []byte          `json:"head"`    // hash of the last one
 	Checkpoints []Checkpoint    `json:"checkpoints,omitempty"`
+}
 
+// prover walks along a chain.
+type prover struct {
+	Proof
 	lastID int64
 	lastAt time.Time
 }
@@ -72,7 +76,7 @@ type Proof struct {
 // The error (ErrDamaged) names the first thing that does not fit; the proof then
 // says how far it was sound.
 func (s *Store) VerifyChanges(ctx context.Context, account relay.AccountID) (Proof, error) {
-	p := Proof{Account: account}
+	p := prover{Proof: Proof{Account: account}}
 	err := s.reading(ctx, func(tx *sql.Tx) error {
 		if err := s.proveRecords(ctx, tx, &p, endOfTime); err != nil {
 			return err
@@ -83,13 +87,13 @@ func (s *Store) VerifyChanges(ctx context.Context, account relay.AccountID) (Pro
 		return s.proveTotal(ctx, tx)
 	})
 	if err != nil {
-		return p, fmt.Errorf("verify changes: %w", s.readError(err))
+		return p.Proof, fmt.Errorf("verify changes: %w", s.readError(err))
 	}
-	return p, nil
+	return p.Proof, nil
 }
 
 // proveRecords walks over the checkpoints and then the records up to a number.
-func (s *Store) proveRecords(ctx context.Context, q querier, p *Proof, upTo int64) error {
+func (s *Store) proveRecords(ctx context.Context, q querier, p *prover, upTo int64) error {
 	all, err := list(ctx, q, scanCheckpoint, selectCheckpoints, blob(p.Account.ID))
 	if err != nil {
 		return err
@@ -117,7 +121,7 @@ func (s *Store) proveRecords(ctx context.Context, q querier, p *Proof, upTo int6
 }
 
 // proveHead compares the end of the records with the signed head.
-func (s *Store) proveHead(ctx context.Context, tx *sql.Tx, p *Proof) error {
+func (s *Store) proveHead(ctx context.Context, tx *sql.Tx, p *prover) error {
 	h, err := scanHead(tx.QueryRowContext(ctx, selectHeads+` WHERE account_id = $1`, blob(p.Account.ID)))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -167,7 +171,7 @@ func (s *Store) PruneChanges(ctx context.Context, by By, account relay.AccountID
 		if _, _, err := s.readTotal(ctx, tx, s.forUpdate()); err != nil {
 			return err
 		}
-		whole := Proof{Account: account}
+		whole := prover{Proof: Proof{Account: account}}
 		if err := errors.Join(s.proveRecords(ctx, tx, &whole, endOfTime), s.proveHead(ctx, tx, &whole)); err != nil {
 			return err
 		}
@@ -178,7 +182,7 @@ func (s *Store) PruneChanges(ctx context.Context, by By, account relay.AccountID
 		if stays > 0 {
 			last = stays - 1
 		}
-		p := Proof{Account: account}
+		p := prover{Proof: Proof{Account: account}}
 		if err := s.proveRecords(ctx, tx, &p, last); err != nil {
 			return err
 		}
