@@ -34,15 +34,29 @@ func (r *Request) Message(i int) Message {
 	return m
 }
 
-// SMTPUTF8 reports whether a message needs it: a local part is not ASCII.
-func (m *Message) SMTPUTF8() bool {
+// SMTPUTF8 reports whether the i-th message needs it: a local part somewhere in
+// its envelope or header is not ASCII.
+func (r *Request) SMTPUTF8(i int) bool {
+	m := r.Message(i)
 	utf8 := m.From.Address.IsUTF8()
-	for _, list := range [][]Mailbox{m.To, m.Cc, m.Bcc} {
+	for _, list := range [][]Mailbox{m.To, m.Cc, m.Bcc, r.replyTo} {
 		for i := range list {
 			utf8 = utf8 || list[i].Address.IsUTF8()
 		}
 	}
 	return utf8
+}
+
+// Weight is how many octets of memory the request and the records of its messages
+// take beside the body and the messages themselves, roughly.
+func (r *Request) Weight() int64 {
+	const block, mailbox, arg = 1024, 512, 256
+	n := int64(len(r.blocks)) * block
+	for i := range r.blocks {
+		b := &r.blocks[i]
+		n += int64(len(b.to)+len(b.cc)+len(b.bcc))*mailbox + int64(len(b.args))*arg
+	}
+	return n
 }
 
 // Recipients are all of a message: to, cc, then bcc.
@@ -107,8 +121,10 @@ func (r *Request) replyTos(sub substituter) ([]message.Mailbox, error) {
 		if text == out[i].Address.String() {
 			continue
 		}
+		was := out[i].Address
 		var ok bool
-		if out[i].Address, ok = address(text); !ok {
+		// What needs SMTPUTF8 is known before the message is begun.
+		if out[i].Address, ok = address(text); !ok || out[i].Address.IsUTF8() && !was.IsUTF8() {
 			return nil, &Refusal{Status: http.StatusBadRequest, Faults: []Fault{{
 				Message: textReplyTo, Field: r.replyTo[i].Field, Help: helpURL + replyToWords.anchor,
 			}}}

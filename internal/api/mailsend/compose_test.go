@@ -82,10 +82,10 @@ func TestComposeReadBack(t *testing.T) {
 			t.Error("Bcc is in the message")
 		}
 	}
-	if m := r.Message(0); len(m.Recipients()) != 4 || m.Bcc[0].Address.String() != "bcc@x.test" || !m.SMTPUTF8() {
+	if m := r.Message(0); len(m.Recipients()) != 4 || m.Bcc[0].Address.String() != "bcc@x.test" || !r.SMTPUTF8(0) {
 		t.Errorf("%+v", m)
 	}
-	if m := r.Message(1); m.SMTPUTF8() || m.From.Field != "personalizations.1.from" {
+	if m := r.Message(1); r.SMTPUTF8(1) || m.From.Field != "personalizations.1.from" {
 		t.Errorf("%+v", m)
 	}
 }

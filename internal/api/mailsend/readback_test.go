@@ -56,14 +56,14 @@ func composed(tb testing.TB, r *Request, i int) []byte {
 	if err != nil {
 		tb.Fatalf("%v in %q", err, head)
 	}
-	id, err := message.Identify(&h, m.SMTPUTF8())
+	id, err := message.Identify(&h, r.SMTPUTF8(i))
 	if err != nil {
 		tb.Fatalf("%v in %q", err, head)
 	}
 	if id.From.Address != m.From.Address {
 		tb.Errorf("From is read as %v, not %v", id.From.Address, m.From.Address)
 	}
-	if h.NonASCII() && !utf8Needed(r, i) {
+	if h.NonASCII() && !r.SMTPUTF8(i) {
 		tb.Errorf("8-bit header: %q", head)
 	}
 	for _, line := range bytes.SplitAfter(append(head[:len(head):len(head)], body...), []byte("\n")) {
@@ -76,15 +76,6 @@ func composed(tb testing.TB, r *Request, i int) []byte {
 		}
 	}
 	return append(head, body...)
-}
-
-func utf8Needed(r *Request, i int) bool {
-	m := r.Message(i)
-	utf8 := m.SMTPUTF8()
-	for _, b := range r.replyTo {
-		utf8 = utf8 || b.Address.IsUTF8()
-	}
-	return utf8
 }
 
 // readBack reads a message with the standard library.

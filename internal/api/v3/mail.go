@@ -27,9 +27,9 @@ type MailServices struct {
 	// MaxComposed is how many octets the messages of one request may have together;
 	// 0: 64 MiB.
 	MaxComposed int64
-	// Bodies bounds the octets of request bodies that are worked on at once, over all
-	// listeners: make one for the process. nil: no bound.
-	Bodies *BodyBudget
+	// Budget bounds what all requests hold in memory, over all listeners: make one for
+	// the process. nil: no bound.
+	Budget *MailBudget
 }
 
 // Submission is the one way in; *submit.Service is it.

@@ -13,14 +13,31 @@ import (
 	"postern/internal/relay"
 )
 
-// BodyBudget bounds the octets of request bodies that are held at once, over all
-// requests. A request takes its share as its octets arrive, not when it says how
-// many will come, and gives it back when it is answered. While it is carried out,
-// a request takes up to four times its body's octets of memory.
+// MailBudget bounds what requests that hand in mail hold in memory at once, over
+// all of them: the octets of their bodies, and those of the messages that are made
+// of them until they are committed. A request takes its share as octets arrive and
+// are written, not when it says how many will come, and gives it back when it is
+// answered. Decoding a body takes up to three times its octets on top.
 //
 // One tenant gets at most half: its large requests never keep out another's small
 // one. Nobody waits: 429, which clients repeat by themselves.
-type BodyBudget struct {
+type MailBudget struct{ bodies, messages share }
+
+// DefaultMailBudget is the octets of bodies at once; messages get twice that.
+const DefaultMailBudget = 64 << 20
+
+// NewMailBudget makes a budget of so many octets; 0: 64 MiB. Less than two of the
+// largest bodies would keep such bodies out for good, and is raised to that.
+func NewMailBudget(octets int64) *MailBudget {
+	if octets == 0 {
+		octets = DefaultMailBudget
+	}
+	octets = max(octets, 2*(maxMailBody+readAhead))
+	return &MailBudget{bodies: newShare(octets), messages: newShare(2 * octets)}
+}
+
+// share is a number of octets that tenants take from.
+type share struct {
 	limit int64
 
 	mu      sync.Mutex
@@ -28,23 +45,10 @@ type BodyBudget struct {
 	tenants map[relay.Tenant]int64 // those that hold anything
 }
 
-// DefaultBodyBudget is the octets of bodies at once.
-const DefaultBodyBudget = 64 << 20
-
-// NewBodyBudget makes a budget of so many octets; 0: 64 MiB. Less than two of the
-// largest bodies would keep such bodies out for good, and is raised to that.
-func NewBodyBudget(octets int64) *BodyBudget {
-	if octets == 0 {
-		octets = DefaultBodyBudget
-	}
-	return &BodyBudget{limit: max(octets, 2*(maxMailBody+readAhead)), tenants: map[relay.Tenant]int64{}}
-}
-
-// readAhead is what is taken at a time.
-const readAhead = 32 << 10
+func newShare(limit int64) share { return share{limit: limit, tenants: map[relay.Tenant]int64{}} }
 
 // take reports whether a tenant gets n more octets.
-func (b *BodyBudget) take(t relay.Tenant, n int64) bool {
+func (b *share) take(t relay.Tenant, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.held+n > b.limit || b.tenants[t]+n > b.limit/2 {
@@ -55,7 +59,7 @@ func (b *BodyBudget) take(t relay.Tenant, n int64) bool {
 	return true
 }
 
-func (b *BodyBudget) give(t relay.Tenant, n int64) {
+func (b *share) give(t relay.Tenant, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.held -= n
@@ -64,16 +68,19 @@ func (b *BodyBudget) give(t relay.Tenant, n int64) {
 	}
 }
 
+// readAhead is what is taken at a time.
+const readAhead = 32 << 10
+
 // holdBody reads the body of a request, unpacked, within the budget. release
 // gives the octets back.
 func (a *API) holdBody(c *Call) (release func(), err error) {
 	if err := httpx.WantJSON(c.R); err != nil {
 		return nil, err
 	}
-	if a.Bodies == nil {
+	if a.Budget == nil {
 		return func() {}, nil
 	}
-	b := &budgeted{budget: a.Bodies, tenant: c.Tenant}
+	b := &budgeted{budget: &a.Budget.bodies, tenant: c.Tenant}
 	if b.from, err = c.unpacked(); err != nil {
 		return nil, err
 	}
@@ -86,8 +93,7 @@ func (a *API) holdBody(c *Call) (release func(), err error) {
 	case err == nil && int64(text.Len()) > c.route.MaxBody:
 		err = &http.MaxBytesError{Limit: c.route.MaxBody}
 	case b.refused:
-		c.W.Header().Set("Retry-After", "1")
-		err = relay.E(relay.RateLimited, "too many requests")
+		err = noRoom(c)
 	case err != nil:
 		err = unreadable(err)
 	}
@@ -97,6 +103,12 @@ func (a *API) holdBody(c *Call) (release func(), err error) {
 	}
 	c.body, c.read = text.Bytes(), true
 	return b.giveBack, nil
+}
+
+// noRoom is the answer of a full budget.
+func noRoom(c *Call) error {
+	c.W.Header().Set("Retry-After", "1")
+	return relay.E(relay.RateLimited, "too many requests")
 }
 
 // unpacked is the body as it is read, without its Content-Encoding.
@@ -124,7 +136,7 @@ func unreadable(err error) error {
 // budgeted is a body whose octets are taken from a budget as they are read.
 type budgeted struct {
 	from    io.Reader
-	budget  *BodyBudget
+	budget  *share
 	tenant  relay.Tenant
 	taken   int64
 	read    int64

@@ -43,7 +43,7 @@ func init() {
 		f := &fakeMail{w: w}
 		w.extra["mail"] = f
 		s.MailServices = MailServices{
-			Submit: f, Senders: f, Recheck: f, Batches: mailsend.NewBatches([][]byte{[]byte("batch key")}), Hostname: "relay.test", Bodies: NewBodyBudget(0),
+			Submit: f, Senders: f, Recheck: f, Batches: mailsend.NewBatches([][]byte{[]byte("batch key")}), Hostname: "relay.test", Budget: NewMailBudget(0),
 		}
 	})
 	send := func(w *world, of relay.Tenant) ask {

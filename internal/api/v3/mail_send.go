@@ -18,6 +18,9 @@ import (
 // can ask for a thousand messages with all of it in each.
 const defaultMaxComposed = 64 << 20
 
+// inMemory is how much of a message waits in memory for its commit.
+const inMemory = 256 << 10
+
 // sendMail answers POST /v3/mail/send: one message per personalization, all of
 // them or none, in one commit with the answer to the request's Idempotency-Key.
 //
@@ -28,6 +31,7 @@ func (a *API) sendMail(c *Call) error {
 		return err
 	}
 	s := &sending{api: a, call: c, request: r, principal: c.sender()}
+	defer s.release()
 	if err := s.check(); err != nil {
 		return err
 	}
@@ -87,6 +91,26 @@ type sending struct {
 
 	ins  []*submit.Incoming
 	room int64 // octets that may still be composed
+	held int64 // of the budget
+}
+
+// hold takes from the budget.
+func (s *sending) hold(n int64) error {
+	b := s.api.Budget
+	if b == nil {
+		return nil
+	}
+	if !b.messages.take(s.call.Tenant, n) {
+		return noRoom(s.call)
+	}
+	s.held += n
+	return nil
+}
+
+func (s *sending) release() {
+	if s.held > 0 {
+		s.api.Budget.messages.give(s.call.Tenant, s.held)
+	}
 }
 
 // check judges who the messages are from and to, before anything is written.
@@ -105,11 +129,13 @@ func (s *sending) check() error {
 			}
 		}
 	}
-	s.room = s.api.MaxComposed
-	if s.room == 0 {
+	if err := faults.err(); err != nil {
+		return err
+	}
+	if s.room = s.api.MaxComposed; s.room == 0 {
 		s.room = defaultMaxComposed
 	}
-	return faults.err()
+	return s.hold(s.request.Weight())
 }
 
 // compose writes message i.
@@ -122,14 +148,15 @@ func (s *sending) compose(i int, id string) (head []byte, body [][]byte, err err
 	if err != nil {
 		return nil, nil, mailRefusal(err)
 	}
-	s.room -= int64(len(head))
+	size := int64(len(head))
 	for _, b := range body {
-		s.room -= int64(len(b))
+		size += int64(len(b))
 	}
-	if s.room < 0 {
+	if s.room -= size; s.room < 0 {
 		return nil, nil, mailRefusal(mailsend.TooLarge())
 	}
-	return head, body, nil
+	// What is larger goes to the store in chunks, before the commit.
+	return head, body, s.hold(min(size, inMemory))
 }
 
 // rehearse does all that sandbox mode does: everything but handing in.
@@ -147,7 +174,7 @@ func (s *sending) begin() error {
 	ctx := s.call.R.Context()
 	for i := range s.request.Len() {
 		m := s.request.Message(i)
-		in, err := s.api.Submit.Begin(ctx, s.principal, s.envelope(&m))
+		in, err := s.api.Submit.Begin(ctx, s.principal, s.envelope(i, &m))
 		if err != nil {
 			return s.refusal(i, err)
 		}
@@ -172,12 +199,12 @@ func (s *sending) abort() {
 
 // envelope of a message. Bounces that nobody can be told of by an event go to
 // From, as those of a message by SMTP go to its envelope sender.
-func (s *sending) envelope(m *mailsend.Message) submit.Envelope {
+func (s *sending) envelope(i int, m *mailsend.Message) submit.Envelope {
 	r := s.call.R
 	env := submit.Envelope{
-		From: m.From.Address, SMTPUTF8: m.SMTPUTF8(),
+		From: m.From.Address, SMTPUTF8: s.request.SMTPUTF8(i),
 		Source: relay.Source{
-			Addr: s.call.Addr, Protocol: "HTTP", TLS: tlsName(r.TLS), Mechanism: s.principal.Mechanism, Helo: printable(r.UserAgent(), 255),
+			Addr: s.call.Addr, Protocol: "HTTP", TLS: tlsName(r.TLS), Mechanism: s.principal.Mechanism,
 		},
 		Pool: s.request.Pool, Categories: s.request.Categories, UniqueArgs: m.CustomArgs, SendAt: m.SendAt,
 	}

@@ -50,7 +50,7 @@ func TestMailSend(t *testing.T) {
 	if id := a.Header.Get("X-Message-Id"); id != m.ID.String() || len(id) != 22 {
 		t.Errorf("X-Message-Id %q, queued as %s", id, m.ID)
 	}
-	if m.Tenant != w.acme || m.Key != c.key.ID || m.Source.Protocol != "HTTP" || m.Source.Helo != "sendgrid/9 (go)" || m.Source.Mechanism != "BEARER" || !m.Source.Addr.IsValid() ||
+	if m.Tenant != w.acme || m.Key != c.key.ID || m.Source.Protocol != "HTTP" || m.Source.Helo != "" || m.Source.Mechanism != "BEARER" || !m.Source.Addr.IsValid() ||
 		m.EnvelopeFrom != "from@acme.test" || m.Subject != "s" || m.HeaderID != "<"+m.ID.String()+"@relay.test>" ||
 		!slices.Equal(m.Categories, []string{"news"}) || m.UniqueArgs["k"] != "v" || m.Pool.IsZero() {
 		t.Errorf("%+v", m)
@@ -66,7 +66,7 @@ func TestMailSend(t *testing.T) {
 		t.Errorf("%q", rcpts)
 	}
 	raw := mailOf(w).content(m.ID)
-	if !strings.Contains(raw, "with HTTP id "+m.ID.String()) || !strings.Contains(raw, "\r\nCc: b@dest.test\r\n") || strings.Contains(raw, "c@dest.test") {
+	if !strings.HasPrefix(raw, "Received: from unknown\r\n\tby relay.test (postern) with HTTP id "+m.ID.String()) || !strings.Contains(raw, "\r\nCc: b@dest.test\r\n") || strings.Contains(raw, "c@dest.test") {
 		t.Errorf("%s", raw)
 	}
 }
@@ -176,7 +176,6 @@ func TestMailRecipientsTogether(t *testing.T) {
 func TestMailSandbox(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.services.Bodies = nil
 	mailOf(w).credits = noCredit{}
 	c := w.as(w.acme, "mail.send")
 	const sandbox = `,"mail_settings":{"sandbox_mode":{"enable":true}}`
@@ -278,9 +277,7 @@ func TestMailBody(t *testing.T) {
 	c.refused("POST", mailSend, strings.Repeat(" ", maxMailBody+1), 413, "content too large", "")
 	c.with("Content-Type", "text/plain").refused("POST", mailSend, mailTo("a@dest.test", ""), 415, "Content-Type should be application/json.", "")
 	c.with("Content-Type", "application/json; charset=latin1").refused("POST", mailSend, mailTo("a@dest.test", ""), 415, "Content-Type should be application/json.", "")
-	if b := w.services.Bodies; b.held != 0 || len(b.tenants) != 0 {
-		t.Errorf("%d octets are held after all requests", b.held)
-	}
+	nothingHeld(t, w)
 }
 
 // The messages of one request are bounded together: a small request cannot ask
@@ -312,7 +309,7 @@ func TestMailComposedTooLarge(t *testing.T) {
 func TestMailBudget(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.services.Bodies
+	b := &w.services.Budget.bodies
 	half := b.limit / 2
 	if !b.take(w.acme, half-readAhead) {
 		t.Fatal("no half for one tenant")
@@ -333,11 +330,40 @@ func TestMailBudget(t *testing.T) {
 	w.as(w.system, "mail.send").want("POST", mailSend, mailTo("a@dest.test", ""), 403, nil) // the last readAhead
 	b.give(w.globex, half)
 	b.give(w.acme, half-readAhead)
-	if b.held != 0 || len(b.tenants) != 0 {
-		t.Errorf("%d held", b.held)
-	}
-	if n := NewBodyBudget(1).limit; n < 2*maxMailBody {
+	nothingHeld(t, w)
+	if n := NewMailBudget(1).bodies.limit; n < 2*maxMailBody {
 		t.Errorf("a budget of %d keeps large bodies out", n)
+	}
+	if n := NewMailBudget(1).messages.limit / 2; n < maxMailBody {
+		t.Errorf("a budget of %d keeps large requests out", n)
+	}
+}
+
+// What is made of small requests is bounded too.
+func TestMailBudgetOfMessages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := &w.services.Budget.messages
+	if !b.take(w.acme, b.limit/2-2000) {
+		t.Fatal("no half for one tenant")
+	}
+	c := w.as(w.acme, "mail.send")
+	c.want("POST", mailSend, mailTo("a@dest.test", ""), 202, nil)
+	c.refused("POST", mailSend, mailWith(`"custom_args":{"a":"","b":"","c":"","d":""},"personalizations":[{"to":[{"email":"a@dest.test"}]}]`), 429, "too many requests", "")
+	c.refused("POST", mailSend, mailTo("a@dest.test", `,"headers":{"X-A":"`+strings.Repeat("x ", 1000)+`"}`), 429, "too many requests", "")
+	if n := len(mailOf(w).queued()); n != 1 {
+		t.Errorf("%d messages are queued", n)
+	}
+	b.give(w.acme, b.limit/2-2000)
+	nothingHeld(t, w)
+}
+
+func nothingHeld(tb testing.TB, w *world) {
+	tb.Helper()
+	for name, b := range map[string]*share{"bodies": &w.services.Budget.bodies, "messages": &w.services.Budget.messages} {
+		if b.held != 0 || len(b.tenants) != 0 {
+			tb.Errorf("%s: %d octets are held after all requests", name, b.held)
+		}
 	}
 }
 
