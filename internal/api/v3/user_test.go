@@ -1,12 +1,16 @@
 package v3
 
 import (
+	"context"
 	"encoding/json"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // ofSettings has every scope of the user's settings.
@@ -250,10 +254,12 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// Two who change different settings at once lose neither.
+// Two who change different settings at once lose neither: nobody reads what
+// somebody else is about to write.
 func TestEditsAreAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	var between settingsBetween
+	w := newWorld(t, func(s *Services) { between.inner = s.Settings; s.Settings = &between })
 	c := w.as(w.acme, ofSettings...)
 	done := make(chan struct{})
 	for _, ask := range [][2]string{{"email", `{"email":"a@example.test"}`}, {"username", `{"username":"renamed"}`}} {
@@ -266,7 +272,39 @@ func TestEditsAreAlone(t *testing.T) {
 	}
 	<-done
 	<-done
-	if a := w.accounts[1]; a.OwnerEmail != "a@example.test" || a.Name != "renamed" {
-		t.Errorf("%+v", a)
+	if a := w.accounts[1]; between.clash.Load() || a.OwnerEmail != "a@example.test" || a.Name != "renamed" {
+		t.Errorf("clash %v, %+v", between.clash.Load(), a)
 	}
+}
+
+// settingsBetween notices who reads an account between another's reading and
+// writing.
+type settingsBetween struct {
+	inner   Settings
+	editing atomic.Int32
+	clash   atomic.Bool
+}
+
+func (s *settingsBetween) Account(ctx context.Context, id relay.AccountID) (relay.Account, error) {
+	if s.editing.Add(1) > 1 {
+		s.clash.Store(true)
+	}
+	a, err := s.inner.Account(ctx, id)
+	for range 100 {
+		runtime.Gosched()
+	}
+	return a, err
+}
+
+func (s *settingsBetween) UpdateAccount(ctx context.Context, by store.By, a relay.Account) error {
+	defer s.editing.Add(-1)
+	return s.inner.UpdateAccount(ctx, by, a)
+}
+
+func (s *settingsBetween) Subuser(ctx context.Context, id relay.SubuserID) (relay.Subuser, error) {
+	return s.inner.Subuser(ctx, id)
+}
+
+func (s *settingsBetween) UpdateSubuser(ctx context.Context, by store.By, u relay.Subuser) error {
+	return s.inner.UpdateSubuser(ctx, by, u)
 }
