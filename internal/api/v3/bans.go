@@ -1,6 +1,7 @@
 package v3
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -98,8 +99,12 @@ func (a *API) liftBan(c *Call) error {
 	if bits := c.R.PathValue("bits"); bits != "" {
 		b.subject += "/" + bits
 	}
+	was := a.findBan(c, b)
 	if !c.Operator && !a.ownBans(c)[b] || !a.Bans.Lift(b.scope, b.subject) {
 		return notFound()
+	}
+	if err := a.recordBan(c, "ban.lift", b, was, nil); err != nil {
+		return err
 	}
 	return c.Empty(http.StatusNoContent)
 }
@@ -120,33 +125,78 @@ func (a *API) setBan(c *Call) error {
 		}
 		return err
 	}
-	for _, b := range a.Bans.Bans(c.Now) { // in the guard's own spelling
-		if b.Manual && b.Scope == ban.Scope && b.Until.Equal(ban.Until) && sameBanned(b.Subject, ban.Subject) {
-			ban = b
-		}
+	if stands := a.findBan(c, banSubject{ban.Scope, ban.Subject}); stands != nil {
+		ban = *stands // in the guard's own spelling
+	}
+	if err := a.recordBan(c, "ban.set", banSubject{ban.Scope, ban.Subject}, nil, &ban); err != nil {
+		return err
 	}
 	return c.JSON(http.StatusCreated, ban)
 }
 
-// sameBanned reports whether one of two subjects contains the other's first
-// address, which of two bans of one scope and end is enough to tell them apart.
-func sameBanned(a, b string) bool {
-	pa, okA := banPrefix(a)
-	pb, okB := banPrefix(b)
-	return okA && okB && pa.Overlaps(pb)
+// findBan finds the ban on a subject, one that a person set before others.
+func (a *API) findBan(c *Call, of banSubject) (found *relay.Ban) {
+	for _, b := range a.Bans.Bans(c.Now) {
+		if b.Scope == of.scope && sameBanned(of.scope, b.Subject, of.subject) && (found == nil || b.Manual) {
+			found = &b
+		}
+	}
+	return found
 }
 
-func banPrefix(s string) (netip.Prefix, bool) {
-	if addr, err := netip.ParseAddr(s); err == nil {
-		addr = addr.Unmap().WithZone("")
-		return netip.PrefixFrom(addr, addr.BitLen()), true
+// sameBanned reports whether two spellings of a subject mean the same.
+func sameBanned(scope relay.BanScope, a, b string) bool {
+	if a == b || scope == relay.BanAccount || scope == relay.BanKey {
+		return a == b
 	}
-	p, err := netip.ParsePrefix(s)
+	pa, okA := banPrefix(scope, a)
+	pb, okB := banPrefix(scope, b)
+	return okA && okB && pa == pb
+}
+
+// banPrefix is what a ban on an address or network is on: of IPv6 addresses the
+// /64 around them.
+func banPrefix(scope relay.BanScope, s string) (netip.Prefix, bool) {
+	addr, err := netip.ParseAddr(s)
+	bits := 0
 	if err != nil {
-		return p, false
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return p, false
+		}
+		addr, bits = p.Addr(), p.Bits()
 	}
-	if p.Addr().Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	if addr.Is4In6() {
+		addr, bits = addr.Unmap(), bits-96
 	}
-	return p.Masked(), true
+	if scope == relay.BanAddress {
+		bits = 32
+		if addr.Is6() {
+			bits = 64
+		}
+	}
+	p, err := addr.WithZone("").Prefix(bits)
+	return p, err == nil
+}
+
+// recordBan puts a change of a ban into the record: the account's, where the ban
+// is on what is its own, else the installation's.
+func (a *API) recordBan(c *Call, action string, on banSubject, before, after *relay.Ban) error {
+	if a.RecordChange == nil {
+		return nil
+	}
+	change := relay.Change{At: c.Now, Account: c.Tenant.Account, By: c.By.Who, From: c.By.From, Action: action, Subject: string(on.scope) + " " + on.subject}
+	if on.scope == relay.BanAddress || on.scope == relay.BanNetwork {
+		change.Account = relay.AccountID{}
+	}
+	var err error
+	for image, b := range map[*json.RawMessage]*relay.Ban{&change.Before: before, &change.After: after} {
+		if b == nil {
+			continue
+		}
+		if *image, err = json.Marshal(b); err != nil {
+			return err
+		}
+	}
+	return a.RecordChange(c.R.Context(), c.By, change)
 }

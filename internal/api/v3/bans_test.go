@@ -1,6 +1,8 @@
 package v3
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -9,12 +11,14 @@ import (
 
 	"postern/internal/auth"
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // fakeBans is a list of bans; the real guard is behind it where what it takes
 // matters.
 type fakeBans struct {
-	bans []relay.Ban
+	bans     []relay.Ban
+	recorded []relay.Change
 	*auth.Guard
 }
 
@@ -22,6 +26,10 @@ func init() {
 	setups = append(setups, func(w *world, s *Services) {
 		f := &fakeBans{Guard: auth.NewGuard(auth.GuardConfig{Now: w.clock})}
 		w.extra["bans"], s.Bans = f, f
+		s.RecordChange = func(_ context.Context, by store.By, c relay.Change) error {
+			f.recorded = append(f.recorded, c)
+			return w.noted(by, c.Action+" "+c.Subject)
+		}
 	})
 	ban := func(w *world, of relay.Tenant) ask {
 		k, _ := w.addKey(of, "mail.send")
@@ -116,6 +124,9 @@ func TestBansAreTheTenantsOwn(t *testing.T) {
 	acme.want("DELETE", banPath+"/key/"+keys[w.acme], "", 204, nil)
 	acme.with("on-behalf-of", "staging").want("DELETE", banPath+"/key/"+keys[w.staging], "", 204, nil)
 	acme.want("DELETE", banPath+"/key/"+keys[w.acme], "", 404, nil) // no longer there
+	if r := bansOf(w).recorded; len(r) != 3 || r[0].Account != w.acme.Account || r[0].By != "key "+acme.key.ID.String() || r[0].Action != "ban.lift" {
+		t.Errorf("recorded %+v", r)
+	}
 	w.operator("").want("DELETE", banPath+"/network/198.51.100.0/24", "", 204, nil)
 	w.operator("").want("DELETE", banPath+"/address/198.51.100.7", "", 204, nil)
 	w.operator("").want("DELETE", banPath+"/address/198.51.100.7", "", 404, nil)
@@ -161,6 +172,14 @@ func TestSetBan(t *testing.T) {
 		`{"scope":"network","subject":"203.0.113.0/24","seconds":1,"by":"x"}`: "by", // AP-04
 	} {
 		c.refused("POST", banPath, in, 400, "", field)
+	}
+	// Who shut whom out, and who let them in again, stands in the installation's record.
+	var record []string
+	for _, r := range bansOf(w).recorded {
+		record = append(record, fmt.Sprint(r.Action, " ", r.Subject, " ", r.By, " ", r.Account.IsZero(), len(r.Before) > 0, len(r.After) > 0))
+	}
+	if len(record) != 8 || !slices.Contains(record, "ban.set network 203.0.113.0/24 uid 0 true false true") || !slices.Contains(record, "ban.lift network 2001:db8:5::/48 uid 0 true true false") {
+		t.Errorf("recorded %q", record)
 	}
 	w.pass(2 * time.Minute)
 	if all := decode[banAnswer](t, c.want("GET", banPath, "", 200, nil)); len(all.Result) != 2 {

@@ -1,12 +1,14 @@
 package v3
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -71,15 +73,18 @@ func (f *fakeRecords) Logins(_ context.Context, q store.LoginFilter) ([]store.St
 		return nil, err
 	}
 	var out []store.StoredLogin
-	for _, l := range f.logins {
+	first, _ := slices.BinarySearchFunc(f.logins, q.After+1, func(l store.StoredLogin, id int64) int { return cmp.Compare(l.ID, id) })
+	for _, l := range f.logins[first:] {
 		switch {
 		case !q.Account.IsZero() && l.Account != q.Account, !q.Subuser.IsZero() && l.Subuser != q.Subuser, !q.Key.IsZero() && l.Key != q.Key,
 			q.Addr != "" && l.Addr.String() != q.Addr, q.Network != "" && l.Network != q.Network, q.Mechanism != "" && l.Mechanism != q.Mechanism,
 			q.Tried != "" && l.Tried != q.Tried, q.Result != "" && l.Result != q.Result, !q.Since.IsZero() && l.At.Before(q.Since),
-			!q.Until.IsZero() && l.At.After(q.Until), l.ID <= q.After:
+			!q.Until.IsZero() && l.At.After(q.Until):
 			continue
 		}
-		out = append(out, l)
+		if out = append(out, l); len(out) == q.Limit && !q.Newest {
+			break
+		}
 	}
 	return cutTo(out, q.Limit, q.Newest), nil
 }

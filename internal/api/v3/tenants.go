@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // TenantServices is what subusers, IP access, tokens and records need.
@@ -16,7 +17,10 @@ type TenantServices struct {
 	// address. Host names are resolved, so it may take time.
 	ShutsOut func(ctx context.Context, list *relay.AccessList, addr netip.Addr) bool
 	Bans     BanList
-	Records  RecordStore
+	// RecordChange puts a change that is not the store's own into its account's
+	// record; nil: such changes stand in the log of requests only.
+	RecordChange func(ctx context.Context, by store.By, c relay.Change) error
+	Records      RecordStore
 	// CursorKey signs the cursors of records: the same on all nodes, and after a
 	// restart.
 	CursorKey []byte

@@ -2,6 +2,7 @@ package v3
 
 import (
 	"encoding/json"
+	"strconv"
 	"testing"
 
 	"postern/internal/store"
@@ -19,3 +20,5 @@ func decode[T any](t testing.TB, a answer) T {
 	}
 	return v
 }
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
