@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -106,6 +107,51 @@ func TestStoreIsAway(t *testing.T) {
 	w.store.fail = nil
 	w.sends(5)
 	w.refused(1)
+}
+
+// However many ask for a subject at once, it is read once; who gives up waiting
+// does not end the reading for the others.
+func TestReadingIsShared(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *Claim) { c.Account.Plan.Hour = 5 })
+	w.store.wait = make(chan struct{})
+	c := w.claim
+	c.N = 1
+	var granted, unavailable, exceeded atomic.Int64
+	impatient, giveUp := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for i := range 12 {
+		ctx := t.Context()
+		if i < 4 {
+			ctx = impatient
+		}
+		wg.Go(func() {
+			r, err := w.ledger.Reserve(ctx, c)
+			switch {
+			case err == nil:
+				granted.Add(1)
+				r.Cancel() // and its place is somebody else's
+			case relay.KindOf(err) == relay.Unavailable:
+				unavailable.Add(1)
+			default:
+				exceeded.Add(1)
+			}
+		})
+	}
+	giveUp()
+	close(w.store.wait)
+	wg.Wait()
+	if w.store.reads != 1 || unavailable.Load() > 4 || granted.Load()+unavailable.Load()+exceeded.Load() != 12 {
+		t.Errorf("%d reads, %d granted, %d unavailable, %d exceeded", w.store.reads, granted.Load(), unavailable.Load(), exceeded.Load())
+	}
+	for i := range w.ledger.table.shards {
+		for _, s := range w.ledger.table.shards[i].subjects {
+			if n := s.refs.Load(); n != 0 {
+				t.Errorf("%d users are left", n)
+			}
+		}
+	}
+	w.sends(5)
 }
 
 // Idle subjects are forgotten and read again; those with a reservation stay,

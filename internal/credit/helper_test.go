@@ -19,6 +19,7 @@ type memory struct {
 	used  map[relay.ID]store.Used
 	reads int
 	fail  error
+	wait  chan struct{} // reads end when it is closed; nil: at once
 }
 
 func newMemory() *memory { return &memory{used: map[relay.ID]store.Used{}} }
@@ -42,6 +43,9 @@ func (m *memory) Used(_ context.Context, id relay.ID, minute, day int64) (store.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reads++
+	if m.wait != nil {
+		<-m.wait
+	}
 	if m.fail != nil {
 		return store.Used{}, m.fail
 	}
@@ -52,14 +56,14 @@ func (m *memory) Used(_ context.Context, id relay.ID, minute, day int64) (store.
 	return out, nil
 }
 
-// told is one alert as the callback got it.
+// heard is one alert as the callback got it.
 type heard struct {
 	tenant relay.Tenant
 	key    relay.KeyID
 	alert  relay.Alert
 }
 
-// bench is a ledger with a clock of its own.
+// world is a ledger with a clock of its own.
 type world struct {
 	t      testing.TB
 	store  *memory

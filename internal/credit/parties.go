@@ -24,7 +24,7 @@ func (l *Ledger) parties(ctx context.Context, c *Claim) (*parties, error) {
 		if !p.of[i].any {
 			continue
 		}
-		s, err := l.acquire(ctx, p.of[i].id, at)
+		s, err := l.acquire(ctx, &p.of[i], at)
 		if err != nil {
 			p.release()
 			return nil, err

@@ -17,8 +17,10 @@ type subject struct {
 	done chan struct{}
 	err  error // of the load; set before done is closed
 
+	isKey bool // only keys have limits a minute
+
 	mu      sync.Mutex
-	seconds counter // by Unix second; only the last minute, and what is put off
+	seconds counter // of a key, by Unix second; only the last minute, and what is put off
 	minutes counter // by Unix minute; the last hour, and what is put off
 	days    counter // since the first day of this month or week
 	ever    int64
@@ -36,6 +38,10 @@ type told struct {
 	at     int64 // when, Unix seconds
 	max    int64 // what the limit was
 	level  int8  // 80, 100 or none
+}
+
+func newSubject(of *limited) *subject {
+	return &subject{done: make(chan struct{}), isKey: of.kind == subjectKey}
 }
 
 // table holds subjects in use, and a bounded number of idle ones.
@@ -64,13 +70,14 @@ const loadTimeout = 5 * time.Second
 
 // acquire returns a subject with its counts, reading them from the store if
 // they are not in memory. Whoever acquires it, releases it.
-func (l *Ledger) acquire(ctx context.Context, id relay.ID, at moment) (*subject, error) {
+func (l *Ledger) acquire(ctx context.Context, of *limited, at moment) (*subject, error) {
+	id := of.id
 	sh := l.table.of(id)
 	sh.mu.Lock()
 	s, ok := sh.subjects[id]
 	if !ok {
 		sh.evict()
-		s = &subject{done: make(chan struct{})}
+		s = newSubject(of)
 		sh.subjects[id] = s
 	}
 	s.refs.Add(1)
@@ -126,7 +133,7 @@ func (sh *shard) forget() {
 		if s.refs.Load() == 0 && (!found || s.idle.Load() < sh.subjects[oldest].idle.Load()) {
 			oldest, found = id, true
 		}
-		if looked++; looked >= evictSample && found {
+		if looked++; looked >= evictSample && found || looked >= 8*evictSample {
 			break
 		}
 	}
@@ -164,7 +171,7 @@ func firstDay(day int64) int64 {
 // been, what is to come counts at both of its ends.
 func (s *subject) addSeconds(minute, n int64, at moment) {
 	first, last := minute*60, minute*60+59
-	if last <= at.sec-span || n == 0 {
+	if !s.isKey || last <= at.sec-span {
 		return
 	}
 	if first > at.sec {
@@ -193,7 +200,9 @@ const (
 
 // count adds use, or takes it back. mu is held.
 func (s *subject) count(at moment, n int64) {
-	s.seconds.add(at.sec, n)
+	if s.isKey {
+		s.seconds.add(at.sec, n)
+	}
 	s.minutes.add(at.min, n)
 	s.days.add(at.day, n)
 	s.ever += n

@@ -30,10 +30,10 @@ func (l *Ledger) Usage(ctx context.Context, account relay.Account, subuser *rela
 }
 
 func (l *Ledger) usageOf(ctx context.Context, of *limited, at moment, zone *time.Location) ([]relay.Usage, error) {
-	s := &subject{}
+	s := newSubject(of)
 	if of.any {
 		var err error
-		if s, err = l.acquire(ctx, of.id, at); err != nil {
+		if s, err = l.acquire(ctx, of, at); err != nil {
 			return nil, err
 		}
 		defer s.refs.Add(-1)
