@@ -248,8 +248,11 @@ type connections struct {
 	open map[relay.Tenant]int
 }
 
-// Connect counts a connection of a tenant that logged in. ok is false when it
-// has as many as the limit already (0: no limit); else release ends it, once.
+// Connect counts a connection that logged in. ok is false when the tenant has as
+// many as the limit already (0: no limit); else release ends it. It may be called
+// more than once. A connection of a subuser is counted twice by its caller: for
+// the subuser, and for the account (a Tenant without a subuser), whose plan bounds
+// all of them together.
 func (l *Ledger) Connect(t relay.Tenant, limit int) (release func(), ok bool) {
 	c := &l.connections
 	c.mu.Lock()
@@ -266,21 +269,3 @@ func (l *Ledger) Connect(t relay.Tenant, limit int) (release func(), ok bool) {
 		}
 	}), true
 }
-
-// Enter counts a connection that logged in as its tenant's, and as its
-// account's: a plan of an account bounds those of all its subusers together.
-func (l *Ledger) Enter(account relay.Account, subuser *relay.Subuser) (release func(), ok bool) {
-	all, ok := l.Connect(everybody(account.ID), account.Plan.Connections)
-	if !ok || subuser == nil {
-		return all, ok
-	}
-	own, ok := l.Connect(relay.Tenant{Account: account.ID, Subuser: subuser.ID}, subuser.Plan.Connections)
-	if !ok {
-		all()
-		return nil, false
-	}
-	return func() { own(); all() }, true
-}
-
-// everybody stands for an account with all its subusers.
-func everybody(a relay.AccountID) relay.Tenant { return relay.Tenant{Account: a} }

@@ -301,37 +301,53 @@ func TestMost(t *testing.T) {
 func TestConnect(t *testing.T) {
 	t.Parallel()
 	l := New(Config{Store: newMemory()})
-	a := relay.Account{ID: acmeID, Plan: relay.Plan{Connections: 3}}
-	news := &relay.Subuser{ID: newsID, Plan: relay.Plan{Connections: 2}}
-	one, ok1 := l.Enter(a, news)
-	two, ok2 := l.Enter(a, news)
+	acme, news := relay.Tenant{Account: acmeID}, relay.Tenant{Account: acmeID, Subuser: newsID}
+	one, ok1 := l.Connect(news, 2)
+	_, ok2 := l.Connect(news, 2)
 	if !ok1 || !ok2 {
 		t.Fatal("refused")
 	}
-	if _, ok := l.Enter(a, news); ok {
-		t.Error("a third connection of a subuser that may have two")
+	if _, ok := l.Connect(news, 2); ok {
+		t.Error("a third connection of two")
 	}
-	three, ok := l.Enter(a, nil)
-	if !ok {
-		t.Error("the account may have one more: a refused one counts nowhere")
-	}
-	if _, ok := l.Enter(a, &relay.Subuser{ID: relay.SubuserID{ID: relay.ID{9}}}); ok {
-		t.Error("a fourth connection of the account")
+	if _, ok := l.Connect(acme, 1); !ok {
+		t.Error("another tenant's count")
 	}
 	one()
 	one() // once is enough
-	if _, ok := l.Enter(a, nil); !ok {
+	again, ok := l.Connect(news, 2)
+	if !ok {
 		t.Error("its place was not given back")
 	}
-	two()
-	three()
-	if n := len(l.connections.open); n != 1 {
-		t.Errorf("%d tenants are remembered", n)
+	if _, ok := l.Connect(news, 2); ok {
+		t.Error("it was given back twice")
 	}
+	again()
 	for range 100 {
-		if _, ok := l.Connect(relay.Tenant{}, 0); !ok {
+		release, ok := l.Connect(relay.Tenant{}, 0)
+		if !ok {
 			t.Fatal("no limit refuses")
 		}
+		defer release()
+	}
+	var open atomic.Int64
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, ok := l.Connect(relay.Tenant{Account: relay.AccountID{ID: relay.ID{8}}}, 7); ok {
+				open.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if open.Load() != 7 {
+		t.Errorf("%d at once, want 7", open.Load())
+	}
+	for _, release := range []func(){one, again} {
+		release()
+	}
+	if n := l.connections.open[news]; n != 1 {
+		t.Errorf("%d of the subuser", n)
 	}
 }
 

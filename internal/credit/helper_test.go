@@ -69,8 +69,10 @@ type world struct {
 	store  *memory
 	ledger *Ledger
 	now    time.Time
-	heard  []heard
 	claim  Claim
+
+	mu    sync.Mutex
+	heard []heard
 }
 
 var (
@@ -99,6 +101,8 @@ func newWorld(t testing.TB, change func(*Claim)) *world {
 // restart begins with nothing in memory.
 func (w *world) restart() {
 	w.ledger = New(Config{Store: w.store, Now: func() time.Time { return w.now }, Alert: func(t relay.Tenant, k relay.KeyID, a relay.Alert) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		w.heard = append(w.heard, heard{t, k, a})
 	}})
 }
