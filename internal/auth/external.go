@@ -109,7 +109,7 @@ func (a *Authenticator) issued(t *trial) (keys []*relay.Key) {
 
 // namesOf lists a certificate's subject alternative names, each as a kind of name
 // that it is: a DNS name is not taken for an address that it looks like. The
-// common name does not count (RFC 9525 §2).
+// common name does not count: no CA vouches for what it may look like.
 func namesOf(c *x509.Certificate) (names []string) {
 	add := func(name string, ok bool) {
 		if ok && name != "" && len(names) < maxNames {

@@ -27,6 +27,10 @@ type familiar struct {
 // treated as any other for a while. A success forgets them.
 var wrongFromKnown = budget{most: 20, halfLife: 15 * time.Minute, first: time.Minute, longest: time.Hour}
 
+// A network that a key names makes its addresses known if it is no wider: each of
+// them takes an entry of the table when it is tried.
+const namedBits4, namedBits6 = 16, 32
+
 // knows reports whether a place is known good to a key or its account, and has
 // not brought too many wrong secrets.
 func (g *Guard) knows(from place, k *relay.Key, at time.Time) bool {
@@ -55,14 +59,17 @@ func (g *Guard) knows(from place, k *relay.Key, at time.Time) bool {
 }
 
 // vouched reports whether a key's row itself says that a place is its own: it was
-// last used there, or its owner named the network, and that is a small one.
+// last used there, or its owner named the network, and not a whole provider's.
 func (g *Guard) vouched(from place, k *relay.Key, at time.Time) bool {
 	if last, err := netip.ParseAddr(k.LastUsedFrom); err == nil && placeOf(last) == from && at.Sub(k.LastUsedAt) < g.cfg.KnownFor {
 		return true
 	}
-	near := from.network().prefix()
 	for _, n := range k.Networks {
-		if n.Bits() >= near.Bits() && n.Overlaps(from.prefix()) {
+		floor := namedBits4
+		if n.Addr().Is6() {
+			floor = namedBits6
+		}
+		if n.Bits() >= floor && n.Overlaps(from.prefix()) {
 			return true
 		}
 	}

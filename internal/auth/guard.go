@@ -25,8 +25,9 @@ type GuardConfig struct {
 	FirstBan, LongestBan time.Duration
 	// KnownFor is how long after a success a place is known good [90 days].
 	KnownFor time.Duration
-	// Entries of each table [65,536]. A full table forgets what was failed with
-	// longest ago.
+	// Entries of the tables of addresses and of known places [65,536]; that of
+	// networks has half as many, those of keys and accounts a quarter. All of them
+	// full take about 25 MB. A full table forgets what was failed with longest ago.
 	Entries int
 	// Exempt are networks that are never slowed, counted or refused.
 	Exempt []netip.Prefix
@@ -88,9 +89,9 @@ func NewGuard(cfg GuardConfig) *Guard {
 	g.byAccount = g.byKey
 	g.byAccount.most *= 10
 	g.addresses = newTable[place](cfg.Entries, worthOf(g.byAddress))
-	g.networks = newTable[place](cfg.Entries, worthOf(g.byNetwork))
-	g.keys = newTable[relay.ID](cfg.Entries, worthOf(g.byKey))
-	g.accounts = newTable[relay.ID](cfg.Entries, worthOf(g.byAccount))
+	g.networks = newTable[place](cfg.Entries/2, worthOf(g.byNetwork))
+	g.keys = newTable[relay.ID](cfg.Entries/4, worthOf(g.byKey))
+	g.accounts = newTable[relay.ID](cfg.Entries/4, worthOf(g.byAccount))
 	g.known = newTable[acquaintance, familiar](cfg.Entries, nil)
 	g.manual.Store(&manualBans{})
 	return g
