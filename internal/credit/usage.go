@@ -75,6 +75,7 @@ func (s *subject) usage(of *limited, l *limit, at moment, zone *time.Location) r
 	if l.on {
 		u.Remaining = max(l.max-u.Used, 0)
 	}
+	u.Used = max(u.Used, 0) // credits that were added: more may be left than the total
 	switch l.window {
 	case relay.WindowEver:
 	case relay.WindowMinute, relay.WindowHour:

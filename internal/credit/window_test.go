@@ -90,6 +90,9 @@ func TestRecurringCreditsFromABase(t *testing.T) {
 	w.sends(5)
 	w.refused(1)
 	w.claim.Subuser.Plan.Credits.Base = 8 // 5 used and 8 more wanted: 8 + 5 = 13 in all
+	if u := w.usage("subuser", relay.WindowMonth); u.Used != 0 || u.Remaining != 8 || u.Limit != 5 {
+		t.Errorf("%+v", u)
+	}
 	w.sends(8)
 	w.refused(1)
 	w.now = w.now.AddDate(0, 1, 0)
