@@ -52,7 +52,7 @@ func tamper(t testing.TB, s *Store, query string, args ...any) {
 	}
 }
 
-// AC: whatever is altered in the record of changes is found, and stays found
+// Whatever is altered in the record of changes is found, and stays found
 // when the record goes on.
 func TestTamperingIsFound(t *testing.T) {
 	t.Parallel()
@@ -117,7 +117,7 @@ func TestTamperingIsFound(t *testing.T) {
 	})
 }
 
-// AC: the head of an older copy, with its true signature and its records, does
+// The head of an older copy, with its true signature and its records, does
 // not pass in a database that has gone on.
 func TestAnOldHeadIsFound(t *testing.T) {
 	t.Parallel()
@@ -228,7 +228,7 @@ func TestPruneChanges(t *testing.T) {
 	})
 }
 
-// AC: neither a checkpoint of one's own making, nor one taken away or moved,
+// Neither a checkpoint of one's own making, nor one taken away or moved,
 // passes for what was pruned; and what does not fit is not pruned.
 func TestCheckpointsCannotBeForged(t *testing.T) {
 	t.Parallel()

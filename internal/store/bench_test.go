@@ -28,8 +28,9 @@ func written() int64 {
 	return w
 }
 
-// life is a message's whole life: accepted with a lease, marked, delivered.
-func life(s *Store, body []byte) error {
+// life is a message's whole life: accepted with a lease, marked, delivered. With
+// subjects its usage is counted for each of them.
+func life(s *Store, body []byte, subjects ...relay.ID) error {
 	ctx := context.Background()
 	now := time.Now()
 	id := relay.MessageID{ID: relay.NewID(now)}
@@ -44,6 +45,7 @@ func life(s *Store, body []byte) error {
 	data := []byte(`{"envelope_from":"sender@example.test","from":"sender@example.test","subject":"A subject of ordinary length, as they are","smtp_id":"<0123456789@example.test>","size":10240,"recipients":["recipient@site.test"],"source":{"helo":"client.example.test","protocol":"ESMTPSA","tls":"TLSv1.3 TLS_AES_128_GCM_SHA256"}}`)
 	a.Events = []relay.Event{{At: now, Kind: relay.EventReceived, Tenant: testTenant, Message: id, N: -1, Data: data}}
 	a.Body = s.BodyOf(id, body[600:])
+	a.Usage = usageOf(now, 1, subjects...)
 	if err := s.Accept(ctx, a); err != nil {
 		return err
 	}
@@ -56,7 +58,7 @@ func life(s *Store, body []byte) error {
 			Data: []byte(`{"attempt":1,"code":250,"reply":"250 2.0.0 Ok: queued as 4XyZ","host":"mx.site.test","ip":"192.0.2.1","tls":"TLSv1.3 TLS_AES_128_GCM_SHA256","duration_ms":12}`)}}})
 }
 
-func benchLife(b *testing.B, s *Store, batches *atomic.Int64, workers int) {
+func benchLife(b *testing.B, s *Store, batches *atomic.Int64, workers int, subjects ...relay.ID) {
 	body := octetsOf(relay.MessageID{}, 10<<10)
 	batches.Store(0)
 	var wg sync.WaitGroup
@@ -67,7 +69,7 @@ func benchLife(b *testing.B, s *Store, batches *atomic.Int64, workers int) {
 	for range workers {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := life(s, body); err != nil {
+				if err := life(s, body, subjects...); err != nil {
 					b.Error(err)
 					return
 				}
@@ -93,6 +95,18 @@ func BenchmarkLife(b *testing.B) {
 	}
 }
 
+// BenchmarkLifeCounted is the same with the credits of an account, a subuser and a
+// key counted in the accepting commit.
+func BenchmarkLifeCounted(b *testing.B) {
+	for _, workers := range []int{1, 20, 200} {
+		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) {
+			var batches atomic.Int64
+			s := newTest(b, Config{OnBatch: func(BatchStats) { batches.Add(1) }})
+			benchLife(b, s, &batches, workers, relay.NewID(time.Now()), relay.NewID(time.Now()), relay.NewID(time.Now()))
+		})
+	}
+}
+
 // BenchmarkLifePostgres is the same over PostgreSQL, which syncs each commit.
 func BenchmarkLifePostgres(b *testing.B) {
 	pg, err := pgtest.New("fsync=on")
@@ -105,6 +119,11 @@ func BenchmarkLifePostgres(b *testing.B) {
 			var batches atomic.Int64
 			s := newTest(b, Config{URL: pg.Database(b), LeaseTime: time.Hour, OnBatch: func(BatchStats) { batches.Add(1) }})
 			benchLife(b, s, &batches, workers)
+		})
+		b.Run(fmt.Sprintf("counted,goroutines=%d", workers), func(b *testing.B) {
+			var batches atomic.Int64
+			s := newTest(b, Config{URL: pg.Database(b), LeaseTime: time.Hour, OnBatch: func(BatchStats) { batches.Add(1) }})
+			benchLife(b, s, &batches, workers, relay.NewID(time.Now()), relay.NewID(time.Now()), relay.NewID(time.Now()))
 		})
 	}
 }

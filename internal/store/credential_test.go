@@ -11,7 +11,7 @@ import (
 	"postern/internal/relay"
 )
 
-// AU: a rotation must not change what SCRAM tells a client before it knows which
+// AU-16, AU-18: a rotation must not change what SCRAM tells a client before it knows which
 // secret the client has.
 func TestRotateKeyRefuses(t *testing.T) {
 	t.Parallel()
@@ -150,7 +150,7 @@ func TestUpdateKeyKeepsWhatItMustNotChange(t *testing.T) {
 	})
 }
 
-// AC: a deleted subuser's keys die in the same change, its name is free, and
+// AU-31: a deleted subuser's keys die in the same change, its name is free, and
 // nothing more can be done with it.
 func TestDeleteSubuser(t *testing.T) {
 	t.Parallel()

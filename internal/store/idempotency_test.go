@@ -36,6 +36,7 @@ func wantAnswer(t testing.TB, s *Store, i Idempotency) {
 	same(t, "answer", want, *found, nil)
 }
 
+// AP-13: a key is its tenant's, its route's and its request's.
 func TestIdempotency(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {
@@ -94,7 +95,7 @@ func TestIdempotency(t *testing.T) {
 	})
 }
 
-// TestAnswersAreSealed: who reads the database reads no answer, and one that was
+// AP-13: who reads the database reads no answer, and one that was
 // changed or moved is not given.
 func TestAnswersAreSealed(t *testing.T) {
 	t.Parallel()
@@ -122,7 +123,7 @@ func TestAnswersAreSealed(t *testing.T) {
 	})
 }
 
-// TestClaimsAreExclusive: of many at once, one is first.
+// AP-13: of parallel twins one is first, and the others learn of it.
 func TestClaimsAreExclusive(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {

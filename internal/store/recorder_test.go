@@ -60,7 +60,7 @@ func TestAccessActivity(t *testing.T) {
 	})
 }
 
-// AC: a botnet that tries one tenant from everywhere leaves a list of a thousand,
+// A botnet that tries one tenant from everywhere leaves a list of a thousand,
 // the newest, and its neighbours' lists alone.
 func TestAccessActivityStaysShort(t *testing.T) {
 	t.Parallel()

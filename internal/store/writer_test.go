@@ -243,7 +243,7 @@ func TestLogStaysShort(t *testing.T) {
 		t.Fatal("not SQLite")
 	}
 	var most int64
-	for range 6 {
+	for range 16 {
 		for range 4 {
 			accept(t, s, mail(t, s, 1, memoryBytes, false))
 		}
@@ -252,7 +252,7 @@ func TestLogStaysShort(t *testing.T) {
 		}
 		most = max(most, e.walSize())
 	}
-	if most > 4<<20 {
+	if most > 8<<20 { // a reader may keep it from starting anew, now and then
 		t.Errorf("the log grew to %d octets though it was copied", most)
 	}
 	checkInvariants(t, s)
