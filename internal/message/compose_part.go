@@ -85,9 +85,11 @@ func (c *composer) text(p Part) [][]byte {
 	return [][]byte{encodeQP(text)}
 }
 
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 // crlfLines makes CRLF of every line end and ends the last line.
 func crlfLines(s string) string {
-	s = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(s)
+	s = lineEnds.Replace(s)
 	if s != "" && !strings.HasSuffix(s, "\n") {
 		s += "\n"
 	}
