@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 
@@ -97,10 +98,16 @@ func parseNetwork(field, s string) (netip.Prefix, error) {
 // parseHost reads a host name into A-labels in lower case.
 func parseHost(field, s string) (string, error) {
 	name, err := idna.Lookup.ToASCII(strings.TrimSuffix(s, "."))
-	if err != nil || len(name) > 253 || !strings.Contains(name, ".") || strings.HasSuffix(name, ".") {
+	name = strings.ToLower(name)
+	bad := err != nil || !utf8.ValidString(s) || len(name) > 253 || !strings.Contains(name, ".")
+	for label := range strings.SplitSeq(name, ".") {
+		bad = bad || label == ""
+	}
+	// What is stored must read back as itself.
+	if again, err := idna.Lookup.ToASCII(name); bad || err != nil || again != name {
 		return "", invalid(field, "%q is neither an address, nor a network, nor a full host name.", s)
 	}
-	return strings.ToLower(name), nil
+	return name, nil
 }
 
 // everywhere reports whether a rule lets a whole address family in, which makes

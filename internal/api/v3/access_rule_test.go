@@ -47,7 +47,7 @@ func TestParseRuleRefuses(t *testing.T) {
 	for _, in := range []string{
 		"", "  ", "192.168.1", "192.168.1.300", "192.168.1.1/33", "192.168.1.5/24", "192.*.1.1", "*.1.1.1", "192.168.*", "192.168.1.1.*", "1*.2.3.4",
 		"0192.168.1.1", "2001:db8::1/64", "2001:db8::*", "fe80::1%eth0", "::", "0.0.0.0", "224.0.0.1", "::ffff:0:0/95", "::ffff:192.0.2.1/120",
-		"localhost", "*.example.com", "a b.example.com", "exa_mple\x00.com", "-", "12345", "http://example.com", "10.0.0.0/8/8",
+		"localhost", "*.example.com", "a b.example.com", "exa_mple\x00.com", "-", ".\xff0", "a..example.com", ".example.com", "example.com..", "12345", "http://example.com", "10.0.0.0/8/8",
 		"x.example.com" + string(make([]byte, 300)),
 	} {
 		if r, err := parseRule("ip", in); err == nil {
