@@ -3,9 +3,13 @@ package oauth
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -13,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"postern/internal/secret"
 	"postern/internal/testkit/oidc"
@@ -207,6 +213,9 @@ func TestBadAnswers(t *testing.T) {
 		"huge key set":                   {oidc.JWKS, oidc.Huge},
 		"discovery elsewhere":            {oidc.Discovery, oidc.Redirect(inner.URL + oidc.Discovery)},
 		"key set elsewhere":              {oidc.JWKS, oidc.Redirect(inner.URL + oidc.JWKS)},
+		"key set elsewhere, same host":   {oidc.JWKS, oidc.Redirect("/moved")},
+		"key set too long":               {oidc.JWKS, oidc.Answer(`{"keys":[]}` + strings.Repeat(" ", maxAnswer))},
+		"discovery too long":             {oidc.Discovery, oidc.Answer(`{"issuer":"` + is.URL + `","jwks_uri":"` + is.URL + oidc.JWKS + `"}` + strings.Repeat(" ", maxAnswer))},
 		"discovery of another issuer":    {oidc.Discovery, doc(inner.URL, is.URL+oidc.JWKS)},
 		"discovery with a slash more":    {oidc.Discovery, doc(is.URL+"/", is.URL+oidc.JWKS)},
 		"discovery without a key set":    {oidc.Discovery, doc(is.URL, "")},
@@ -232,28 +241,67 @@ func TestBadAnswers(t *testing.T) {
 			t.Errorf("after %s: %v", name, err)
 		}
 	}
-	if n := inner.Requests(""); n != 0 {
+	if n := inner.Requests("") + is.Requests("/moved"); n != 0 {
 		t.Errorf("the other place was asked %d times", n)
 	}
 }
 
-// TestWeakKeys: a key that others could compute, or that costs too much, is never
-// used, even if the issuer has it.
+// TestWeakKeys: a key that others could compute is never used, even if the issuer
+// has it.
 func TestWeakKeys(t *testing.T) {
 	t.Parallel()
-	for _, bits := range []int{1024, 16384} {
-		n := strings.Repeat("_", bits/6) + "8"
-		keys, err := parseKeys([]byte(`{"keys":[{"kty":"RSA","kid":"k","e":"AQAB","n":"` + n[:len(n)/4*4] + `"}]}`))
+	is, v, _ := issue(t)
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Skip(err) // a Go that does not make them any more
+	}
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: weak.Public(), KeyID: "key-1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	is.Fail(oidc.JWKS, oidc.Answer(string(set)))
+	payload := must(rawURL.DecodeString(strings.Split(is.Token(nil), ".")[1]))
+	if _, err := verify(t, v, is.Sign(oidc.Claims{"alg": "RS256", "kid": "key-1"}, payload, weak)); !errors.Is(err, ErrToken) {
+		t.Errorf("signed with 1,024 bits: %v", err)
+	}
+	if rsaKey(&rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 16384), E: 65537}) {
+		t.Error("a key of 16,384 bits: checking it would be work")
+	}
+}
+
+func TestParseKeys(t *testing.T) {
+	t.Parallel()
+	private := oidc.New(t).NewKey("EdDSA")
+	set := func(n int, edit func(*jose.JSONWebKey)) []byte {
+		k := jose.JSONWebKey{Key: private.Public(), KeyID: "k"}
+		edit(&k)
+		one, err := json.Marshal(k)
 		if err != nil {
-			continue // the library would not have it either
+			t.Fatal(err)
 		}
-		if rsaKey(keys[0].Key) {
-			t.Errorf("an RSA key of about %d bits is used", bits)
+		return []byte(`{"keys":[` + strings.Repeat(string(one)+",", n-1) + string(one) + `]}`)
+	}
+	for name, tt := range map[string]struct {
+		set  []byte
+		want int
+	}{
+		"one":              {set(1, func(*jose.JSONWebKey) {}), 1},
+		"for signatures":   {set(2, func(k *jose.JSONWebKey) { k.Use = "sig" }), 2},
+		"for encryption":   {set(1, func(k *jose.JSONWebKey) { k.Use = "enc" }), 0},
+		"private":          {set(1, func(k *jose.JSONWebKey) { k.Key = private }), 0},
+		"shared secret":    {set(1, func(k *jose.JSONWebKey) { k.Key = []byte("secret") }), 0},
+		"an endless id":    {set(1, func(k *jose.JSONWebKey) { k.KeyID = strings.Repeat("k", maxKid+1) }), 0},
+		"as many as may":   {set(maxKeys, func(*jose.JSONWebKey) {}), maxKeys},
+		"more than may be": {set(maxKeys+1, func(*jose.JSONWebKey) {}), 0},
+	} {
+		keys, err := parseKeys(tt.set)
+		if len(keys) != tt.want || (err == nil) != (tt.want > 0) {
+			t.Errorf("%s: %d keys, %v", name, len(keys), err)
 		}
 	}
 }
 
-// public makes a verifier see an issuer on the open Internet: its names lead to
+// onInternet makes a verifier see an issuer on the open Internet: its names lead to
 // public addresses, which lead to the test's server.
 func onInternet(is *oidc.Issuer, dialled *sync.Map) func(*Config, *Issuer) {
 	return func(cfg *Config, one *Issuer) {

@@ -34,6 +34,15 @@ func (is *Issuer) Forge(header, c Claims) string {
 	return is.Sign(h, mustJSON(is, is.complete(c)), k.private)
 }
 
+// Raw makes a token from the very octets of its payload with the newest key, for
+// claims that no JSON encoder would write.
+func (is *Issuer) Raw(payload []byte) string {
+	is.mu.Lock()
+	k := is.keys[len(is.keys)-1]
+	is.mu.Unlock()
+	return is.Sign(Claims{"alg": k.alg, "kid": k.id, "typ": "JWT"}, payload, k.private)
+}
+
 // Sign makes a token from the very octets of its payload with any key.
 func (is *Issuer) Sign(header Claims, payload []byte, private crypto.Signer) string {
 	text := b64(mustJSON(is, header)) + "." + b64(payload)
