@@ -66,7 +66,7 @@ func checkRaw(b []byte) error {
 func Transparent(b []byte) bool { return bytes.HasSuffix(b, crlf) && checkRaw(b) == nil }
 
 func (c *composer) text(p Part) [][]byte {
-	text := []byte(crlfLines(strings.ToValidUTF8(p.Text, "\uFFFD")))
+	text := crlfLines(strings.ToValidUTF8(p.Text, "\uFFFD"))
 	charset := "us-ascii"
 	if !isASCII(text) {
 		charset = "utf-8"
@@ -85,15 +85,22 @@ func (c *composer) text(p Part) [][]byte {
 	return [][]byte{encodeQP(text)}
 }
 
-var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
-
-// crlfLines makes CRLF of every line end and ends the last line.
-func crlfLines(s string) string {
-	s = lineEnds.Replace(s)
-	if s != "" && !strings.HasSuffix(s, "\n") {
-		s += "\n"
+// crlfLines makes CRLF of every line end and ends the last line. It takes one
+// buffer: texts can be as large as messages.
+func crlfLines(s string) []byte {
+	out := make([]byte, 0, len(s)+strings.Count(s, "\n")+strings.Count(s, "\r")+len(crlf))
+	for s != "" {
+		i := strings.IndexAny(s, "\r\n")
+		if i < 0 {
+			out, s = append(out, s...), ""
+		} else {
+			out = append(out, s[:i]...)
+			s = strings.TrimPrefix(s[i:], "\r")
+			s = strings.TrimPrefix(s, "\n")
+		}
+		out = append(out, crlf...)
 	}
-	return strings.ReplaceAll(s, "\n", "\r\n")
+	return out
 }
 
 func (c *composer) multipart(p Part) (content [][]byte, eight bool) {

@@ -62,7 +62,7 @@ func TestComposeEncodesWhatMustBe(t *testing.T) {
 			t.Errorf("%.20q: body %q: %v", text, body, err)
 		}
 		got := leaves(t, string(head)+string(body))
-		want := crlfLines(strings.ToValidUTF8(text, "\uFFFD"))
+		want := string(crlfLines(strings.ToValidUTF8(text, "\uFFFD")))
 		if len(got) != 1 || strings.ReplaceAll(got[0], "\r\n", "\n") != strings.ReplaceAll(want, "\r\n", "\n") {
 			t.Errorf("%.20q is read as %q", text, got)
 		}

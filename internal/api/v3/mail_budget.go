@@ -17,7 +17,7 @@ import (
 // all of them: the octets of their bodies, and those of the messages that are made
 // of them until they are committed. A request takes its share as octets arrive and
 // are written, not when it says how many will come, and gives it back when it is
-// answered. Decoding a body takes up to three times its octets on top.
+// answered. Reading and writing takes up to four times a body's octets on top.
 //
 // One tenant gets at most half: its large requests never keep out another's small
 // one. Nobody waits: 429, which clients repeat by themselves.
