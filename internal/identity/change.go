@@ -69,9 +69,15 @@ func (c *change) subuser(row *relay.Subuser) {
 func (c *change) key(k *relay.Key) {
 	if old, ok := c.keys.get(k.ID); ok {
 		c.index(old, take[string, *relay.Key], take[relay.Tenant, *relay.Key])
+		if m := old.Match; m != nil && m.Issuer != "" {
+			c.claimed(old, take[claim, *relay.Key], -1)
+		}
 	}
 	c.keys.set(k.ID, k)
 	c.index(k, put[string, *relay.Key], put[relay.Tenant, *relay.Key])
+	if m := k.Match; m != nil && m.Issuer != "" {
+		c.claimed(k, put[claim, *relay.Key], 1)
+	}
 }
 
 // filing is put or take.

@@ -131,6 +131,7 @@ func dump(st *state) map[string]any {
 		"account names": flat(st.accountNames), "subuser names": flat(st.subuserNames), "numbers": flat(st.numbers),
 		"subusers of": flatLists(st.subusersOf), "keys of": flatLists(st.keysOf), "logins": flatLists(st.logins),
 		"fingerprints": flatLists(st.fingerprints), "names": flatLists(st.names), "issuers": flatLists(st.issuers),
+		"claims": flatLists(st.claims), "claim names": flat(st.claimNames),
 		"pool names": flatLists(st.poolNames), "domain names": flatLists(st.domainNames), "return paths": flat(st.returnPaths),
 		"shared": st.shared, "system domain": st.sysDomain, "system account": st.sysAccount,
 	}
@@ -167,7 +168,7 @@ func TestDeltasEqualFullRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		opts := []gocmp.Option{gocmp.Comparer(func(a, b relay.ID) bool { return a == b }), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()}
+		opts := []gocmp.Option{gocmp.Comparer(func(a, b relay.ID) bool { return a == b }), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), gocmp.AllowUnexported(claim{})}
 		if diff := gocmp.Diff(dump(fresh.state.Load()), dump(d.state.Load()), opts...); diff != "" {
 			t.Fatalf("view by changes differs from a full read (-full +changes):\n%s", diff)
 		}
@@ -216,7 +217,7 @@ func (r *rows) random(t *rapid.T, rev int64) {
 		case 2:
 			row.Match = &relay.KeyMatch{Name: name, CA: "ca"}
 		case 3:
-			row.Match = &relay.KeyMatch{Issuer: name, Claims: map[string]string{"sub": "x"}}
+			row.Match = &relay.KeyMatch{Issuer: name, Claims: map[string]string{fmt.Sprint("claim", n): []string{"x", "y", "z*"}[n%3]}}
 		}
 		r.keys[row.ID] = at[relay.Key]{rev, row}
 	case 3:

@@ -35,6 +35,8 @@ type state struct {
 	fingerprints *table[string, list[*relay.Key]] // revoked ones too
 	names        *table[string, list[*relay.Key]] // revoked ones too
 	issuers      *table[string, list[*relay.Key]] // revoked ones too
+	claims       *table[claim, list[*relay.Key]]  // revoked ones too
+	claimNames   *table[string, map[string]int]   // issuer → claims that keys are filed under
 	poolNames    *table[string, list[*relay.Pool]]
 	domainNames  *table[string, list[*relay.Domain]] // every account that has it
 	returnPaths  *table[string, int]                 // host → how many domains use it
@@ -65,6 +67,8 @@ func emptyState() *state {
 		fingerprints: newTable[string, list[*relay.Key]](stringPart),
 		names:        newTable[string, list[*relay.Key]](stringPart),
 		issuers:      newTable[string, list[*relay.Key]](stringPart),
+		claims:       newTable[claim, list[*relay.Key]](claimPart),
+		claimNames:   newTable[string, map[string]int](stringPart),
 		poolNames:    newTable[string, list[*relay.Pool]](stringPart),
 		domainNames:  newTable[string, list[*relay.Domain]](stringPart),
 		returnPaths:  newTable[string, int](stringPart),
@@ -121,6 +125,8 @@ type change struct {
 	fingerprints *edit[string, list[*relay.Key]]
 	names        *edit[string, list[*relay.Key]]
 	issuers      *edit[string, list[*relay.Key]]
+	claims       *edit[claim, list[*relay.Key]]
+	claimNames   *edit[string, map[string]int]
 	poolNames    *edit[string, list[*relay.Pool]]
 	domainNames  *edit[string, list[*relay.Domain]]
 	returnPaths  *edit[string, int]
@@ -136,6 +142,7 @@ func begin(from *state, in *interner) *change {
 		accountNames: editing(&st.accountNames), subuserNames: editing(&st.subuserNames), numbers: editing(&st.numbers),
 		subusersOf: editing(&st.subusersOf), keysOf: editing(&st.keysOf), logins: editing(&st.logins),
 		fingerprints: editing(&st.fingerprints), names: editing(&st.names), issuers: editing(&st.issuers),
+		claims: editing(&st.claims), claimNames: editing(&st.claimNames),
 		poolNames: editing(&st.poolNames), domainNames: editing(&st.domainNames), returnPaths: editing(&st.returnPaths),
 	}
 }

@@ -134,7 +134,7 @@ func TestFollowsStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := gocmp.Diff(dump(fresh.state.Load()), dump(d.state.Load()), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
+		if diff := gocmp.Diff(dump(fresh.state.Load()), dump(d.state.Load()), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), gocmp.AllowUnexported(claim{})); diff != "" {
 			t.Fatalf("%s (-full +changes):\n%s", step.name, diff)
 		}
 	}
