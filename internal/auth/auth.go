@@ -15,6 +15,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"postern/internal/relay"
@@ -64,7 +65,8 @@ type Config struct {
 	Guard *Guard
 	// Hosts knows host names of allow-lists; nil: they let nobody in.
 	Hosts HostSet
-	// AppPasswords lets them in (config auth.app_passwords).
+	// AppPasswords lets them in (config auth.app_passwords) until SetAppPasswords
+	// says otherwise.
 	AppPasswords bool
 	// Exhausted says whether a tenant has no credit left at all: nil lets it in. Of
 	// its errors relay.Unavailable is "cannot tell"; any other is "exhausted".
@@ -81,6 +83,8 @@ type Authenticator struct {
 	dummyCRAM *dummyCRAM
 	canaries  *table[canarySeen, int64] // when an alert was last raised
 	plainOnly *table[place, int64]      // drop-in clients, until when
+
+	appPasswords atomic.Bool
 }
 
 // New makes an Authenticator. It starts nothing.
@@ -103,6 +107,7 @@ func New(cfg Config) *Authenticator {
 	a := &Authenticator{
 		cfg: cfg, canaries: newTable[canarySeen, int64](4096, nil), plainOnly: newTable[place, int64](16_384, nil),
 	}
+	a.appPasswords.Store(cfg.AppPasswords)
 	if cfg.Sealer == nil {
 		a.saltKey = make([]byte, 32)
 		_, _ = rand.Read(a.saltKey) // never fails
@@ -116,6 +121,10 @@ func New(cfg Config) *Authenticator {
 	a.dummyCRAM = newDummyCRAM(cfg.Sealer, cfg.Prefix)
 	return a
 }
+
+// SetAppPasswords lets app passwords in from now on, or no longer. Sessions that
+// are open stay: disable the keys to end them.
+func (a *Authenticator) SetAppPasswords(on bool) { a.appPasswords.Store(on) }
 
 // Attempt is one try to log in, with everything its record needs.
 type Attempt struct {

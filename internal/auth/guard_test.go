@@ -412,8 +412,8 @@ func flip(b []byte, i int) []byte {
 
 // However many strangers come, the tables and what is saved of them stay small.
 func TestGuardIsBounded(t *testing.T) {
-	g := newGuarded(GuardConfig{Entries: 16_384})
-	for i := range 200_000 {
+	g := newGuarded(GuardConfig{Entries: 4096})
+	for i := range 20_000 {
 		from := netip.AddrFrom4([4]byte{byte(i >> 16), byte(i >> 8), byte(i), 1})
 		s := g.stand(from, g.now)
 		k := &relay.Key{ID: relay.KeyID{ID: relay.ID{byte(i >> 16), byte(i >> 8), byte(i)}}}
@@ -424,8 +424,8 @@ func TestGuardIsBounded(t *testing.T) {
 		}
 	}
 	for name, n := range map[string][2]int{
-		"addresses": {g.addresses.size(), 16_384}, "known": {g.known.size(), 16_384}, "networks": {g.networks.size(), 8192},
-		"keys": {g.keys.size(), 4096}, "accounts": {g.accounts.size(), 4096},
+		"addresses": {g.addresses.size(), 4096}, "known": {g.known.size(), 4096}, "networks": {g.networks.size(), 2048},
+		"keys": {g.keys.size(), 1024}, "accounts": {g.accounts.size(), 1024},
 	} {
 		if n[0] > n[1] || n[0] < n[1]/2 {
 			t.Errorf("%d %s, want at most %d, and that nearly", n[0], name, n[1])

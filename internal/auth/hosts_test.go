@@ -51,6 +51,13 @@ func (d *slowDNS) Addr(ctx context.Context, host string) ([]netip.Addr, bool, er
 	return nil, false, dns.ErrNotFound
 }
 
+// count is how often a name was asked for.
+func (d *slowDNS) count(host string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.asked[host]
+}
+
 func (d *slowDNS) set(err error, host string, addrs ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -111,7 +118,7 @@ func TestHostsFollowTheDNS(t *testing.T) {
 		if has("192.0.2.8") {
 			t.Error("a name that the DNS denies still lets in")
 		}
-		if has("192.0.2.8") || d.asked["Office.Test."] > 0 {
+		if has("192.0.2.8") || d.count("Office.Test.") > 0 {
 			t.Error("one name is kept in two spellings")
 		}
 	})
@@ -124,13 +131,13 @@ func TestHostsAreNotAskedTooOften(t *testing.T) {
 			h.Contains(t.Context(), "office.test", netip.MustParseAddr(home))
 			time.Sleep(time.Second)
 		}
-		if n := d.asked["office.test"]; n < 12 || n > 20 {
+		if n := d.count("office.test"); n < 12 || n > 20 {
 			t.Errorf("asked %d times in an hour", n)
 		}
 		time.Sleep(25 * time.Hour)
-		n := d.asked["office.test"]
+		n := d.count("office.test")
 		time.Sleep(24 * time.Hour)
-		if d.asked["office.test"] != n {
+		if d.count("office.test") != n {
 			t.Error("asked for although nobody uses it")
 		}
 	})
@@ -140,7 +147,9 @@ func TestHostsAreNotAskedTooOften(t *testing.T) {
 // come or there are many names, and no later login waits at all.
 func TestHostsDoNotHoldLoginsUp(t *testing.T) {
 	inHosts(t, func(t *testing.T, h *Hosts, d *slowDNS) {
+		d.mu.Lock()
 		d.slow = time.Hour
+		d.mu.Unlock()
 		start := time.Now()
 		var wg sync.WaitGroup
 		for range 50 {
@@ -154,8 +163,8 @@ func TestHostsDoNotHoldLoginsUp(t *testing.T) {
 		if d := time.Since(start); d > hostFirstWait {
 			t.Errorf("waited %v", d)
 		}
-		if d.asked["office.test"] != 1 {
-			t.Errorf("asked %d times at once", d.asked["office.test"])
+		if d.count("office.test") != 1 {
+			t.Errorf("asked %d times at once", d.count("office.test"))
 		}
 		w := newWorld(t, func(c *Config) { c.Hosts = h })
 		key, _ := w.apiKey(t, func(k *relay.Key) { k.Hosts = []string{"a.test", "b.test", "c.test", "d.test"} })
@@ -192,6 +201,8 @@ func TestHostsAreBounded(t *testing.T) {
 		d.slow, d.most = time.Second, 0
 		d.mu.Unlock()
 		time.Sleep(2 * time.Minute)
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		if d.most > hostLookups {
 			t.Errorf("%d look-ups at once", d.most)
 		}

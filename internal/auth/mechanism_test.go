@@ -55,8 +55,13 @@ func TestRefusalsByEveryMechanism(t *testing.T) {
 				user, pass = stranger.IDText(), stranger.Text()
 			}
 			for _, m := range mechanisms {
+				w.dir.asked = 0
 				err := w.login(m.Mechanism, m.client(user, pass))
 				w.expect(t, m.Name, err, tt.want, ReplyRefused)
+				// AU-24: the same look-ups whoever it is; SCRAM asks once more at its start.
+				if want := map[bool]int{true: 2, false: 1}[m.Name == "SCRAM-SHA-256"]; w.dir.asked != want {
+					t.Errorf("%s: %d look-ups, want %d", m.Name, w.dir.asked, want)
+				}
 				l := w.rec.last()
 				if l.Network != "192.0.2.0/24" || l.Mechanism != m.Name || l.Tried != user || l.Helo != "client.example" {
 					t.Errorf("%s: record %+v", m.Name, l)
@@ -327,6 +332,8 @@ func TestAppPasswords(t *testing.T) {
 	if off.dir.asked != 0 {
 		t.Error("looked up although switched off")
 	}
+	off.SetAppPasswords(true)
+	off.expect(t, "switched on", off.plain(login, pass), relay.LoginOK, smtp.Reply{})
 }
 
 // Policy speaks only after the right secret from an allowed network, and says

@@ -15,7 +15,7 @@ func (t *trial) password(ctx context.Context) {
 	switch {
 	case err == nil:
 		t.apiKey(ctx, k)
-	case t.a.cfg.AppPasswords && secret.IsAppLogin(t.at.User):
+	case t.a.appPasswords.Load() && secret.IsAppLogin(t.at.User):
 		t.appPassword(ctx)
 	default:
 		t.notAKey()
