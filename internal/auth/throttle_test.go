@@ -3,6 +3,8 @@ package auth
 import (
 	"errors"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,5 +146,38 @@ func TestWhatCounts(t *testing.T) {
 	})
 	if len(w.rec.logins) != 3 || w.rec.logins[0].Result != relay.LoginCleartext {
 		t.Errorf("records %+v", w.rec.logins)
+	}
+}
+
+// AU-25: many connections at once buy no more guesses than there are attempts
+// under way when the limit is reached.
+func TestThrottleInParallel(t *testing.T) {
+	g := NewGuard(GuardConfig{})
+	const clients = 16
+	var looked atomic.Int64
+	var wg sync.WaitGroup
+	key := keyOf(1)
+	for range clients {
+		wg.Go(func() {
+			for range 100 {
+				now := time.Now()
+				if s := g.stand(mustAddr(home), now); g.admits(s, key, now) {
+					looked.Add(1)
+					g.failed(s, key, now)
+				}
+				g.Delay(mustAddr(home))
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 20 {
+			g.Bans(time.Now())
+			g.Save()
+			g.Lift(relay.BanNetwork, "10.0.0.0/24")
+		}
+	})
+	wg.Wait()
+	if n := looked.Load(); n < 20 || n > 20+clients {
+		t.Errorf("%d guesses were looked at", n)
 	}
 }
