@@ -43,15 +43,17 @@ type creditUpdate struct {
 	Update *int64 `json:"allocation_update" v3:"required" doc:"credits to add; negative: to take away"`
 }
 
-// period is what a subuser had used when its current period began, and since.
-type period struct{ before, within int64 }
+// period is what a subuser had used when its current period began, since then,
+// and in all: with mail that was put off beyond the period.
+type period struct{ before, within, ever int64 }
 
-// left is what an allowance has left. A base within the period (Credits.Base)
-// counts from there; more may be left than the total after credits were added.
+// left is what an allowance has left, counted as credit.Ledger does. A base within
+// the period (Credits.Base) counts from there; more may be left than the total
+// after credits were added.
 func left(c relay.Credits, p period) (remain, used int64) {
 	switch c.Type {
 	case relay.CreditsNonrecurring:
-		used = p.before + p.within - c.Base
+		used = p.ever - c.Base
 	case relay.CreditsRecurring:
 		used = p.within - max(c.Base-p.before, 0)
 	}
@@ -98,7 +100,7 @@ func (a *API) usedIn(c *Call, s *relay.Subuser, reset string) (period, error) {
 // periodOf sorts what was used. Mail that was put off counts on the day it leaves,
 // which may be after the period; it was not used before it either.
 func periodOf(used store.Used, first, last int64) period {
-	p := period{before: used.Ever}
+	p := period{before: used.Ever, ever: used.Ever}
 	for day, n := range used.Days {
 		if day >= first {
 			p.before -= n
@@ -142,8 +144,11 @@ func (a *API) setSubuserCredits(c *Call) error {
 	}
 	return a.changeCredits(c, in.Reset, func(old *relay.Credits, p period) error {
 		*old = relay.Credits{Type: in.Type, Reset: in.Reset}
-		if in.Type != relay.CreditsUnlimited {
+		switch in.Type {
+		case relay.CreditsRecurring:
 			old.Total, old.Base = *in.Total, p.before+p.within
+		case relay.CreditsNonrecurring:
+			old.Total, old.Base = *in.Total, p.ever
 		}
 		return nil
 	})
@@ -187,7 +192,7 @@ func topUp(credits *relay.Credits, p period, n int64) error {
 	switch credits.Type {
 	case relay.CreditsNonrecurring:
 		remain, _ := left(*credits, p)
-		credits.Total, credits.Base = min(max(remain+n, 0), maxCount), p.before+p.within
+		credits.Total, credits.Base = min(max(remain+n, 0), maxCount), p.ever
 		return nil
 	case relay.CreditsRecurring:
 		base := max(credits.Base, p.before) + n

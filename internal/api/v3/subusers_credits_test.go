@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/credit"
 	"postern/internal/relay"
 	"postern/internal/store"
 )
@@ -170,7 +171,7 @@ func TestPeriodDays(t *testing.T) {
 func TestPeriodOf(t *testing.T) {
 	t.Parallel()
 	used := store.Used{Ever: 100, Days: map[int64]int64{10: 1, 11: 2, 12: 4, 13: 8}}
-	if p := periodOf(used, 11, 12); p != (period{before: 86, within: 6}) {
+	if p := periodOf(used, 11, 12); p != (period{before: 86, within: 6, ever: 100}) {
 		t.Errorf("%+v", p) // day 10 is before, day 13 is to come
 	}
 }
@@ -183,14 +184,14 @@ func TestTopUp(t *testing.T) {
 		n       int64
 		remain  int64 // -1: refused
 	}{
-		{relay.Credits{Type: relay.CreditsRecurring, Total: 100}, period{1000, 10}, 5, 95},
-		{relay.Credits{Type: relay.CreditsRecurring, Total: 100}, period{1000, 10}, 50, 140},
-		{relay.Credits{Type: relay.CreditsRecurring, Total: 100, Base: 1005}, period{1000, 10}, 5, 100},
-		{relay.Credits{Type: relay.CreditsRecurring, Total: 100, Base: 1005}, period{1000, 10}, -5, 90},
-		{relay.Credits{Type: relay.CreditsRecurring, Total: 100, Base: 1005}, period{1000, 10}, -6, -1},
-		{relay.Credits{Type: relay.CreditsRecurring, Total: 100, Base: 500}, period{1000, 10}, 5, 95}, // of an earlier period
-		{relay.Credits{Type: relay.CreditsNonrecurring, Total: 100, Base: 900}, period{1000, 10}, 5, 5},
-		{relay.Credits{Type: relay.CreditsNonrecurring, Total: 100, Base: 1000}, period{1000, 10}, -95, 0},
+		{relay.Credits{Type: relay.CreditsRecurring, Total: 100}, period{1000, 10, 1010}, 5, 95},
+		{relay.Credits{Type: relay.CreditsRecurring, Total: 100}, period{1000, 10, 1010}, 50, 140},
+		{relay.Credits{Type: relay.CreditsRecurring, Total: 100, Base: 1005}, period{1000, 10, 1010}, 5, 100},
+		{relay.Credits{Type: relay.CreditsRecurring, Total: 100, Base: 1005}, period{1000, 10, 1010}, -5, 90},
+		{relay.Credits{Type: relay.CreditsRecurring, Total: 100, Base: 1005}, period{1000, 10, 1010}, -6, -1},
+		{relay.Credits{Type: relay.CreditsRecurring, Total: 100, Base: 500}, period{1000, 10, 1010}, 5, 95}, // of an earlier period
+		{relay.Credits{Type: relay.CreditsNonrecurring, Total: 100, Base: 900}, period{1000, 10, 1010}, 5, 5},
+		{relay.Credits{Type: relay.CreditsNonrecurring, Total: 100, Base: 1000}, period{1000, 10, 1010}, -95, 0},
 		{relay.Credits{Type: relay.CreditsUnlimited}, period{}, 5, -1},
 		{relay.Credits{}, period{}, 5, -1},
 	} {
@@ -200,5 +201,43 @@ func TestTopUp(t *testing.T) {
 		if (err != nil) != (x.remain < 0) || err == nil && remain != x.remain || used < 0 {
 			t.Errorf("%+v + %d: %d left, %v; want %d", x.credits, x.n, remain, err, x.remain)
 		}
+	}
+}
+
+// The answer and the ledger, which refuses mail, count alike: with mail that was
+// put off, and after every kind of change.
+func TestCreditsAsTheLedgerCounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := parent(w, w.acme)
+	f := subusersOf(w)
+	account, _ := w.Account(w.acme.Account)
+	agree := func(step string) {
+		t.Helper()
+		v := decode[creditView](t, c.want("GET", "/v3/subusers/staging/credits", "", 200, nil))
+		s, _ := w.SubuserNamed("staging")
+		usage, err := credit.New(credit.Config{Store: f, Now: w.clock}).Usage(t.Context(), account, &s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := usage[len(usage)-1] // the allowance stands last
+		if u.Subject != "subuser" || u.Limit != s.Plan.Credits.Total || u.Remaining != *v.Remain {
+			t.Errorf("%s: %d left, the ledger says %+v", step, *v.Remain, u)
+		}
+	}
+	f.use(w.staging, t0.AddDate(0, 0, -3), 500)
+	f.use(w.staging, t0, 7)
+	f.use(w.staging, t0.AddDate(0, 0, 1), 5) // put off until tomorrow
+	for _, kind := range []string{`"recurring","reset_frequency":"daily"`, `"recurring","reset_frequency":"weekly"`, `"recurring","reset_frequency":"monthly"`, `"nonrecurring"`} {
+		c.want("PUT", "/v3/subusers/staging/credits", `{"type":`+kind+`,"total":100}`, 200, nil)
+		agree(kind)
+		f.use(w.staging, w.clock(), 9)
+		agree(kind + " used")
+		for _, n := range []string{"4", "30", "-20"} {
+			c.want("PATCH", "/v3/subusers/staging/credits/remaining", `{"allocation_update":`+n+`}`, 200, nil)
+			agree(kind + " " + n)
+		}
+		w.pass(26 * time.Hour)
+		agree(kind + " later")
 	}
 }
