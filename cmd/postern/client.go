@@ -3,14 +3,19 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -22,24 +27,108 @@ import (
 // maxAnswer bounds what is read of an answer.
 const maxAnswer = 256 << 20
 
-// client talks to the administration of a running server.
+// client talks to a running server: to its administration on admin.sock, or to
+// its HTTP API with a key.
 type client struct {
 	http   *http.Client
-	socket string
+	base   string // URL without a path
+	socket string // "" where base is an address
+	header http.Header
 }
 
+// keyVariable holds the API key for --url: a flag would show it to every user
+// of the machine.
+const keyVariable = "POSTERN_API_KEY"
+
 func (c *cli) client() (*client, error) {
+	if base := environment(c.url, "POSTERN_URL"); base != "" {
+		return remoteClient(base, c.caFile)
+	}
 	dir, err := c.dataDirectory()
 	if err != nil {
 		return nil, err
 	}
 	path := config.SocketPath(dir)
-	return &client{socket: path, http: &http.Client{
+	return &client{base: "http://postern", socket: path, header: http.Header{}, http: &http.Client{
 		Timeout: 5 * time.Minute, // an action on a whole queue takes its time
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
 		}},
 	}}, nil
+}
+
+// remoteClient talks to the HTTP API at an address.
+func remoteClient(base, caFile string) (*client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || strings.Trim(u.Path, "/") != "" {
+		return nil, usageError("--url must be the server's address, such as https://relay.example.org")
+	}
+	if u.Scheme == "http" && !localName(u.Hostname()) {
+		return nil, usageError("--url: the key would cross the network in the clear; use https")
+	}
+	key := os.Getenv(keyVariable)
+	if key == "" {
+		return nil, usageError("--url needs an API key in the environment: " + keyVariable)
+	}
+	roots, err := trustedRoots(caFile)
+	if err != nil {
+		return nil, err
+	}
+	return &client{
+		base: u.Scheme + "://" + u.Host, header: http.Header{"Authorization": {"Bearer " + key}},
+		http: &http.Client{
+			Timeout:   5 * time.Minute,
+			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true},
+			// A redirect would carry the key elsewhere.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+func localName(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && a.IsLoopback())
+}
+
+// trustedRoots reads the certificates to trust; nil is the system's.
+func trustedRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read certificates: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", file)
+	}
+	return pool, nil
+}
+
+// tenantClient is a client for one tenant: on admin.sock of an account and
+// perhaps one of its subusers, over the network of the key's own or a subuser.
+func (c *cli) tenantClient(ctx context.Context, account, subuser string) (*client, error) {
+	cl, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	if account != "" {
+		if cl.socket == "" {
+			return nil, usageError("--account is the operator's; with --url the key says which account")
+		}
+		cl.header.Set("account-id", account)
+	}
+	if subuser == "" {
+		return cl, nil
+	}
+	if cl.socket != "" && account == "" { // names of subusers are unique over all accounts
+		if _, _, err := c.findSubuser(ctx, cl, subuser); err != nil {
+			return nil, err
+		}
+	}
+	cl.header.Set("on-behalf-of", subuser)
+	return cl, nil
 }
 
 // apiError is what the server answered, in its words.
@@ -52,7 +141,15 @@ func (e *apiError) Error() string { return e.text }
 
 // do sends a request and returns the answer's JSON. in may be nil.
 func (c *client) do(ctx context.Context, method, path string, query url.Values, in any) (json.RawMessage, error) {
-	target := "http://postern/admin/v1" + path
+	target := c.base
+	switch {
+	case strings.HasPrefix(path, "/v3/") || strings.HasPrefix(path, "/oauth/"):
+	case c.socket == "":
+		return nil, errors.New("this is the operator's, and done on the server's host; --url is for keys, subusers, access and records")
+	default:
+		target += "/admin/v1"
+	}
+	target += path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
@@ -68,6 +165,7 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
+	maps.Copy(req.Header, c.header)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -86,9 +184,11 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 	return text, nil
 }
 
-// explain says what to do about a socket that does not answer.
+// explain says what to do about a server that does not answer.
 func (c *client) explain(err error) error {
 	switch {
+	case c.socket == "":
+		return fmt.Errorf("ask the server: %w", err)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("there is no %s: is \"postern serve\" running? (Another server: --data-dir)", c.socket)
 	case errors.Is(err, syscall.ECONNREFUSED):

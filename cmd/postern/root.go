@@ -30,6 +30,8 @@ type cli struct {
 	json    bool
 	dataDir string
 	config  string
+	url     string
+	caFile  string
 	started bool // the command line was right, a subcommand runs
 }
 
@@ -70,7 +72,8 @@ func (c *cli) root() *cobra.Command {
 		Short: "A self-hosted relay for authenticated mail",
 		Long: "postern relays mail for those who log in, and for nobody else.\n\n" +
 			"Administration goes to the running server over admin.sock in its data directory,\n" +
-			"as the user that the server runs as, or root. Exit codes: 0 done, 1 failed, 2 wrong usage.",
+			"as the user that the server runs as, or root. What belongs to an account goes over the\n" +
+			"network too: with --url and an API key. Exit codes: 0 done, 1 failed, 2 wrong usage.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version,
@@ -79,9 +82,12 @@ func (c *cli) root() *cobra.Command {
 	flags.BoolVar(&c.json, "json", false, "print JSON")
 	flags.StringVar(&c.dataDir, "data-dir", "", "data directory of the server (or POSTERN_DATA_DIR)")
 	flags.StringVar(&c.config, "config", "", "configuration file (or POSTERN_CONFIG)")
+	flags.StringVar(&c.url, "url", "", "address of the server's HTTP API (or POSTERN_URL), with a key in "+keyVariable)
+	flags.StringVar(&c.caFile, "ca-file", "", "certificates (PEM) to trust for --url instead of the system's")
 	root.AddCommand(
 		c.initCommand(), c.serveCommand(), c.reloadCommand(), c.statusCommand(), c.configCommand(), c.versionCommand(),
-		c.accountCommand(), c.subuserCommand(), c.keyCommand(), c.poolCommand(), c.domainCommand(),
+		c.accountCommand(), c.subuserCommand(), c.keyCommand(), c.scopeCommand(), c.policyCommand(), c.accessCommand(), c.tokenCommand(),
+		c.planCommand(), c.usageCommand(), c.auditCommand(), c.poolCommand(), c.domainCommand(),
 		c.queueCommand(), c.eventsCommand(), c.logCommand(),
 		c.sendCommand(), c.sinkCommand(), c.benchCommand(), c.demoCommand(),
 	)

@@ -75,6 +75,12 @@ func withBy(ctx context.Context, by store.By) context.Context {
 	return context.WithValue(ctx, byKey{}, by)
 }
 
+// Operated says who is at the other end of a request on admin.sock.
+func Operated(ctx context.Context) (store.By, bool) {
+	b, ok := ctx.Value(byKey{}).(store.By)
+	return b, ok
+}
+
 // by says who makes a change. A connection without a name has no business here.
 func by(r *http.Request) (store.By, error) {
 	b, ok := r.Context().Value(byKey{}).(store.By)

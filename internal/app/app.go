@@ -14,10 +14,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	_ "time/tzdata" // accounts have time zones, also where the system has none
 
+	"postern/internal/api/mailsend"
+	"postern/internal/api/v3"
 	"postern/internal/auth"
 	"postern/internal/cert"
 	"postern/internal/config"
+	"postern/internal/credit"
 	"postern/internal/deliver"
 	"postern/internal/dns"
 	"postern/internal/identity"
@@ -58,6 +62,9 @@ type App struct {
 	recovery  store.Recovery
 	directory *identity.Directory
 	auth      *auth.Authenticator
+	guard     *auth.Guard
+	hosts     *auth.Hosts
+	ledger    *credit.Ledger
 	paths     *submit.ReturnPaths
 	signer    *sender.Signer
 	domains   *sender.Domains
@@ -65,6 +72,9 @@ type App struct {
 	deliverer atomic.Pointer[deliver.Deliverer]
 	certs     *cert.Source
 	quota     *smtpserver.Quota
+	way       atomic.Pointer[way] // what the HTTP API hands mail in by
+	mailRoom  *v3.MailBudget      // memory of requests, over all listeners
+	batches   *mailsend.Batches
 	metrics   *metrics
 	gate      gate
 
@@ -72,6 +82,9 @@ type App struct {
 	edges     []*edge // HTTP listeners and the admin socket
 	failed    chan error
 	stops     []step // in the order of starting; stopped in reverse
+
+	running  context.Context // ends when the queue is to stop
+	dropping sync.WaitGroup  // of deleted subusers' mail
 
 	reloading sync.Mutex
 	stopOnce  sync.Once
@@ -95,7 +108,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		a.openStore, a.openDirectory, a.makeAuth, a.makeQueue, a.bindSMTP, a.bindHTTP,
+		a.openStore, a.openDirectory, a.makeAuth, a.makeSigner, a.makeQueue, a.bindSMTP, a.bindHTTP,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -157,10 +170,7 @@ func (a *App) keyPrefix() string {
 	return a.opt.KeyPrefix
 }
 
-func (a *App) makeAuth(context.Context) error {
-	a.auth = auth.New(auth.Config{
-		Directory: a.directory, Recorder: a.store, Prefix: a.opt.KeyPrefix, Observer: a.metrics.login,
-	})
+func (a *App) makeSigner(context.Context) error {
 	signer, err := sender.NewSigner(sender.SignerConfig{
 		Directory: a.directory, Sealer: a.sealer, GoOnly: a.opt.Config.Sign.Backend == "go", Logger: a.log,
 	})
@@ -219,7 +229,7 @@ func (a *App) makeWay(c *config.Config) way {
 		Store: a.store, Queue: a.queue, Directory: a.directory, ReturnPaths: a.paths, Logger: a.log, QueueNow: a.queue.Now,
 		Hostname: c.Hostname, HeaderBytes: int(c.Limits.HeaderBytes), HeaderFields: c.Limits.HeaderFields,
 		RefuseLong: c.Submit.LongLines == "refuse", IgnoreSMTPAPI: c.Submit.XSMTPAPIUnknown == "ignore",
-		MaxHops: c.Submit.MaxHops, Retry: retryOf(c.Queue), MaxMessage: int64(c.Limits.MessageSize),
+		MaxHops: c.Submit.MaxHops, Retry: retryOf(c.Queue), MaxMessage: int64(c.Limits.MessageSize), Credits: a.ledger,
 	})
 	in := submit.NewIntake(submit.IntakeConfig{
 		Directory: a.directory, ReturnPaths: a.paths, Notifier: a.notifier(c), Store: a.store, Queue: a.queue,
@@ -234,10 +244,16 @@ func (a *App) Start(ctx context.Context) error {
 	a.background("store", hold, a.store.Run)
 	a.background("directory", hold, a.directory.Run)
 	a.background("certificates", hold, a.certs.Run)
+	a.background("login guard", hold, a.keepGuard)
+	a.background("host names", hold, a.hosts.Run)
+	a.background("caretaker", hold, a.takeCare)
 	a.background("memory", hold, a.giveMemoryBack)
 	a.background("deliverer", hold, a.runDeliverers)
 	grace := a.cfg.Load().Queue.DrainTime.Duration
 	a.background("queue", hold, func(ctx context.Context) error { return a.queue.Run(ctx, grace) })
+	running, end := context.WithCancel(hold)
+	a.running = running
+	a.stops = append(a.stops, step{"drops", func(context.Context) error { end(); a.dropping.Wait(); return nil }})
 	for _, e := range a.edges {
 		a.startEdge(e)
 	}

@@ -8,9 +8,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/internal/api"
+	"postern/internal/api/mailsend"
+	"postern/internal/api/v3"
 	"postern/internal/cert"
 	"postern/internal/httpx"
 )
@@ -27,6 +30,8 @@ type edge struct {
 
 func (a *App) bindHTTP(context.Context) error {
 	c := a.opt.Config
+	a.batches = mailsend.NewBatches(a.sealer.DeriveAll("mail batch"))
+	a.mailRoom = v3.NewMailBudget(0)
 	for _, addr := range c.HTTP.Listen {
 		ln, err := net.Listen("tcp", addr)
 		if err != nil {
@@ -37,7 +42,7 @@ func (a *App) bindHTTP(context.Context) error {
 		if c.HTTP.TLS {
 			ln = tls.NewListener(ln, a.certs.TLSConfig(cert.Use{Minimum: c.TLS.MinimumVersion(), ALPN: []string{"h2", "http/1.1"}}))
 		}
-		a.addEdge("http", ln, httpx.New(opt, append(api.Public(a), a.opt.Routes...)))
+		a.addEdge("http", ln, httpx.New(opt, slices.Concat(api.Public(a), v3.New(a.apiServices("http")), a.opt.Routes)))
 	}
 	if c.Admin.Listen != "" {
 		ln, err := net.Listen("tcp", c.Admin.Listen)
@@ -54,7 +59,9 @@ func (a *App) bindHTTP(context.Context) error {
 	}
 	opt := a.httpOptions("admin.sock")
 	opt.Local = true
-	a.addEdge("admin.sock", ln, httpx.New(opt, api.Admin(a.services()))).ConnContext = api.ConnContext
+	operator := a.apiServices("admin.sock")
+	operator.Operator = api.Operated
+	a.addEdge("admin.sock", ln, httpx.New(opt, append(api.Admin(a.services()), v3.New(operator)...))).ConnContext = api.ConnContext
 	return nil
 }
 

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"postern/internal/cert"
 	"postern/internal/config"
+	"postern/internal/sasl"
 	"postern/internal/smtp"
 	"postern/internal/smtpserver"
 	"postern/internal/submit"
@@ -48,6 +50,7 @@ func (a *App) bindSMTP(context.Context) error {
 	}
 	a.certs = certs
 	way := a.makeWay(c)
+	a.way.Store(&way)
 	a.quota = smtpserver.NewQuota(quotaLimits(c))
 	for _, l := range c.Listen {
 		for _, addr := range l.Addresses {
@@ -111,10 +114,17 @@ func (a *App) newServer(c *config.Config, l config.Listener, w way) (*smtpserver
 	if l.NormaliseLineEnds {
 		policy = smtp.NormaliseBare
 	}
+	offered, err := sasl.Named(l.Offered())
+	if err != nil {
+		return nil, fmt.Errorf("listener %s: %w", l.Name, err)
+	}
 	return smtpserver.New(smtpserver.Config{
 		Name: l.Name, Role: role, Hostname: c.Hostname, TLS: a.certs.TLSConfig(use), ImplicitTLS: l.TLS == config.TLSImplicit,
+		Mechanisms: offered, ClientCertificates: slices.Contains(l.Offered(), sasl.External.Name),
 		Limits: limitsOf(c.Limits), TextPolicy: policy, Quota: a.quota, Hooks: a.metrics.smtpHooks(l.Name), Log: a.log,
-	}, &door{auth: a.auth, submit: w.submit, intake: w.intake, gate: &a.gate})
+	}, &door{
+		auth: a.auth, submit: w.submit, intake: w.intake, gate: &a.gate, guard: a.guard, ledger: a.ledger, plans: a.directory, hostname: c.Hostname, certs: a.certs,
+	})
 }
 
 func limitsOf(l config.Limits) smtpserver.Limits {

@@ -29,6 +29,7 @@ type metrics struct {
 	panics      *prometheus.CounterVec // listener
 	accepts     *prometheus.CounterVec // listener
 	logins      *prometheus.CounterVec // protocol, result
+	alerts      *prometheus.CounterVec // kind
 	attempts    *prometheus.CounterVec // outcome
 	duration    *prometheus.HistogramVec
 	ready       prometheus.Gauge
@@ -67,6 +68,7 @@ func newMetrics(a *App) *metrics {
 	m.octets = counter("postern_smtpserver_message_octets_total", "Octets of message content received.", "listener")
 	m.panics = counter("postern_smtpserver_panics_total", "Sessions that died of a fault of the program.", "listener")
 	m.accepts = counter("postern_smtpserver_accept_errors_total", "Failures to accept a connection.", "listener")
+	m.alerts = counter("postern_app_alerts_total", "Things that a person should look at, by kind.", "kind")
 	m.logins = counter("postern_auth_logins_total", "Attempts to log in, by result.", "protocol", "result")
 	m.attempts = counter("postern_queue_attempts_total", "Outcomes of delivery attempts, one per recipient.", "outcome")
 	m.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "postern_queue_attempt_seconds", Help: "How long attempts took.",
@@ -124,6 +126,8 @@ func (m *metrics) smtpHooks(listener string) smtpserver.Hooks {
 		Accept:   func(error) { m.accepts.WithLabelValues(listener).Inc() },
 	}
 }
+
+func (m *metrics) alert(kind relay.AlertKind) { m.alerts.WithLabelValues(string(kind)).Inc() }
 
 func (m *metrics) login(protocol string, r relay.LoginResult) {
 	m.logins.WithLabelValues(protocol, string(r)).Inc()

@@ -77,6 +77,7 @@ func (a *App) apply(c *config.Config) error {
 	a.quota.SetLimits(quotaLimits(c))
 	a.queue.Reconfigure(queueLimits(c))
 	a.swapDeliverer(deliverer)
+	a.way.Store(&way)
 	for i, l := range a.listeners {
 		a.swapServer(l, servers[i])
 	}

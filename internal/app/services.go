@@ -5,8 +5,12 @@ import (
 	"time"
 
 	"postern/internal/api"
+	"postern/internal/api/v3"
 	"postern/internal/relay"
+	"postern/internal/secret"
+	"postern/internal/smtp"
 	"postern/internal/store"
+	"postern/internal/submit"
 )
 
 // services are what the administration acts on.
@@ -15,6 +19,82 @@ func (a *App) services() api.Services {
 		Accounts: records{a.store}, Subusers: records{a.store}, Keys: records{a.store}, Pools: records{a.store}, Domains: a.domains, Queue: queueService{a},
 		History: a.store, System: a, KeyPrefix: a.keyPrefix(), Hostname: a.opt.Config.Hostname, Now: time.Now,
 	}
+}
+
+// apiServices are what the HTTP API acts on, for one listener.
+func (a *App) apiServices(listener string) v3.Services {
+	c := a.opt.Config
+	var issuers []string
+	for _, i := range c.Issuers {
+		issuers = append(issuers, i.URL)
+	}
+	return v3.Services{
+		Auth: a.auth, Directory: a.directory, Accounts: a.store, Listener: listener,
+		KeyRate: c.Auth.RequestsPerMinute, AccountRate: 2 * c.Auth.RequestsPerMinute,
+		CoreServices: v3.CoreServices{
+			Keys: a.store, Settings: a.store, Ledger: a.ledger, Uses: a.store,
+			SealCRAM:  func(k secret.Key) ([]byte, error) { return secret.SealCRAM(a.sealer, k) },
+			KeyPrefix: a.keyPrefix(),
+			MaxKeys:   c.Auth.MaxKeys, AppPasswords: c.Auth.AppPasswords, Issuers: issuers,
+		},
+		TenantServices: v3.TenantServices{
+			Subusers: subusers{a.store, a}, AccessLists: a.store, ShutsOut: a.shutsOut, Bans: a.guard, Records: a.store,
+			CursorKey: a.sealer.Derive("record cursor"), Tokens: a.auth, Revoked: a.store,
+		},
+		MailServices: v3.MailServices{
+			Submit: currentSubmit{a}, Senders: a.directory, Recheck: a.auth, Batches: a.batches, Hostname: c.Hostname, Budget: a.mailRoom,
+		},
+	}
+}
+
+// subusers is the store, and ends the queued mail of those that are deleted.
+type subusers struct {
+	*store.Store
+	a *App
+}
+
+// DeleteSubuser deletes, and drops what is queued in the background: it is the
+// scheduler's to drop it in any case, except what is held.
+func (s subusers) DeleteSubuser(ctx context.Context, by store.By, id relay.SubuserID, at time.Time) error {
+	sub, err := s.Subuser(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := s.Store.DeleteSubuser(ctx, by, id, at); err != nil {
+		return err
+	}
+	s.a.dropping.Go(func() {
+		ctx, cancel := context.WithCancel(s.a.running)
+		defer cancel()
+		if !s.a.directory.Fresh(ctx, time.Now()) {
+			return
+		}
+		n, err := s.a.queue.Drop(ctx, relay.Tenant{Account: sub.Account, Subuser: id})
+		if err != nil && ctx.Err() == nil {
+			s.a.log.Warn("app: held mail of a deleted subuser was not dropped", "subuser", sub.Name, "error", err)
+			return
+		}
+		s.a.log.Info("app: dropped the mail of a deleted subuser", "subuser", sub.Name, "recipients", n)
+	})
+	return nil
+}
+
+// currentSubmit is the way in with the settings of the last reload.
+type currentSubmit struct{ a *App }
+
+func (c currentSubmit) CheckRecipient(p *relay.Principal, addr smtp.Address) error {
+	return c.a.way.Load().submit.CheckRecipient(p, addr)
+}
+
+func (c currentSubmit) Begin(ctx context.Context, p *relay.Principal, env submit.Envelope) (*submit.Incoming, error) {
+	if err := c.a.gate.open(); err != nil {
+		return nil, err
+	}
+	return c.a.way.Load().submit.Begin(ctx, p, env)
+}
+
+func (c currentSubmit) CommitAll(ctx context.Context, p *relay.Principal, ins []*submit.Incoming, idem *store.Idempotency) error {
+	return c.a.way.Load().submit.CommitAll(ctx, p, ins, idem)
 }
 
 // records is the store as the administration asks it: on or off, and of all

@@ -3,11 +3,14 @@ package app
 import (
 	"context"
 	"net/netip"
+	"strings"
+	"time"
 
 	"postern/internal/auth"
+	"postern/internal/cert"
+	"postern/internal/credit"
 	"postern/internal/relay"
 	"postern/internal/sasl"
-	"postern/internal/secret"
 	"postern/internal/smtp"
 	"postern/internal/smtpserver"
 	"postern/internal/submit"
@@ -20,11 +23,34 @@ type door struct {
 	submit *submit.Service
 	intake *submit.Intake
 	gate   *gate
+	guard  *auth.Guard
+	ledger *credit.Ledger
+	plans  plans
+	// hostname is the name that clients connect to.
+	hostname string
+	certs    *cert.Source
 }
 
-// Connect implements smtpserver.Backend.
-func (d *door) Connect(_ context.Context, peer smtpserver.Peer) (smtpserver.Session, error) {
-	return &session{door: d, peer: peer}, nil
+// plans is where the plan of a tenant is found.
+type plans interface {
+	Account(id relay.AccountID) (relay.Account, bool)
+	Subuser(id relay.SubuserID) (relay.Subuser, bool)
+}
+
+// Connect implements smtpserver.Backend. Who failed to log in before waits for
+// the greeting.
+func (d *door) Connect(ctx context.Context, peer smtpserver.Peer) (smtpserver.Session, error) {
+	s := &session{door: d, peer: peer}
+	if wait := d.guard.Delay(s.addr()); wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return s, nil
 }
 
 // session is one connection. smtpserver calls it one method at a time.
@@ -34,6 +60,7 @@ type session struct {
 	principal *relay.Principal
 	env       submit.Envelope
 	intake    []submit.Route // MX role without login: where the recipients lead
+	release   []func()       // gives back what counts this connection
 }
 
 func (s *session) Helo(_ context.Context, peer smtpserver.Peer) error {
@@ -49,29 +76,33 @@ func (s *session) addr() netip.Addr { return s.peer.Remote.Addr().Unmap() }
 func (s *session) attempt(mechanism string) auth.Attempt {
 	return auth.Attempt{
 		Protocol: "smtp", Listener: s.peer.Listener, Mechanism: mechanism,
-		Addr: s.addr(), Helo: s.peer.Helo, TLS: s.peer.TLS.String(),
+		Addr: s.addr(), Helo: s.peer.Helo, TLS: s.peer.TLS.String(), Certificates: s.peer.Certificates,
 	}
 }
 
-// Login lets keys in by the two mechanisms that hand the secret over.
-func (s *session) Login(context.Context, string) sasl.Exchange {
-	return sasl.Exchange{Authenticate: s.authenticate}
+// Login implements smtpserver.Session.
+func (s *session) Login(_ context.Context, mechanism string) sasl.Exchange {
+	x := s.door.auth.Exchange(s.attempt(mechanism), func(p *relay.Principal) { s.principal = p })
+	x.Host, x.KnownAs = s.door.hostname, s.knownAs
+	return x
+}
+
+// knownAs reports whether a host name or address leads to this listener: one of
+// the certificate's names, or the address that the client connected to.
+func (s *session) knownAs(host string) bool {
+	if c := s.door.certs.Certificate(); c != nil && c.Leaf != nil && c.Leaf.VerifyHostname(host) == nil {
+		return true
+	}
+	local := s.peer.Local.Addr().Unmap()
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Unmap() == local
+	}
+	return local.IsLoopback() && strings.EqualFold(host, "localhost")
 }
 
 // Offers implements smtpserver.Session.
 func (s *session) Offers(_ context.Context, mechanism string) bool {
-	return mechanism == sasl.Plain.Name || mechanism == sasl.Login.Name
-}
-
-func (s *session) authenticate(ctx context.Context, c sasl.Credentials) error {
-	at := s.attempt(c.Mechanism)
-	at.Authzid, at.User, at.Secret = c.Authzid, c.User, secret.Redacted(c.Secret.Reveal())
-	p, err := s.door.auth.Login(ctx, at)
-	if err != nil {
-		return err
-	}
-	s.principal = p
-	return nil
+	return s.door.auth.Offers(s.attempt(mechanism), mechanism)
 }
 
 func (s *session) LoginFailed(_ context.Context, mechanism string, why smtpserver.LoginFault) {
@@ -82,6 +113,8 @@ func (s *session) LoginFailed(_ context.Context, mechanism string, why smtpserve
 		s.door.auth.Cleartext(at)
 	case smtpserver.LoginAborted:
 		s.door.auth.Ended(at, relay.LoginAborted)
+	case smtpserver.LoginBinding:
+		s.door.auth.Ended(at, relay.LoginBinding)
 	default:
 		s.door.auth.Ended(at, relay.LoginMalformed)
 	}
@@ -111,7 +144,44 @@ func (s *session) Mail(ctx context.Context, from smtp.Address, p smtp.MailParams
 		return err
 	}
 	s.principal = principal
+	if err := s.connect(); err != nil {
+		return err
+	}
+	return s.door.submit.BeginMail(ctx, principal, p.Size)
+}
+
+// connect counts this connection against the plans of its tenant, once.
+func (s *session) connect() error {
+	if len(s.release) > 0 {
+		return nil
+	}
+	account, _ := s.door.plans.Account(s.principal.Account)
+	limits := []struct {
+		tenant relay.Tenant
+		most   int
+	}{{relay.Tenant{Account: account.ID}, account.Plan.Connections}}
+	if sub, ok := s.door.plans.Subuser(s.principal.Subuser); ok {
+		limits = append(limits, struct {
+			tenant relay.Tenant
+			most   int
+		}{s.principal.Tenant, sub.Plan.Connections})
+	}
+	for _, l := range limits {
+		release, ok := s.door.ledger.Connect(l.tenant, l.most)
+		if !ok {
+			s.disconnect()
+			return smtp.R(421, 4, 7, 0, "Too many connections at once for this account")
+		}
+		s.release = append(s.release, release)
+	}
 	return nil
+}
+
+func (s *session) disconnect() {
+	for _, release := range s.release {
+		release()
+	}
+	s.release = nil
 }
 
 // protocol is the "with" word of the trace header (RFC 3848, RFC 6531 §4.3).
@@ -146,11 +216,7 @@ func (s *session) Rcpt(_ context.Context, to smtp.Address, p smtp.RcptParams) er
 		s.intake = append(s.intake, r)
 		return nil
 	}
-	if err := s.door.submit.CheckRecipient(s.principal, to); err != nil {
-		return err
-	}
-	s.env.Recipients = append(s.env.Recipients, submit.Recipient{Address: to, Notify: relay.Notify(p.Notify), ORcpt: p.ORcpt})
-	return nil
+	return s.door.submit.AddRecipient(s.principal, &s.env, submit.Recipient{Address: to, Notify: relay.Notify(p.Notify), ORcpt: p.ORcpt})
 }
 
 func (s *session) Data(ctx context.Context) (smtpserver.Body, error) {
@@ -169,7 +235,7 @@ func (s *session) Reset(context.Context) {
 	s.intake = s.intake[:0]
 }
 
-func (s *session) Close() {}
+func (s *session) Close() { s.disconnect() }
 
 // body is one message being handed in.
 type body struct {

@@ -159,9 +159,6 @@ type Auth struct {
 	// key is known from may try it. An account gets ten times as many.
 	KeyFailures int `toml:"key_failures" range:"10..10000" need:"restart"`
 
-	// How long an access token from /oauth/token lives.
-	TokenLife Duration `toml:"token_life" range:"1m..1h" need:"restart"`
-
 	// Requests to the HTTP API that one key may make in a minute; sending mail is
 	// not counted. An account gets twice as many.
 	RequestsPerMinute int `toml:"requests_per_minute" range:"10..1000000" need:"restart"`

@@ -19,7 +19,7 @@ func Default() *Config {
 		TLS:    TLS{Minimum: "1.2"},
 		Listen: defaultListeners(),
 		Keys:   Keys{Prefix: secret.DefaultPrefix},
-		Auth:   Auth{Failures: 20, KeyFailures: 50, TokenLife: Duration{15 * time.Minute}, RequestsPerMinute: 600, MaxKeys: 100},
+		Auth:   Auth{Failures: 20, KeyFailures: 50, RequestsPerMinute: 600, MaxKeys: 100},
 		Limits: defaultLimits(),
 		Submit: Submit{LongLines: "encode", XSMTPAPIUnknown: "refuse", MaxHops: 100},
 		Queue:  defaultQueue(),

@@ -13,7 +13,6 @@ var Docs = map[string]string{
 	"Auth.KeyFailures":             "Failed logins with one key's id, from anywhere, until only places that the\nkey is known from may try it. An account gets ten times as many.",
 	"Auth.MaxKeys":                 "API keys that an account or a subuser can have. The command line on the host\nis not bound by it.",
 	"Auth.RequestsPerMinute":       "Requests to the HTTP API that one key may make in a minute; sending mail is\nnot counted. An account gets twice as many.",
-	"Auth.TokenLife":               "How long an access token from /oauth/token lives.",
 	"Config":                       "The whole configuration.",
 	"Config.Contact":               "The operator's address. Mail to postmaster@ and abuse@ of postern's own\nnames goes there.",
 	"Config.DataDir":               "The directory that holds everything durable: database, sealing key,\nself-signed certificate and admin.sock. A relative path counts from the\ndirectory of this file.",

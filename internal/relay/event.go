@@ -122,6 +122,7 @@ const (
 	LoginMechanism   LoginResult = "mechanism"   // right secret, by a mechanism that the policy forbids
 	LoginPassword    LoginResult = "password"    // a person's user name and password: programs use a key
 	LoginToken       LoginResult = "token"       // a token that is forged, expired, for somebody else, or of nobody we trust
+	LoginBinding     LoginResult = "binding"     // client and server do not see the same TLS: somebody is between them
 	LoginAmbiguous   LoginResult = "ambiguous"   // a good token or certificate that several keys claim
 )
 

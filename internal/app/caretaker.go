@@ -1,0 +1,123 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"postern/internal/identity"
+	"postern/internal/relay"
+	"postern/internal/store"
+)
+
+const (
+	// trialsEvery is how often trials of access lists are looked at. An ended one
+	// counts no more from its very end; this only writes it down.
+	trialsEvery = 10 * time.Second
+	// remindersEvery is how often keys are looked at that end soon.
+	remindersEvery = time.Hour
+)
+
+// takeCare does what is due with time: it ends trials of access lists and
+// reminds of keys that end soon.
+func (a *App) takeCare(ctx context.Context) error {
+	tick := time.NewTicker(trialsEvery)
+	defer tick.Stop()
+	var reminded time.Time
+	for {
+		now := time.Now()
+		a.endTrials(ctx, now)
+		if now.Sub(reminded).Abs() >= remindersEvery {
+			reminded = now
+			if err := a.remind(ctx, now); err != nil && ctx.Err() == nil {
+				a.log.Warn("app: reminders of ending keys were not sent; they are tried again in an hour", "error", err)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// endTrials puts back the lists of before, where nobody confirmed the new ones.
+func (a *App) endTrials(ctx context.Context, now time.Time) {
+	for _, l := range a.directory.EndedTrials(now) {
+		// Read anew: somebody may have confirmed it, or another node been faster.
+		current, err := a.store.AccessList(ctx, l.Tenant)
+		if err != nil || current.Before == nil || current.At(now) == &current {
+			continue
+		}
+		before := *current.Before
+		before.Tenant = l.Tenant
+		if _, err := a.store.SetAccessList(ctx, store.By{Who: "postern", From: "trial ended"}, before); err != nil {
+			a.log.Warn("app: an ended trial was not written down", "account", l.Account.String(), "error", err)
+			continue
+		}
+		a.alert(l.Tenant, relay.KeyID{}, relay.Alert{
+			Kind: relay.AlertAccess,
+			Text: "The trial of IP access rules ended without being confirmed; the rules of before count again. Set them anew, and confirm them in time.",
+		})
+	}
+}
+
+// remind tells the owners of keys that end soon, by an alert and by mail.
+func (a *App) remind(ctx context.Context, now time.Time) error {
+	all, err := a.store.Keys(ctx, relay.AccountID{})
+	if err != nil {
+		return err
+	}
+	keys := make([]*relay.Key, len(all))
+	for i := range all {
+		keys[i] = &all[i]
+	}
+	for _, r := range identity.Expiring(keys, now) {
+		tenant := relay.Tenant{Account: r.Key.Account, Subuser: r.Key.Subuser}
+		if ok, _ := a.directory.Sending(tenant); !ok {
+			continue // nobody sends with it anyway
+		}
+		// Noted first: a second letter is worse than none when this fails.
+		if err := a.store.SetKeyReminded(ctx, r.Key.ID, now); err != nil {
+			return err
+		}
+		text := reminderText(r)
+		a.alert(tenant, r.Key.ID, relay.Alert{Kind: relay.AlertExpiry, Text: text})
+		if err := a.writeToOwner(ctx, tenant, "An API key ends soon: "+r.Key.Name, text); err != nil {
+			a.log.Warn("app: a reminder could not be mailed; the alert stands", "key", r.Key.ID.String(), "error", err)
+		}
+	}
+	return nil
+}
+
+func reminderText(r identity.Reminder) string {
+	at := r.EndsAt.UTC().Format("Monday, 2 January 2006, 15:04 UTC")
+	if r.Ending == identity.EndingPrevious {
+		return fmt.Sprintf("The old secret of key %q (%s) ends on %s, and is still in use: from %s, as %s. Give that client the new secret before.",
+			r.Key.Name, r.Key.ID, at, r.Key.PreviousUsedFrom, r.Key.PreviousUsedHelo)
+	}
+	return fmt.Sprintf("Key %q (%s) ends on %s. Rotate it before (postern key rotate %s), or make a new one, and give that to the programs that use it.",
+		r.Key.Name, r.Key.ID, at, r.Key.ID)
+}
+
+// writeToOwner mails the person who answers for a tenant.
+func (a *App) writeToOwner(ctx context.Context, t relay.Tenant, subject, text string) error {
+	account, ok := a.directory.Account(t.Account)
+	if !ok {
+		return nil
+	}
+	to := account.OwnerEmail
+	if s, ok := a.directory.Subuser(t.Subuser); ok && s.Email != "" {
+		to = s.Email
+	}
+	letter, err := a.notifier(a.cfg.Load()).Letter(to, subject, text+"\n")
+	if err != nil {
+		return err
+	}
+	if err := a.store.Accept(ctx, letter); err != nil {
+		return err
+	}
+	m := letter.Message
+	a.queue.Waiting(relay.Lane{Pool: m.Pool, Site: letter.Recipients[0].Site}, m.Tenant, letter.Recipients[0].DueAt)
+	return nil
+}
