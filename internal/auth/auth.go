@@ -30,7 +30,9 @@ type Directory interface {
 	KeyByLogin(login string) (*relay.Key, bool)
 	KeysByFingerprint(fp string) []*relay.Key
 	KeysByName(name string) []*relay.Key
-	KeysByIssuer(issuer string) []*relay.Key
+	// KeysByClaims are the keys of an issuer that a token can be for, and perhaps
+	// some that it is not for. values gives the texts of one of its claims.
+	KeysByClaims(issuer string, values func(claim string) []string) []*relay.Key
 	Alive(k *relay.Key, now time.Time) relay.LoginResult
 	Account(id relay.AccountID) (relay.Account, bool)
 	Subuser(id relay.SubuserID) (relay.Subuser, bool)

@@ -65,7 +65,7 @@ func (d *fakeDirectory) KeysByName(name string) []*relay.Key {
 	return d.all(func(k *relay.Key) bool { return k.Match != nil && k.Match.Name == name })
 }
 
-func (d *fakeDirectory) KeysByIssuer(issuer string) []*relay.Key {
+func (d *fakeDirectory) KeysByClaims(issuer string, _ func(string) []string) []*relay.Key {
 	return d.all(func(k *relay.Key) bool { return k.Match != nil && k.Match.Issuer == issuer })
 }
 

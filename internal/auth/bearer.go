@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -150,15 +151,24 @@ func (t *trial) outsideToken(ctx context.Context) {
 	if wanted == token.Subject || wanted == userWord {
 		wanted = ""
 	}
-	var matching []*relay.Key
-	for _, k := range t.a.cfg.Directory.KeysByIssuer(token.Issuer) {
-		if k.Kind == relay.KeyFederated && tokenMatches(k.Match, &token) {
+	t.choose(ctx, t.a.claiming(&token, named), wanted, func(k *relay.Key) {
+		t.token = &relay.Token{Key: k.ID, Scopes: k.Scopes, IssuedAt: t.now, ExpiresAt: token.ExpiresAt}
+	})
+}
+
+// claiming are the keys that a verified token is for: of all, or of the one that
+// the client named.
+func (a *Authenticator) claiming(token *OutsideToken, named *relay.Key) (matching []*relay.Key) {
+	candidates := []*relay.Key{named}
+	if named == nil {
+		candidates = a.cfg.Directory.KeysByClaims(token.Issuer, func(name string) []string { return claimTexts(claimOf(token, name)) })
+	}
+	for _, k := range candidates {
+		if k.Kind == relay.KeyFederated && tokenMatches(k.Match, token) {
 			matching = append(matching, k)
 		}
 	}
-	t.choose(ctx, matching, wanted, func(k *relay.Key) {
-		t.token = &relay.Token{Key: k.ID, Scopes: k.Scopes, IssuedAt: t.now, ExpiresAt: token.ExpiresAt}
-	})
+	return matching
 }
 
 // choose picks the one key that a good token or certificate is for. wanted is
@@ -239,34 +249,40 @@ func claimOf(token *OutsideToken, name string) any {
 	}
 }
 
-// claimFits compares a claim with what a key asks for: text exactly, or up to a
-// "*" at the end; true, false and whole numbers by their JSON text; of a list any
-// member.
-func claimFits(v any, want string) bool {
-	var have string
+// claimTexts are the texts that a claim can be compared by: text as it is; true,
+// false and numbers as JSON has them; of a list all members. An object has none.
+func claimTexts(v any) []string {
 	switch v := v.(type) {
 	case string:
-		have = v
+		return []string{v}
 	case bool:
-		have = strconv.FormatBool(v)
+		return []string{strconv.FormatBool(v)}
 	case float64:
-		have = strconv.FormatFloat(v, 'f', -1, 64)
-	case interface{ String() string }: // json.Number
-		have = v.String()
+		return []string{strconv.FormatFloat(v, 'f', -1, 64)}
+	case json.Number:
+		return []string{v.String()}
 	case []any:
+		var all []string
 		for _, member := range v {
-			if _, nested := member.([]any); !nested && claimFits(member, want) {
-				return true
+			if _, nested := member.([]any); !nested {
+				all = append(all, claimTexts(member)...)
 			}
 		}
-		return false
-	default:
-		return false
+		return all
 	}
-	if start, ok := strings.CutSuffix(want, "*"); ok {
-		return strings.HasPrefix(have, start)
+	return nil
+}
+
+// claimFits compares a claim with what a key asks for: exactly, or up to a "*" at
+// the end. Of a list one member is enough.
+func claimFits(v any, want string) bool {
+	start, open := strings.CutSuffix(want, "*")
+	for _, have := range claimTexts(v) {
+		if have == want || open && strings.HasPrefix(have, start) {
+			return true
+		}
 	}
-	return have == want
+	return false
 }
 
 // errText is an error as a record shows it. Errors about tokens hold no token.
