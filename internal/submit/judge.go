@@ -62,8 +62,12 @@ func (in *Incoming) judge() (*judged, error) {
 		return nil, err
 	}
 	if d.decision = sender.May(in.s.cfg.Directory, in.p, d.identity); !d.decision.Allowed {
+		key := relay.KeyID{}
+		if in.p.Key != nil { // the operator has none
+			key = in.p.Key.ID
+		}
 		in.s.cfg.Logger.Info("submit: sender refused", "account", in.p.Account.String(), "subuser", in.p.Subuser.String(),
-			"key", in.p.Key.ID.String(), "field", d.decision.Field, "address", d.decision.Address, "rule", string(d.decision.Rule))
+			"key", key.String(), "field", d.decision.Field, "address", d.decision.Address, "rule", string(d.decision.Rule))
 		return nil, replyIdentity
 	}
 	if err := in.smtpapi(d); err != nil {
