@@ -43,6 +43,10 @@ func TestBatches(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
+	var none *Batches
+	if _, ok := none.Make(acme, now); ok || none.Valid(acme, id, now) {
+		t.Error("ids of nobody")
+	}
 	if _, ok := NewBatches(nil).Make(acme, now); ok || NewBatches(nil).Valid(acme, id, now) {
 		t.Error("ids without a key")
 	}

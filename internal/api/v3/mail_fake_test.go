@@ -169,7 +169,7 @@ func (f *fakeMail) Admit(relay.Tenant, []relay.Lane, int64) (queue.Admission, bo
 func (f *fakeMail) queued() []store.Queued {
 	f.w.t.Helper()
 	f.service()
-	q, err := f.store.Messages(context.Background(), store.MessageFilter{})
+	q, err := f.store.Messages(context.Background(), store.MessageFilter{Limit: 1000})
 	if err != nil {
 		f.w.t.Fatal(err)
 	}

@@ -396,7 +396,36 @@ func TestMailOperator(t *testing.T) {
 	w := newWorld(t)
 	w.operator("acme").want("POST", mailSend, mailTo("a@dest.test", ""), 202, nil)
 	w.operator("acme").refused("POST", mailSend, mailFrom("x@globex.test"), 403, textNotVerified, "from")
+	w.operator("acme").refused("POST", mailSend, mailTo("a@dest.test", `,"headers":{"Sender":"x@globex.test"}`), 403, textNotVerified, "from")
 	if q := mailOf(w).queued(); len(q) != 1 || q[0].Message.Tenant != w.acme || !q[0].Message.Key.IsZero() {
 		t.Errorf("%+v", q)
 	}
+}
+
+// As many messages as a request can ask for, in one commit.
+func TestMailThousand(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var blocks []string
+	for i := range 1000 {
+		blocks = append(blocks, fmt.Sprintf(`{"to":[{"email":"a%d@d%d.test"}],"substitutions":{"-n-":"%d"}}`, i, i%7, i))
+	}
+	c := w.as(w.acme, "mail.send")
+	body := strings.Replace(mailWith(`"personalizations":[`+strings.Join(blocks, ",")+`]`), `"v"`, `"Dear -n-"`, 1)
+	a := c.want("POST", mailSend, body, 202, nil)
+	q := mailOf(w).queued()
+	if len(q) != 1000 || mailOf(w).calls != 1 {
+		t.Fatalf("%d messages in %d commits", len(q), mailOf(w).calls)
+	}
+	seen := map[string]bool{}
+	for _, m := range q {
+		seen[m.Recipients[0].Address] = true
+		if m.Message.ID.String() == a.Header.Get("X-Message-Id") && (m.Recipients[0].Address != "a0@d0.test" || !strings.HasSuffix(mailOf(w).content(m.Message.ID), "\r\n\r\nDear 0\r\n")) {
+			t.Errorf("the first message is to %s", m.Recipients[0].Address)
+		}
+	}
+	if len(seen) != 1000 {
+		t.Errorf("%d recipients", len(seen))
+	}
+	nothingHeld(t, w)
 }
