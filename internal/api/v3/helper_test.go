@@ -71,7 +71,10 @@ func newWorld(t testing.TB, change ...func(*Services)) *world {
 	w.handler = httpx.New(httpx.Options{Local: true, Logger: log, Now: w.clock}, New(w.services))
 	onSocket := w.services
 	onSocket.Operator = func(context.Context) (store.By, bool) { return store.By{Who: "uid 0", From: "admin.sock"}, true }
-	w.socket = httpx.New(httpx.Options{Local: true, Logger: log, Now: w.clock}, New(onSocket))
+	socket := sync.OnceValue(func() http.Handler { // most tests do not need it
+		return httpx.New(httpx.Options{Local: true, Logger: log, Now: w.clock}, New(onSocket))
+	})
+	w.socket = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { socket().ServeHTTP(rw, r) })
 	return w
 }
 
@@ -261,8 +264,11 @@ func (w *world) Bearer(_ context.Context, at auth.Attempt) (*relay.Principal, er
 	if token != nil {
 		id, ok = token.Key, true
 	}
-	i := slices.IndexFunc(w.keys, func(k relay.Key) bool { return k.ID == id })
-	if !ok || i < 0 {
+	i := 0
+	for i < len(w.keys) && w.keys[i].ID != id { // slices.IndexFunc would copy each
+		i++
+	}
+	if !ok || i == len(w.keys) {
 		return nil, bad
 	}
 	k := w.keys[i]
