@@ -16,10 +16,19 @@ import (
 // API answers the routes.
 type API struct {
 	Services
-	rates    *rates
+	*State
 	document func() ([]byte, error) // of OpenAPI, made when first asked for
-	edits    edits
 }
+
+// State is what the listeners of a process share, so that the counts of the rate
+// limit and the turns of those who edit one account are the same on each.
+type State struct {
+	rates *rates
+	edits edits
+}
+
+// NewState makes the state of a process.
+func NewState() *State { return &State{rates: newRates()} }
 
 // Services is what the API acts on: what every route needs, and what each group
 // of routes names in its own file. Where two groups have a member of one name,
@@ -31,8 +40,11 @@ type Services struct {
 	Accounts interface {
 		Accounts(ctx context.Context) ([]relay.Account, error)
 	}
-	// Answers keeps what repeated requests get.
+	// Answers keeps what repeated requests get; nil: requests with an
+	// Idempotency-Key are refused as unavailable.
 	Answers Answers
+	// State is shared by all listeners of the process; nil: this one has its own.
+	State *State
 	// Operator says who is at the other end of a request on admin.sock. It is nil on
 	// every other listener: there, nobody is the operator.
 	Operator func(ctx context.Context) (store.By, bool)
@@ -81,7 +93,10 @@ func New(s Services) []httpx.Route {
 	if s.AccountRate == 0 {
 		s.AccountRate = defaultAccountRate
 	}
-	a := &API{Services: s, rates: newRates()}
+	if s.State == nil {
+		s.State = NewState()
+	}
+	a := &API{Services: s, State: s.State}
 	all := Routes()
 	a.document = sync.OnceValues(func() ([]byte, error) {
 		return describe(slices.DeleteFunc(slices.Clone(all), func(r Route) bool { return r.OperatorOnly && s.Operator == nil }))

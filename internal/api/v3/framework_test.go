@@ -101,10 +101,20 @@ func TestRateLimit(t *testing.T) {
 	one.want("GET", "/v3/scopes", "", 200, nil)
 }
 
+// AP-14: another listener is not another limit.
+func TestRateLimitOverListeners(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(s *Services) { s.KeyRate, s.State = 1, NewState() })
+	c := w.as(w.acme)
+	c.want("GET", "/v3/scopes", "", 200, nil)
+	c.handler = httpx.New(httpx.Options{Local: true, Now: w.clock}, New(w.services))
+	c.want("GET", "/v3/scopes", "", 429, nil)
+}
+
 func TestNoRateLimitRoutes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(s *Services) { s.KeyRate = 1 })
-	a := &API{Services: w.services, rates: newRates()}
+	a := &API{Services: w.services, State: NewState()}
 	route := &Route{Method: "POST", Pattern: "/send", NoRateLimit: true, Handler: func(_ *API, c *Call) error { return c.Empty(202) }}
 	c := w.as(w.acme)
 	for range 3 {

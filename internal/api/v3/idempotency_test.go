@@ -205,7 +205,7 @@ func TestIdempotencyAnswerNotStored(t *testing.T) {
 func TestIdempotencyCommitted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	a := &API{Services: w.services, rates: newRates()}
+	a := &API{Services: w.services, State: NewState()}
 	var commit func(*store.Idempotency) error
 	route := &Route{Method: "POST", Pattern: "/send", CommitsAnswer: true, MaxBody: 100, Handler: func(_ *API, c *Call) error {
 		if err := commit(c.Idempotency(202, map[string]string{"X-Message-Id": "m1"}, nil)); err != nil {
