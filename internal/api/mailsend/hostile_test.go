@@ -10,7 +10,7 @@ import (
 // memory, whether they are refused or not (AP-08, AP-11). Not parallel: it counts
 // what the process allocates.
 func TestHostileBodies(t *testing.T) {
-	const size = 4 << 20
+	const size = 1 << 20
 	fill := func(before, unit, after string) string {
 		return before + strings.Repeat(unit, size/len(unit)) + after
 	}
