@@ -7,7 +7,7 @@ import (
 	"postern/internal/message"
 )
 
-// attachment is one file. encoded is its content as it stands in every message.
+// attachment is one file; part is how it stands in every message.
 type attachment struct {
 	name, kind, contentID string
 	inline                bool

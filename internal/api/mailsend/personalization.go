@@ -192,7 +192,7 @@ func (p *parser) sendAt(field, anchor string, v value) *time.Time {
 	now := p.o.Now.Unix()
 	switch {
 	case n > now+int64(maxAhead/time.Second):
-		p.add(field, anchor, textTooSoon)
+		p.add(field, anchor, textTooFar)
 		return nil
 	case n <= now:
 		return &time.Time{}

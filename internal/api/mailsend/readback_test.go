@@ -171,7 +171,7 @@ func (s *seen) walk(tb testing.TB, h textproto.MIMEHeader, body io.Reader, in st
 	}
 }
 
-// wireText is what becomes of text: CRLF line ends, the last line ended.
+// wireLines is what becomes of text: CRLF line ends, the last line ended.
 func wireLines(s string) string {
 	s = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(s)
 	if !strings.HasSuffix(s, "\n") {

@@ -36,8 +36,8 @@ const (
 
 	textArgsSize = "The combined size of both global and personalization custom arguments may not exceed 10,000 bytes per personalization."
 
-	textSendAt  = "The `send_at` parameter is expecting a Unix timestamp as an integer. We will send immediately if you include a `send_at` timestamp that is in the past."
-	textTooSoon = "Scheduling more than 72 hours in advance is forbidden."
+	textSendAt = "The `send_at` parameter is expecting a Unix timestamp as an integer. We will send immediately if you include a `send_at` timestamp that is in the past."
+	textTooFar = "Scheduling more than 72 hours in advance is forbidden."
 
 	textSubstitutions = "The substitution values must be an object of key/value pairs, where the values are all strings."
 )

@@ -32,8 +32,7 @@ type fakeMail struct {
 	credits submit.Credits
 	off     bool  // sending is switched off
 	recheck error // of Check
-	ended   bool
-	calls   int // of CommitAll
+	calls   int   // of CommitAll
 	fail    error
 	idem    []*store.Idempotency
 }
