@@ -73,6 +73,7 @@ type App struct {
 	certs     *cert.Source
 	quota     *smtpserver.Quota
 	way       atomic.Pointer[way] // what the HTTP API hands mail in by
+	apiState  *v3.State           // of requests, over all listeners
 	mailRoom  *v3.MailBudget      // memory of requests, over all listeners
 	batches   *mailsend.Batches
 	metrics   *metrics

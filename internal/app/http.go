@@ -31,7 +31,7 @@ type edge struct {
 func (a *App) bindHTTP(context.Context) error {
 	c := a.opt.Config
 	a.batches = mailsend.NewBatches(a.sealer.DeriveAll("mail batch"))
-	a.mailRoom = v3.NewMailBudget(0)
+	a.mailRoom, a.apiState = v3.NewMailBudget(0), v3.NewState()
 	for _, addr := range c.HTTP.Listen {
 		ln, err := net.Listen("tcp", addr)
 		if err != nil {

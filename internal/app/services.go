@@ -29,7 +29,7 @@ func (a *App) apiServices(listener string) v3.Services {
 		issuers = append(issuers, i.URL)
 	}
 	return v3.Services{
-		Auth: a.auth, Directory: a.directory, Accounts: a.store, Listener: listener,
+		Auth: a.auth, Directory: a.directory, Accounts: a.store, Answers: a.store, State: a.apiState, Listener: listener,
 		KeyRate: c.Auth.RequestsPerMinute, AccountRate: 2 * c.Auth.RequestsPerMinute,
 		CoreServices: v3.CoreServices{
 			Keys: a.store, Settings: a.store, Ledger: a.ledger, Uses: a.store,
