@@ -60,14 +60,6 @@ func (c *counter) trim(before int64) {
 	c.buckets = c.buckets[i:]
 }
 
-// last is the newest bucket with use; ok is false without any.
-func (c *counter) last() (at int64, ok bool) {
-	if len(c.buckets) == 0 {
-		return 0, false
-	}
-	return c.buckets[len(c.buckets)-1].at, true
-}
-
 // rolling returns the first bucket from at on that can take n more, so that no
 // span of width buckets in a row holds more than max: spans that end in the
 // future count too. It takes one step: a result after at must be asked for again.

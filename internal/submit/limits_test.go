@@ -54,7 +54,6 @@ func (s *failingStore) AcceptAll(ctx context.Context, as []*store.Acceptance, id
 
 // dueQueue remembers when it was told to look, and whether it was asked to take.
 type dueQueue struct {
-	fakeQueue
 	mu    sync.Mutex
 	asked int
 	due   []time.Time
