@@ -44,7 +44,7 @@ type credentialFlags struct {
 	fingerprint, certificate, ca, certName            string
 	perMinute, perHour, perDay, perMonth              int64
 	expires                                           time.Duration
-	canary, cram, anywhere, anySender, anyRecipient   bool
+	canary, cram                                      bool
 }
 
 func (k *credentialFlags) register(cmd *cobra.Command, creating bool) {
