@@ -167,8 +167,7 @@ func TestAnswersEnd(t *testing.T) {
 		if found, err := s.ClaimIdempotency(ctx, testRequest("one")); found != nil || err != nil {
 			t.Errorf("after a day: %+v, %v", found, err)
 		}
-		s.clock.set(s.cfg.Now()) // as after a start
-		if err := s.sweep(ctx); err != nil {
+		if err := s.sweepAnswers(ctx, s.cfg.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if n := rows(t, s, "idempotency"); n != 1 {

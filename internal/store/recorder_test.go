@@ -91,6 +91,8 @@ func TestAccessActivityStaysShort(t *testing.T) {
 		if err != nil || len(all) != keepSeen || !all[0].LastAt.Equal(now.Add(n/500*time.Second)) {
 			t.Errorf("%d lines, %v", len(all), err)
 		}
+		s.rec.mu.Lock()
+		defer s.rec.mu.Unlock()
 		if len(s.rec.added) != 0 {
 			t.Errorf("%d tenants are remembered", len(s.rec.added))
 		}
