@@ -247,11 +247,11 @@ func (a *App) Start(ctx context.Context) error {
 	a.background("certificates", hold, a.certs.Run)
 	a.background("login guard", hold, a.keepGuard)
 	a.background("host names", hold, a.hosts.Run)
-	a.background("caretaker", hold, a.takeCare)
 	a.background("memory", hold, a.giveMemoryBack)
 	a.background("deliverer", hold, a.runDeliverers)
 	grace := a.cfg.Load().Queue.DrainTime.Duration
 	a.background("queue", hold, func(ctx context.Context) error { return a.queue.Run(ctx, grace) })
+	a.background("caretaker", hold, a.takeCare)
 	running, end := context.WithCancel(hold)
 	a.running = running
 	a.stops = append(a.stops, step{"drops", func(context.Context) error { end(); a.dropping.Wait(); return nil }})

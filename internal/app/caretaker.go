@@ -24,6 +24,9 @@ func (a *App) takeCare(ctx context.Context) error {
 	tick := time.NewTicker(trialsEvery)
 	defer tick.Stop()
 	var reminded time.Time
+	for _, t := range a.directory.DeletedTenants() {
+		a.dropMail(ctx, t) // what a stop kept from being dropped
+	}
 	for {
 		now := time.Now()
 		a.endTrials(ctx, now)
@@ -39,6 +42,26 @@ func (a *App) takeCare(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// dropMail ends what a deleted subuser has in the queue, held mail too.
+func (a *App) dropMail(ctx context.Context, t relay.Tenant) {
+	waiting, err := a.store.References(ctx, store.MessageFilter{Account: t.Account, Subuser: t.Subuser})
+	if err == nil && waiting == 0 {
+		return
+	}
+	n := 0
+	if err == nil {
+		n, err = a.queue.Drop(ctx, t)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		a.log.Warn("app: mail of a deleted subuser was not dropped; it is tried again at the next start", "subuser", t.Subuser.String(), "error", err)
+		return
+	}
+	a.log.Info("app: dropped the mail of a deleted subuser", "subuser", t.Subuser.String(), "recipients", n)
 }
 
 // endTrials puts back the lists of before, where nobody confirmed the new ones.

@@ -41,6 +41,7 @@ func (a *App) makeAuth(ctx context.Context) error {
 		a.log.Warn("app: what was known of failed logins cannot be read; counting starts anew", "error", err)
 	}
 	a.hosts = auth.NewHosts(resolver, a.log)
+	a.hosts.Expect(a.directory.HostNames()...)
 	cfg := auth.Config{
 		Directory: a.directory, Recorder: a.store, Activity: a.store, Prefix: a.opt.KeyPrefix, Observer: a.metrics.login,
 		Sealer: a.sealer, Guard: a.guard, Hosts: a.hosts, AppPasswords: c.Auth.AppPasswords, Exhausted: a.exhausted, Alert: a.alert,
@@ -50,7 +51,9 @@ func (a *App) makeAuth(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		cfg.Outside = outside(oauth.New(oauth.Config{Issuers: issuers, Logger: a.log}))
+		v := oauth.New(oauth.Config{Issuers: issuers, Logger: a.log})
+		a.stops = append(a.stops, step{"outside issuers", func(context.Context) error { v.Close(); return nil }})
+		cfg.Outside = outside(v)
 	}
 	a.auth = auth.New(cfg)
 	return nil

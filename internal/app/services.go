@@ -64,17 +64,9 @@ func (s subusers) DeleteSubuser(ctx context.Context, by store.By, id relay.Subus
 		return err
 	}
 	s.a.dropping.Go(func() {
-		ctx, cancel := context.WithCancel(s.a.running)
-		defer cancel()
-		if !s.a.directory.Fresh(ctx, time.Now()) {
-			return
+		if s.a.directory.Fresh(s.a.running, time.Now()) {
+			s.a.dropMail(s.a.running, relay.Tenant{Account: sub.Account, Subuser: id})
 		}
-		n, err := s.a.queue.Drop(ctx, relay.Tenant{Account: sub.Account, Subuser: id})
-		if err != nil && ctx.Err() == nil {
-			s.a.log.Warn("app: held mail of a deleted subuser was not dropped", "subuser", sub.Name, "error", err)
-			return
-		}
-		s.a.log.Info("app: dropped the mail of a deleted subuser", "subuser", sub.Name, "recipients", n)
 	})
 	return nil
 }
