@@ -6,6 +6,8 @@
 //
 //	go run ./bench -postern bin/postern            all scenarios
 //	go run ./bench -only signed -rounds 3          some of them, more rounds
+//	go run ./bench -before old/postern -only plain -rounds 12
+//	                                               postern beside an older one of itself, and nobody else
 //
 // It starts everything itself, on loopback, and stops it again. Postfix needs
 // root and Debian's packages (tools/testdeps bench).
@@ -42,6 +44,7 @@ func main() {
 // options are what the command line says.
 type options struct {
 	postern string
+	before  string
 	rounds  int
 	only    string
 	out     string
@@ -53,6 +56,7 @@ func run(ctx context.Context, args []string) error {
 	var o options
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.StringVar(&o.postern, "postern", "bin/postern", "the binary to measure; empty: only the others")
+	fs.StringVar(&o.before, "before", "", "an older binary: compare with it instead of other relays")
 	fs.IntVar(&o.rounds, "rounds", 2, "how often each relay's turn comes in a scenario")
 	fs.StringVar(&o.only, "only", "", "run only scenarios whose name contains this")
 	fs.StringVar(&o.out, "out", "", "write the page to this file")
@@ -60,6 +64,9 @@ func run(ctx context.Context, args []string) error {
 	fs.StringVar(&o.million, "million", "", "file with what bench/million printed, for the page")
 	if err := fs.Parse(args); err != nil {
 		return err
+	}
+	if o.before != "" {
+		compareWithBefore()
 	}
 	var results []result
 	for _, s := range scenarios {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,6 +131,8 @@ var scenarios = []scenario{
 	},
 }
 
+func isPostern(c contestant) bool { return strings.HasPrefix(c.name, "postern") }
+
 // run gives every contestant its turn, round after round.
 func (s scenario) run(ctx context.Context, o options) ([]result, error) {
 	var all []result
@@ -138,8 +141,13 @@ func (s scenario) run(ctx context.Context, o options) ([]result, error) {
 		rounds = 1
 	}
 	for round := 1; round <= rounds; round++ {
-		for _, c := range s.contestants {
-			if o.postern == "" && strings.HasPrefix(c.name, "postern") {
+		order := s.contestants
+		if o.before != "" && round%2 == 0 { // neither is always the one that comes second
+			order = slices.Clone(order)
+			slices.Reverse(order)
+		}
+		for _, c := range order {
+			if o.postern == "" && isPostern(c) {
 				continue
 			}
 			r, err := s.turn(ctx, o, c)
