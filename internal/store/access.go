@@ -18,8 +18,9 @@ const (
 		ON CONFLICT (account_id, subuser_id) DO UPDATE SET rules = excluded.rules, monitor = excluded.monitor,
 		trial_until = excluded.trial_until, before = excluded.before, rev = excluded.rev`
 	nextRule = `UPDATE settings SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE name = 'last_rule' RETURNING CAST(value AS BIGINT)`
-	// maxRules bounds a list: every node holds all of them in memory.
-	maxRules = 1000
+	// MaxAccessRules bounds a list: every node holds all of them in memory, and the
+	// record of changes has the list before and after each.
+	MaxAccessRules = 1000
 )
 
 func scanAccessList(r scanner) (relay.AccessList, error) {
@@ -53,7 +54,7 @@ func (s *Store) AccessList(ctx context.Context, t relay.Tenant) (relay.AccessLis
 // is stored: a rule with ID 0 is new and gets one, a rule with an ID of the
 // present list (or of the list before its trial) is kept and keeps its
 // CreatedAt. relay.Invalid: a rule has neither or both of network and host, or
-// there are more than 1,000; relay.NotFound: a rule's id is not of this list, or
+// there are more than MaxAccessRules; relay.NotFound: a rule's id is not of this list, or
 // there is no such account or subuser.
 func (s *Store) SetAccessList(ctx context.Context, by By, l relay.AccessList) (relay.AccessList, error) {
 	var stored relay.AccessList
@@ -100,8 +101,8 @@ func (s *Store) prepareAccess(ctx context.Context, tx *sql.Tx, l relay.AccessLis
 	}
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
 	prepare := func(rules []relay.AccessRule) ([]relay.AccessRule, error) {
-		if len(rules) > maxRules {
-			return nil, relay.E(relay.Invalid, fmt.Sprintf("An access list has at most %d rules.", maxRules))
+		if len(rules) > MaxAccessRules {
+			return nil, relay.E(relay.Invalid, fmt.Sprintf("An access list has at most %d rules.", MaxAccessRules))
 		}
 		var out []relay.AccessRule
 		for _, r := range rules {

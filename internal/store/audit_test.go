@@ -360,3 +360,47 @@ func TestNodesShareOneRecord(t *testing.T) {
 		}
 	}
 }
+
+// What is not a row of the store is recorded all the same: in its account's
+// chain, or in the installation's.
+func TestRecordChange(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, w := recorded(t, cfg, 0)
+		ctx := context.Background()
+		before := s.Revision()
+		lifted := relay.Change{Account: w.account.ID, Action: "ban.lift", Subject: "key x", Before: []byte(`{"failures":7}`), By: "somebody else", From: "nowhere"}
+		if err := s.RecordChange(ctx, testBy, lifted); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.RecordChange(ctx, testBy, relay.Change{Action: "ban.set", Subject: "network 192.0.2.0/24", After: []byte(`{}`)}); err != nil {
+			t.Fatal(err)
+		}
+		for account, want := range map[relay.AccountID]string{
+			w.account.ID: `ban.lift key x {"failures":7} `, {}: "ban.set network 192.0.2.0/24  {}",
+		} {
+			last, err := s.Changes(ctx, ChangeFilter{Account: account, Newest: true, Limit: 1})
+			if err != nil || len(last) != 1 {
+				t.Fatal(last, err)
+			}
+			c := last[0]
+			if got := fmt.Sprintf("%s %s %s %s", c.Action, c.Subject, c.Before, c.After); got != want || c.By != testBy.Who || c.From != testBy.From || c.At.IsZero() {
+				t.Errorf("recorded %q by %q from %q at %v; want %q", got, c.By, c.From, c.At, want)
+			}
+			if _, err := s.VerifyChanges(ctx, account); err != nil {
+				t.Error(err)
+			}
+		}
+		if s.Revision() != before {
+			t.Error("the revision rose, and every node reads what did not change")
+		}
+		for want, c := range map[relay.Kind]relay.Change{
+			relay.NotFound: {Account: relay.AccountID{ID: relay.NewID(time.Now())}, Action: "ban.set"},
+			relay.Invalid:  {Account: w.account.ID},
+		} {
+			if err := s.RecordChange(ctx, testBy, c); relay.KindOf(err) != want {
+				t.Errorf("%+v: %v", c, err)
+			}
+		}
+	})
+}

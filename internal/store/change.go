@@ -246,3 +246,29 @@ func (s *Store) recordAction(ctx context.Context, by By, f MessageFilter, a acti
 		return s.record(ctx, tx, by, note{account: f.Account, action: a.name, subject: "queue", after: what})
 	})
 }
+
+// RecordChange records a change of what is not a row of this store, such as a
+// ban: in the chain of c.Account, or of the installation if that is zero. Of c,
+// Action is required; At, By and From are not looked at: the time is the store's,
+// and who it was is by. It raises no revision. relay.NotFound: there is no such
+// account.
+func (s *Store) RecordChange(ctx context.Context, by By, c relay.Change) error {
+	n := note{account: c.Account, action: c.Action, subject: c.Subject}
+	if c.Action == "" {
+		return relay.E(relay.Invalid, "A change has a name.")
+	}
+	if len(c.Before) > 0 { // no image at all, instead of null
+		n.before = c.Before
+	}
+	if len(c.After) > 0 {
+		n.after = c.After
+	}
+	return s.eng.transact(ctx, func(tx *sql.Tx) error {
+		if !c.Account.IsZero() {
+			if _, err := one(ctx, tx, "account", scanAccount, selectAccounts+` WHERE id = $1`, blob(c.Account.ID)); err != nil {
+				return err
+			}
+		}
+		return s.record(ctx, tx, by, n)
+	})
+}

@@ -254,7 +254,7 @@ func TestAccessLists(t *testing.T) {
 		same(t, "reverted", first, back, err)
 		sub := relay.Tenant{Account: w.account.ID, Subuser: w.subuser.ID}
 		foreign := relay.Tenant{Account: w.account.ID, Subuser: other.subuser.ID}
-		many := make([]relay.AccessRule, maxRules+1)
+		many := make([]relay.AccessRule, MaxAccessRules+1)
 		for i := range many {
 			many[i].Network = office
 		}

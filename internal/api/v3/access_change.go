@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // The bounds of an allow-list.
 const (
-	maxRules     = 10_000
+	maxRules     = store.MaxAccessRules
 	maxNote      = 200 // octets
 	leastTrial   = 30 * time.Second
 	longestTrial = 7 * 24 * time.Hour

@@ -173,10 +173,10 @@ func TestAccessListIsBounded(t *testing.T) {
 	for i := range maxRules {
 		ips = append(ips, fmt.Sprintf(`{"ip":"10.0.%d.%d"}`, i/256, i%256))
 	}
-	c.refused("POST", "/v3/access_settings/whitelist", `{"ips":[`+strings.Join(append(ips, `{"ip":"192.0.2.1"}`), ",")+`]}`, 400, "the most are 10000", "ips")
+	c.refused("POST", "/v3/access_settings/whitelist", `{"ips":[`+strings.Join(append(ips, `{"ip":"192.0.2.1"}`), ",")+`]}`, 400, "the most are 1000", "ips")
 	ips[0] = `{"ip":"192.0.2.1"}`
 	c.want("POST", "/v3/access_settings/whitelist", `{"ips":[`+strings.Join(ips, ",")+`]}`, 201, nil)
-	c.refused("POST", "/v3/access_settings/whitelist", `{"ips":[{"ip":"198.51.100.7"}]}`, 400, "the most are 10000", "ips")
+	c.refused("POST", "/v3/access_settings/whitelist", `{"ips":[{"ip":"198.51.100.7"}]}`, 400, "the most are 1000", "ips")
 }
 
 // A change that would shut out whoever makes it is refused, in each way that a
