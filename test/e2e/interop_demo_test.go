@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"mime"
 	"net"
 	"net/http"
 	"os"
@@ -102,6 +103,15 @@ func (r received) field(name string) []string {
 	return values
 }
 
+// subject returns the Subject as a reader sees it, RFC 2047 encoded words decoded.
+func (r received) subject() string {
+	raw := strings.Join(r.field("Subject"), "\n")
+	if text, err := new(mime.WordDecoder).DecodeHeader(raw); err == nil {
+		return text
+	}
+	return raw
+}
+
 // inbox asks the demo what its receiving server has taken.
 func (d *demo) inbox() ([]received, error) {
 	resp, err := http.Get("http://" + d.HTTP + "/demo/inbox")
@@ -128,7 +138,7 @@ func (d *demo) with(t testing.TB, token string) []received {
 	}
 	var found []received
 	for _, r := range all {
-		if strings.Contains(strings.Join(r.field("Subject"), "\n"), token) {
+		if strings.Contains(r.subject(), token) {
 			found = append(found, r)
 		}
 	}
