@@ -211,12 +211,14 @@ func BenchmarkSnapshot(b *testing.B) {
 				runtime.GC()
 				runtime.ReadMemStats(&before)
 				var sn *Snapshot
+				cpu := cpuTime()
 				for b.Loop() {
 					var err error
 					if sn, err = s.Snapshot(ctx, 0); err != nil || len(sn.Keys) != 100_001 {
 						b.Fatal(err)
 					}
 				}
+				b.ReportMetric(float64((cpuTime()-cpu).Milliseconds())/float64(b.N), "cpu-ms/op")
 				runtime.GC()
 				runtime.ReadMemStats(&after)
 				b.ReportMetric(float64(int64(after.HeapAlloc)-int64(before.HeapAlloc))/100_000, "B-held/key")
