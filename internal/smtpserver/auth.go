@@ -132,8 +132,14 @@ func (x *session) authResponse() ([]byte, error) {
 		return nil, lineError{err}
 	}
 	defer clear(line)
-	if string(line) == "*" {
+	switch string(line) {
+	case "*":
 		return nil, errAborted
+	case "=":
+		// deviation: RFC 4954 §4 has this for an initial response alone. curl sends it
+		// for every empty response, so it could not use EXTERNAL; it stands for nothing
+		// else.
+		return []byte{}, nil
 	}
 	p := make([]byte, strictBase64.DecodedLen(len(line)))
 	n, err := strictBase64.Decode(p, line)

@@ -227,6 +227,31 @@ func TestMechanisms(t *testing.T) {
 	}
 }
 
+// TestEmptyResponses: RFC 4954 §4: an empty response is "=" on the AUTH line and
+// an empty line later. curl has "=" in both places; nothing else means it.
+func TestEmptyResponses(t *testing.T) {
+	t.Parallel()
+	w := startEvery(t, nil)
+	in := func() *client { return w.secured(withCertificate(clientTLS())) }
+	in().cmd("AUTH EXTERNAL =", "235")
+	for _, line := range []string{"", "="} {
+		c := in()
+		c.cmd("AUTH EXTERNAL", "334")
+		c.cmd(line, "235")
+	}
+	for _, line := range []string{"==", "= ", "=\x00", "A", "MAIL FROM:<a@acme.test>"} {
+		c := in()
+		c.cmd("AUTH EXTERNAL", "334")
+		c.cmd(line, "501 5.5.2")
+		c.cmd("MAIL FROM:<a@acme.test>", "530")
+	}
+	for _, mechanism := range []string{"PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-256"} {
+		c := in()
+		c.cmd("AUTH "+mechanism, "334")
+		c.cmd("=", "501 5.5.2")
+	}
+}
+
 // TestOffered: AU-09: what a session lacks the mechanism's need of is neither
 // announced nor taken.
 func TestOffered(t *testing.T) {
@@ -508,6 +533,10 @@ func TestSCRAMOverSMTP(t *testing.T) {
 		t.Errorf("server's proof %q", r.Text)
 	}
 	c.cmd("", "235 2.7.0")
+	c = w.secured(clientTLS())
+	_, final = proof(c)
+	c.cmd(final, "334")
+	c.cmd("=", "235 2.7.0") // an empty response, as curl spells it
 
 	// AU-18: the recorded message in another exchange.
 	c = w.secured(clientTLS())
@@ -516,7 +545,7 @@ func TestSCRAMOverSMTP(t *testing.T) {
 	c.cmd("MAIL FROM:<a@acme.test>", "530")
 
 	// A client that does not take the server's proof is not in.
-	for end, want := range map[string]string{"*": "501 5.7.0", b64("more"): "501 5.5.2", "=": "501 5.5.2"} {
+	for end, want := range map[string]string{"*": "501 5.7.0", b64("more"): "501 5.5.2", "==": "501 5.5.2", "?": "501 5.5.2"} {
 		c = w.secured(clientTLS())
 		_, final = proof(c)
 		c.cmd(final, "334")
