@@ -21,6 +21,7 @@ type ownRelay struct {
 type relayOptions struct {
 	account string // of the domains; "main" unless set
 	domains []string
+	listen  string // lines of the two submission listeners
 	conf    string // appended to the configuration
 }
 
@@ -38,6 +39,8 @@ func newRelay(t testing.TB, o relayOptions) *ownRelay {
 	r.ready.Hostname, r.ready.Username, r.ready.CAFile = "relay.sender.test", "apikey", filepath.Join(r.dir, "ca.crt")
 	r.ready.DataDir = r.dir
 	mx := freeAddr(t)
+	_, port, _ := net.SplitHostPort(freeAddr(t))
+	r.ready.HTTP = "localhost:" + port
 	conf := filepath.Join(r.dir, "postern.toml")
 	write(t, conf, fmt.Sprintf(`hostname = "relay.sender.test"
 data_dir = "."
@@ -46,28 +49,30 @@ contact = "operator@sender.test"
 [[listener]]
 name = "submission"
 role = "submission"
-addresses = [%q]
+addresses = [%[1]q]
 tls = "starttls"
+%[5]s
 
 [[listener]]
 name = "submissions"
 role = "submission"
-addresses = [%q]
+addresses = [%[2]q]
 tls = "implicit"
+%[5]s
 
 [[listener]]
 name = "mx"
 role = "mx"
-addresses = [%q]
+addresses = [%[3]q]
 tls = "starttls"
 
 [http]
-listen = []
+listen = [%[4]q]
 
 [admin]
 listen = ""
 
-%s`, r.SMTPStartTLS, r.SMTPTLS, mx, o.conf))
+%[6]s`, r.SMTPStartTLS, r.SMTPTLS, mx, "127.0.0.1:"+port, o.listen, o.conf))
 	r.serve(t, conf)
 	account := o.account
 	if account == "" {

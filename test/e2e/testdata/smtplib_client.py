@@ -15,12 +15,14 @@ def connect(conf):
     address = conf["smtp_tls"] if conf["implicit"] else conf["smtp_starttls"]
     host, port = address.rsplit(":", 1)
     if conf["implicit"]:
-        session = smtplib.SMTP_SSL("localhost", int(port), "client.example", timeout=20, context=context)
+        session = smtplib.SMTP_SSL(local_hostname="client.example", timeout=20, context=context)
     else:
-        session = smtplib.SMTP(host, int(port), "client.example", timeout=20)
+        session = smtplib.SMTP(local_hostname="client.example", timeout=20)
+    # The name that the certificate is checked against.
+    session._host = conf.get("server_name", "localhost")
+    session.connect(host, int(port))
+    if not conf["implicit"]:
         session.ehlo()
-        # starttls checks the certificate against the name it was given to connect to.
-        session._host = "localhost"
         session.starttls(context=context)
     session.login(conf["username"], conf["api_key"])
     return session

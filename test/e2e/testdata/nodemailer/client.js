@@ -24,6 +24,11 @@ const scenarios = {
     const info = await transport({ authMethod: conf.auth_method }).sendMail(mail());
     return { response: info.response, accepted: info.accepted };
   },
+  // A short-lived token in place of a password.
+  async oauth2() {
+    const info = await transport({ auth: { type: 'OAuth2', user: conf.user, accessToken: conf.access_token } }).sendMail(mail());
+    return { response: info.response, accepted: info.accepted };
+  },
   // Names and words outside ASCII, an alternative, an attachment, a hidden recipient, a DSN request.
   async rich() {
     const info = await transport().sendMail({
