@@ -9,12 +9,15 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"postern/internal/testkit/oidc"
 )
 
 // madeKey is what `postern key add --json` prints, as far as clients need it.
@@ -255,4 +258,85 @@ func TestGsaslBindsToTheChannel(t *testing.T) {
 	if !strings.Contains(logins, `"SCRAM-SHA-256-PLUS"`) {
 		t.Errorf("no login by SCRAM-SHA-256-PLUS in the record:\n%s", logins)
 	}
+}
+
+// A program sends with a token of an outside issuer, and no secret is stored
+// anywhere. AU-27, AU-28.
+func TestOutsideIssuer(t *testing.T) {
+	t.Parallel()
+	is := oidc.New(t)
+	ca := filepath.Join(t.TempDir(), "issuer-ca.pem")
+	write(t, ca, string(is.CAPEM()))
+	r := authRelay(t, fmt.Sprintf("[[issuer]]\nurl = %q\nca_file = %q\nprivate = true\n", is.URL, ca))
+	federated := func(name string, args ...string) madeKey {
+		return r.addKey(t, append([]string{name, "--kind", "federated", "--issuer", is.URL, "--sender", "sender.test"}, args...)...)
+	}
+	job := federated("job", "--audience", "postern", "--claim", "sub=repo:acme/shop", "--claim", "ref=refs/heads/*")
+	main := oidc.Claims{"sub": "repo:acme/shop", "ref": "refs/heads/main"}
+	with := func(name string, value any) oidc.Claims {
+		c := maps.Clone(main)
+		c[name] = value
+		return c
+	}
+	// msmtp takes no line of 500 characters.
+	login := func(t *testing.T, mechanism, user, bearer string, more ...string) []string {
+		file := filepath.Join(t.TempDir(), "token")
+		write(t, file, bearer)
+		return append([]string{"auth " + mechanism, "user " + user, "passwordeval cat " + file}, more...)
+	}
+	accepted := func(t *testing.T, mechanism, user, bearer string) {
+		t.Helper()
+		tok := token("oidc")
+		wantAccepted(t, r.msmtp(t, tok, login(t, mechanism, user, bearer)...))
+		if by, id := r.cameBy(t, tok); by != strings.ToUpper(mechanism) || id != job.ID {
+			t.Errorf("came by %s with key %s, want %s with %s", by, id, strings.ToUpper(mechanism), job.ID)
+		}
+	}
+	from := 1
+	refused := func(t *testing.T, user, bearer, code string) {
+		t.Helper()
+		from++ // an address that fails is answered later and later
+		res := r.msmtp(t, token("oidc-refused"), login(t, "oauthbearer", user, bearer, fmt.Sprintf("source_ip 127.0.0.%d", from))...)
+		if res.code == 0 || !strings.Contains(res.out, code) {
+			t.Errorf("not refused with %s:\n%s", code, res.out)
+		}
+	}
+	old := is.Token(main)
+	accepted(t, "oauthbearer", job.ID, old)
+	accepted(t, "xoauth2", job.ID, is.Token(main))
+	accepted(t, "oauthbearer", "repo:acme/shop", is.Token(main)) // AU-29: its own subject
+	for name, bearer := range map[string]string{
+		"audience":  is.Token(with("aud", "somebody else")),
+		"claim":     is.Token(with("ref", "refs/pull/1/merge")),
+		"subject":   is.Token(with("sub", "repo:acme/shop2")),
+		"no claim":  is.Token(with("ref", nil)),
+		"issuer":    is.Token(with("iss", "https://issuer.test")),
+		"expired":   is.Token(with("exp", time.Now().Add(-2*time.Minute).Unix())),
+		"unsigned":  is.Forge(oidc.Claims{"alg": "none"}, main),
+		"symmetric": is.Forge(oidc.Claims{"alg": "HS256"}, main),
+	} {
+		t.Run("another "+name, func(t *testing.T) {
+			refused(t, job.ID, bearer, "535")
+		})
+	}
+	other := federated("other", "--audience", "postern", "--claim", "sub=repo:acme/other")
+	refused(t, other.ID, is.Token(main), "535") // AU-29
+	refused(t, r.addKey(t, "with a secret").ID, is.Token(main), "535")
+
+	// AU-28: the issuer goes away. Keys that are known go on working; what needs the
+	// issuer is put off or refused, and the issuer is not hammered.
+	is.Fail(oidc.JWKS, oidc.Down)
+	is.Fail(oidc.Discovery, oidc.Down)
+	asked := is.Requests("")
+	accepted(t, "oauthbearer", job.ID, is.Token(main))
+	is.Rotate("ES256")
+	refused(t, job.ID, is.Token(main), "535")
+	accepted(t, "oauthbearer", job.ID, old)
+	if n := is.Requests("") - asked; n > 3 {
+		t.Errorf("the issuer was asked %d times while it was down", n)
+	}
+
+	// A revoked key ends what its tokens could do.
+	r.postern(t, "key", "revoke", job.ID)
+	refused(t, job.ID, old, "535")
 }
