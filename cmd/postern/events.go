@@ -19,6 +19,8 @@ const (
 	pollEvery = 500 * time.Millisecond
 	// followPage is how many records --follow asks for at a time.
 	followPage = "1000"
+	// mostEvents is how many events one answer has.
+	mostEvents = 10_000
 )
 
 func (c *cli) eventsCommand() *cobra.Command {
@@ -29,12 +31,16 @@ func (c *cli) eventsCommand() *cobra.Command {
 		Use: "events", Short: "What happened to messages, oldest first", Args: cobra.NoArgs,
 		Example: "  postern events --recipient someone@example.net --since 2h\n  postern events --message ID\n  postern events --follow --event bounced --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q, err := historyQuery(cmd, since, limit)
+			q, err := historyQuery(cmd, since, limit, mostEvents)
+			if err != nil {
+				return err
+			}
+			cl, err := c.client()
 			if err != nil {
 				return err
 			}
 			print := c.eventPrinter()
-			return c.history(cmd.Context(), follow, q, "/events", func(raw json.RawMessage, q url.Values) error {
+			return c.history(cmd.Context(), cl, follow, q, "/events", func(raw json.RawMessage, q url.Values) error {
 				var e relay.Event
 				if err := json.Unmarshal(raw, &e); err != nil {
 					return fmt.Errorf("read the server's answer: %w", err)
@@ -64,13 +70,13 @@ func historyFlags(cmd *cobra.Command, follow *bool, limit *int, since *string) {
 // ownFlags are flags that the command turns into parameters itself.
 var ownFlags = []string{"follow", "limit", "since", "changes"}
 
-func historyQuery(cmd *cobra.Command, since string, limit int) (url.Values, error) {
+func historyQuery(cmd *cobra.Command, since string, limit, most int) (url.Values, error) {
 	q := flagQuery(cmd)
 	for _, name := range ownFlags {
 		q.Del(name)
 	}
-	if limit < 1 || limit > 10_000 {
-		return nil, usageError("--limit must be 1 to 10000")
+	if limit < 1 || limit > most {
+		return nil, usageError("--limit must be 1 to " + strconv.Itoa(most))
 	}
 	q.Set("limit", strconv.Itoa(limit))
 	q.Set("newest", "true")
@@ -98,11 +104,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 
 // history asks for records and hands each to print, which moves the cursor in
 // the query; with follow it goes on until ctx ends.
-func (c *cli) history(ctx context.Context, follow bool, q url.Values, path string, print func(json.RawMessage, url.Values) error) error {
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *cli) history(ctx context.Context, cl *client, follow bool, q url.Values, path string, print func(json.RawMessage, url.Values) error) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {

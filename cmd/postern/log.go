@@ -1,47 +1,61 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
-	"postern/internal/store"
+	"postern/internal/relay"
 )
+
+// mostRecords is how many of the newest records one answer has; more are had with
+// "postern audit export".
+const mostRecords = 1000
 
 func (c *cli) logCommand() *cobra.Command {
 	var follow, changes bool
 	var limit int
 	var since string
+	w := &whose{}
 	cmd := &cobra.Command{
 		Use: "log", Short: "Who logged in or tried to; with --changes, who changed what", Args: cobra.NoArgs,
 		Long: "Login records, refused ones with their true reason, or with --changes administrative changes: oldest\n" +
-			"first, the newest of them unless --since says otherwise.",
+			"first, the newest of them unless --since says otherwise. \"postern audit export\" writes all of them.",
 		Example: "  postern log --follow\n  postern log --result wrong --since 24h --json\n  postern log --changes --account acme",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q, err := historyQuery(cmd, since, limit)
+			q, err := historyQuery(cmd, since, limit, mostRecords)
 			if err != nil {
 				return err
 			}
-			if !changes {
-				if q.Has("action") {
-					return usageError("log: --action is for --changes")
-				}
-				return c.history(cmd.Context(), follow, q, "/logins", c.printLogin)
+			path, print, others := "/v3/logins", c.printLogin, []string{"action"}
+			if changes {
+				path, print, others = "/v3/changes", c.printChange, []string{"key", "addr", "result", "subuser"}
 			}
-			for _, name := range []string{"key", "addr", "result"} {
-				if q.Has(name) {
+			for _, name := range others {
+				if !cmd.Flags().Changed(name) {
+					continue
+				}
+				if changes {
 					return usageError("log: --" + name + " is not for --changes")
 				}
+				return usageError("log: --" + name + " is for --changes")
 			}
-			return c.history(cmd.Context(), follow, q, "/changes", c.printChange)
+			cl, err := c.tenantClient(cmd.Context(), w.account, w.subuser)
+			if err != nil {
+				return err
+			}
+			if err := c.keyFilter(cmd.Context(), cl, q); err != nil {
+				return err
+			}
+			return c.history(cmd.Context(), cl, follow, q, path, print)
 		},
 	}
+	w.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&changes, "changes", false, "administrative changes")
-	f.String("account", "", "of this account")
 	f.String("key", "", "logins with this key")
 	f.String("addr", "", "logins from this address")
 	f.String("result", "", "logins with this result: ok, wrong, unknown, revoked, network, …")
@@ -50,28 +64,52 @@ func (c *cli) logCommand() *cobra.Command {
 	return cmd
 }
 
+// keyFilter puts a key's id where its name may stand.
+func (c *cli) keyFilter(ctx context.Context, cl *client, q url.Values) error {
+	ref := q.Get("key")
+	if ref == "" {
+		return nil
+	}
+	if _, err := relay.ParseID(ref); err == nil {
+		return nil
+	}
+	k, _, err := c.findKey(ctx, cl, ref)
+	q.Set("key", k.ID.String())
+	return err
+}
+
 // printLogin prints one login record and moves the cursor.
 func (c *cli) printLogin(raw json.RawMessage, q url.Values) error {
-	var l store.StoredLogin
+	var l struct {
+		Cursor string `json:"cursor"`
+		relay.Login
+	}
 	if err := json.Unmarshal(raw, &l); err != nil {
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
-	q.Set("after", strconv.FormatInt(l.ID, 10))
+	q.Set("after", l.Cursor)
 	if c.json {
 		return c.line(raw)
 	}
-	_, err := fmt.Fprintf(c.out, "%s  %-11s  %s  %s  key=%s  mechanism=%s  helo=%s  tls=%s  count=%d\n", show(l.At), l.Result,
-		l.Addr, show(l.Listener), show(l.Tried), show(l.Mechanism), show(l.Helo), show(l.TLS), max(l.Count, 1))
+	detail := ""
+	if l.Detail != "" {
+		detail = "  (" + clean(l.Detail) + ")"
+	}
+	_, err := fmt.Fprintf(c.out, "%s  %-11s  %s  %s  key=%s  mechanism=%s  helo=%s  tls=%s  count=%d%s\n", show(l.At), l.Result,
+		l.Addr, show(l.Listener), show(l.Tried), show(l.Mechanism), show(l.Helo), show(l.TLS), max(l.Count, 1), detail)
 	return err
 }
 
 // printChange prints one change and moves the cursor.
 func (c *cli) printChange(raw json.RawMessage, q url.Values) error {
-	var ch store.StoredChange
+	var ch struct {
+		Cursor string `json:"cursor"`
+		relay.Change
+	}
 	if err := json.Unmarshal(raw, &ch); err != nil {
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
-	q.Set("after", strconv.FormatInt(ch.ID, 10))
+	q.Set("after", ch.Cursor)
 	if c.json {
 		return c.line(raw)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -120,16 +121,17 @@ func TestFollow(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	var subjects []string
-	last := int64(0)
+	seen := map[string]bool{}
 	for line := range strings.Lines(out.String()) {
 		var c struct {
-			ID      int64
+			Account string `json:"account_id"`
+			Seq     int64
 			Subject string
 		}
-		if err := json.Unmarshal([]byte(line), &c); err != nil || c.ID <= last {
-			t.Errorf("line %q after %d: %v", line, last, err)
+		if err := json.Unmarshal([]byte(line), &c); err != nil || seen[c.Account+strconv.FormatInt(c.Seq, 10)] {
+			t.Errorf("line %q: %v, or shown twice", line, err)
 		}
-		last = c.ID
+		seen[c.Account+strconv.FormatInt(c.Seq, 10)] = true
 		subjects = append(subjects, c.Subject)
 	}
 	if len(subjects) != 5 || !strings.HasPrefix(subjects[1], "key ") || subjects[2] != "account account0" || subjects[4] != "account account2" {

@@ -128,15 +128,3 @@ func (a *admin) account(ctx context.Context, field, ref string) (relay.Account, 
 	}
 	return relay.Account{}, notFound(field, "account", ref)
 }
-
-func notFound(field, what, ref string) error {
-	return &relay.Error{Kind: relay.NotFound, Field: field, Public: "There is no " + what + " " + quoteRef(ref) + "."}
-}
-
-// quoteRef shows what was asked for, cut.
-func quoteRef(s string) string {
-	if len(s) > maxName {
-		s = s[:maxName]
-	}
-	return `"` + s + `"`
-}

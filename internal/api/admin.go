@@ -16,7 +16,8 @@ import (
 type admin struct{ Services }
 
 // Admin is the route table of the administration, for admin.sock only: whoever
-// can open the socket may do everything.
+// can open the socket may do everything. Subusers, keys, access and records are
+// routes of the HTTP API (package v3), which answers there too.
 func Admin(s Services) []httpx.Route {
 	if s.Now == nil {
 		s.Now = time.Now
@@ -33,16 +34,6 @@ func Admin(s Services) []httpx.Route {
 		{Method: "GET", Pattern: v + "/accounts/{account}", Handler: a.showAccount},
 		{Method: "PUT", Pattern: v + "/accounts/{account}/retry", Handler: a.setAccountRetry},
 		{Method: "POST", Pattern: v + "/accounts/{account}/{verb}", Handler: a.switchAccount},
-
-		{Method: "GET", Pattern: v + "/subusers", Handler: a.listSubusers},
-		{Method: "POST", Pattern: v + "/subusers", Handler: a.addSubuser},
-		{Method: "GET", Pattern: v + "/subusers/{subuser}", Handler: a.showSubuser},
-		{Method: "POST", Pattern: v + "/subusers/{subuser}/{verb}", Handler: a.switchSubuser},
-
-		{Method: "GET", Pattern: v + "/keys", Handler: a.listKeys},
-		{Method: "POST", Pattern: v + "/keys", Handler: a.addKey},
-		{Method: "GET", Pattern: v + "/keys/{key}", Handler: a.showKey},
-		{Method: "POST", Pattern: v + "/keys/{key}/{verb}", Handler: a.switchKey},
 
 		{Method: "GET", Pattern: v + "/pools", Handler: a.listPools},
 		{Method: "POST", Pattern: v + "/pools", Handler: a.addPool},
@@ -63,8 +54,6 @@ func Admin(s Services) []httpx.Route {
 		{Method: "POST", Pattern: v + "/queue/{verb}", Handler: a.actOnQueue},
 
 		{Method: "GET", Pattern: v + "/events", Handler: a.listEvents},
-		{Method: "GET", Pattern: v + "/logins", Handler: a.listLogins},
-		{Method: "GET", Pattern: v + "/changes", Handler: a.listChanges},
 	}
 }
 

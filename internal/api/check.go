@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -15,8 +16,12 @@ import (
 	"postern/internal/smtp"
 )
 
-// maxName is the longest name of anything, in octets.
-const maxName = 100
+const (
+	// maxName is the longest name of anything, in octets.
+	maxName = 100
+	// maxEntries is the most that a list holds.
+	maxEntries = 1000
+)
 
 // invalid is an error about one member of the request.
 func invalid(field, format string, args ...any) error {
@@ -66,37 +71,6 @@ func domainName(field, s string) (string, error) {
 	return strings.ToLower(name), nil
 }
 
-// senderEntry checks an address or a domain that a key may send as.
-func senderEntry(field, s string) (string, error) {
-	at := strings.LastIndexByte(s, '@')
-	if at < 0 {
-		return domainName(field, s)
-	}
-	domain, err := domainName(field, s[at+1:])
-	if err != nil || at == 0 || at > 64 || strings.ContainsFunc(s[:at], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return "", invalid(field, "%q is neither a domain nor an address.", s)
-	}
-	return s[:at+1] + domain, nil
-}
-
-// network reads "10.0.0.0/8" or a single address.
-func network(field, s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-		a = a.Unmap()
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	switch {
-	case err != nil:
-		return netip.Prefix{}, invalid(field, "%q is neither a network such as 10.0.0.0/8 nor an address.", s)
-	case p != p.Masked():
-		return netip.Prefix{}, invalid(field, "%q has bits set behind its length; %s is meant?", s, p.Masked())
-	case p.Addr().Is4In6():
-		return netip.Prefix{}, invalid(field, "%q is an IPv4 network in IPv6 form; write it as IPv4.", s)
-	}
-	return p, nil
-}
-
 // ehlo checks a name to say in EHLO.
 var ehlo = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+$`)
 
@@ -119,4 +93,20 @@ func tlsLevel(field, s string) (relay.TLSLevel, error) {
 		return relay.TLSOpportunistic, nil
 	}
 	return "", invalid(field, "%q is not a level of TLS; choose opportunistic, required or verified.", s)
+}
+
+// each checks a list's elements, naming the one at fault.
+func each[T any](field string, in []string, check func(field, s string) (T, error)) ([]T, error) {
+	if len(in) > maxEntries {
+		return nil, invalid(field, "More than %d entries.", maxEntries)
+	}
+	var out []T
+	for i, s := range in {
+		v, err := check(field+"."+strconv.Itoa(i), s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
 }

@@ -1,12 +1,13 @@
 // Package api is postern over HTTP: the administration that the command line
-// uses on admin.sock, and the operator's listener with health, metrics and
+// uses on admin.sock for what no key may do (accounts, pools, domains, the
+// queue, the process), and the operator's listener with health, metrics and
 // profiles. It checks and words what comes in, names who did it, and calls
 // services; it holds no state and decides nothing that a service should.
 //
 // The route tables (Admin, Operator, Public) are data: the router, the tests and
 // the documentation read the same.
 //
-// Its one invariant: a secret is in exactly one answer, the one that made it.
+// Its one invariant: no secret is in an answer.
 package api
 
 import (
@@ -29,8 +30,6 @@ type Services struct {
 	History  History
 	System   System
 
-	// KeyPrefix starts new keys.
-	KeyPrefix string
 	// Hostname is what the DNS records of domains point at.
 	Hostname string
 	// Now is the clock; nil: time.Now.
@@ -47,18 +46,13 @@ type (
 		Accounts(ctx context.Context) ([]relay.Account, error)
 		SetAccountDisabled(ctx context.Context, by store.By, id relay.AccountID, disabled bool) error
 	}
-	// Subusers keeps subusers.
+	// Subusers are looked up for filters.
 	Subusers interface {
-		CreateSubuser(ctx context.Context, by store.By, s relay.Subuser) error
 		Subusers(ctx context.Context) ([]relay.Subuser, error)
-		SetSubuserDisabled(ctx context.Context, by store.By, id relay.SubuserID, disabled bool) error
 	}
-	// Keys keeps keys, revoked ones too.
+	// Keys are looked up for filters, revoked ones too.
 	Keys interface {
-		CreateKey(ctx context.Context, by store.By, k relay.Key) error
 		Keys(ctx context.Context) ([]relay.Key, error)
-		SetKeyDisabled(ctx context.Context, by store.By, id relay.KeyID, disabled bool) error
-		RevokeKey(ctx context.Context, by store.By, id relay.KeyID) error
 	}
 	// Pools keeps pools with their addresses.
 	Pools interface {
@@ -92,11 +86,9 @@ type (
 		// goes on leaving.
 		Drain(ctx context.Context, by store.By, on bool) error
 	}
-	// History is what happened.
+	// History is what happened to messages.
 	History interface {
 		Events(ctx context.Context, f store.EventFilter) ([]relay.Event, error)
-		Logins(ctx context.Context, f store.LoginFilter) ([]store.StoredLogin, error)
-		Changes(ctx context.Context, f store.ChangeFilter) ([]store.StoredChange, error)
 	}
 	// System is the process itself.
 	System interface {

@@ -99,47 +99,7 @@ func (f *fake) Subusers(context.Context) ([]relay.Subuser, error) {
 	return slices.Clone(f.subusers), f.fail
 }
 
-func (f *fake) CreateSubuser(_ context.Context, by store.By, s relay.Subuser) error {
-	if slices.ContainsFunc(f.subusers, func(x relay.Subuser) bool { return x.Name == s.Name }) {
-		return taken(s.Name)
-	}
-	f.subusers = append(f.subusers, s)
-	return f.change(by, "subuser %s", s.Name)
-}
-
-func (f *fake) SetSubuserDisabled(_ context.Context, by store.By, id relay.SubuserID, disabled bool) error {
-	for i := range f.subusers {
-		if f.subusers[i].ID == id {
-			f.subusers[i].DisabledAt = at(disabled)
-		}
-	}
-	return f.change(by, "subuser disabled %v", disabled)
-}
-
 func (f *fake) Keys(context.Context) ([]relay.Key, error) { return slices.Clone(f.keys), f.fail }
-
-func (f *fake) CreateKey(_ context.Context, by store.By, k relay.Key) error {
-	f.keys = append(f.keys, k)
-	return f.change(by, "key %s", k.Name)
-}
-
-func (f *fake) SetKeyDisabled(_ context.Context, by store.By, id relay.KeyID, disabled bool) error {
-	for i := range f.keys {
-		if f.keys[i].ID == id {
-			f.keys[i].DisabledAt = at(disabled)
-		}
-	}
-	return f.change(by, "key disabled %v", disabled)
-}
-
-func (f *fake) RevokeKey(_ context.Context, by store.By, id relay.KeyID) error {
-	for i := range f.keys {
-		if f.keys[i].ID == id {
-			f.keys[i].RevokedAt = now
-		}
-	}
-	return f.change(by, "key revoked")
-}
 
 func (f *fake) Pools(context.Context) ([]relay.Pool, error) { return slices.Clone(f.pools), f.fail }
 
@@ -272,16 +232,6 @@ func (f *fake) Events(_ context.Context, e store.EventFilter) ([]relay.Event, er
 	return nil, f.fail
 }
 
-func (f *fake) Logins(_ context.Context, l store.LoginFilter) ([]store.StoredLogin, error) {
-	f.filters = append(f.filters, l)
-	return []store.StoredLogin{{ID: 7, Login: relay.Login{At: now, Protocol: "smtp", Result: relay.LoginOK}}}, f.fail
-}
-
-func (f *fake) Changes(_ context.Context, c store.ChangeFilter) ([]store.StoredChange, error) {
-	f.filters = append(f.filters, c)
-	return nil, f.fail
-}
-
 func (f *fake) Reload(_ context.Context, by store.By) error { return f.change(by, "reload") }
 
 func (f *fake) ReopenLog() error { return f.fail }
@@ -293,7 +243,7 @@ func (f *fake) Status(context.Context) (Status, error) {
 func (f *fake) services() Services {
 	return Services{
 		Accounts: f, Subusers: f, Keys: f, Pools: f, Domains: f, Queue: f, History: f, System: f,
-		KeyPrefix: "SG", Hostname: "relay.example.test", Now: func() time.Time { return now },
+		Hostname: "relay.example.test", Now: func() time.Time { return now },
 	}
 }
 

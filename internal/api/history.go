@@ -8,7 +8,7 @@ import (
 	"postern/internal/store"
 )
 
-// The most of each kind of record in one answer.
+// maxRecords is the most events in one answer.
 const maxRecords = 10_000
 
 // eventKinds are the kinds that can be asked for.
@@ -55,61 +55,4 @@ func (a *admin) listEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return reply(w, listOf(events))
-}
-
-// listLogins answers with login records, oldest first.
-func (a *admin) listLogins(w http.ResponseWriter, r *http.Request) error {
-	q := query(r)
-	f := store.LoginFilter{
-		Addr: q.text("addr"), Result: relay.LoginResult(q.text("result")), Since: q.time("since"), Until: q.time("until"),
-		After: q.number("after", 1<<62), Newest: q.flag("newest"), Limit: int(q.number("limit", maxRecords)),
-	}
-	accountRef, keyRef := q.text("account"), q.text("key")
-	if err := q.end(); err != nil {
-		return err
-	}
-	if accountRef != "" {
-		account, err := a.account(r.Context(), "account", accountRef)
-		if err != nil {
-			return err
-		}
-		f.Account = account.ID
-	}
-	if keyRef != "" {
-		k, err := a.key(r.Context(), keyRef)
-		if err != nil {
-			return err
-		}
-		f.Key = k.ID
-	}
-	logins, err := a.History.Logins(r.Context(), f)
-	if err != nil {
-		return err
-	}
-	return reply(w, listOf(logins))
-}
-
-// listChanges answers with administrative changes, oldest first.
-func (a *admin) listChanges(w http.ResponseWriter, r *http.Request) error {
-	q := query(r)
-	f := store.ChangeFilter{
-		Action: q.text("action"), Since: q.time("since"), Until: q.time("until"),
-		After: q.number("after", 1<<62), Newest: q.flag("newest"), Limit: int(q.number("limit", maxRecords)),
-	}
-	accountRef := q.text("account")
-	if err := q.end(); err != nil {
-		return err
-	}
-	if accountRef != "" {
-		account, err := a.account(r.Context(), "account", accountRef)
-		if err != nil {
-			return err
-		}
-		f.Account = account.ID
-	}
-	changes, err := a.History.Changes(r.Context(), f)
-	if err != nil {
-		return err
-	}
-	return reply(w, listOf(changes))
 }

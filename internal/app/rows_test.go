@@ -19,7 +19,7 @@ import (
 // addDomain gives the first account a domain to send from.
 func (x *installation) addDomain() {
 	x.t.Helper()
-	x.ask("POST", "domains", api.NewDomain{Account: x.made.Account, Name: ourDomain, Assert: true, Ed25519: true})
+	x.ask("POST", "/admin/v1/domains", api.NewDomain{Account: x.made.Account, Name: ourDomain, Assert: true, Ed25519: true})
 }
 
 // login opens a session with the installation's first key.
@@ -37,11 +37,11 @@ func TestEndedKeyStopsOpenSessions(t *testing.T) {
 	t.Parallel()
 	x := install(t)
 	x.addDomain()
-	account := "accounts/" + x.made.Account
-	for _, tt := range []struct{ name, end, undo string }{
-		{"key disabled", "keys/" + x.key().IDText() + "/disable", "keys/" + x.key().IDText() + "/enable"},
-		{"account disabled", account + "/disable", account + "/enable"},
-		{"key revoked", "keys/" + x.key().IDText() + "/revoke", ""},
+	account, key := "/admin/v1/accounts/"+x.made.Account, "/v3/api_keys/"+x.key().IDText()
+	for _, tt := range []struct{ name, method, end, undo string }{
+		{"key disabled", "POST", key + "/disable", key + "/enable"},
+		{"account disabled", "POST", account + "/disable", account + "/enable"},
+		{"key revoked", "DELETE", key, ""},
 	} {
 		between, inside := x.login(), x.login()
 		for _, line := range []string{"MAIL FROM:<" + author + ">", "RCPT TO:<" + waiting + ">"} {
@@ -53,7 +53,7 @@ func TestEndedKeyStopsOpenSessions(t *testing.T) {
 		}
 		between.say("MAIL FROM:<"+author+">", "250")
 		between.say("RSET", "250")
-		x.ask("POST", tt.end, nil)
+		x.ask(tt.method, tt.end, nil)
 		x.eventually(tt.name+": MAIL is refused", func() bool {
 			code, text := between.try("MAIL FROM:<" + author + ">")
 			if code == 250 {
@@ -75,7 +75,7 @@ func TestEndedKeyStopsOpenSessions(t *testing.T) {
 			})
 		}
 	}
-	if q := x.ask("GET", "queue", nil); strings.Contains(q, waiting) {
+	if q := x.ask("GET", "/admin/v1/queue", nil); strings.Contains(q, waiting) {
 		t.Errorf("something was taken: %s", q)
 	}
 }

@@ -81,7 +81,7 @@ func (x *installation) searchWorks(said, files map[string]string) {
 		x.t.Errorf("the log does not tell of the sessions:\n%s", log)
 	}
 	id := x.key().IDText()
-	for where, want := range map[string]string{"logins": id, "keys": id, "events": reader, "changes": ourDomain, "queue": waiting} {
+	for where, want := range map[string]string{"logins": id, "/v3/api_keys": id, "events": reader, "/v3/changes": ourDomain, "queue": waiting} {
 		if !strings.Contains(said[where], want) {
 			x.t.Errorf("%s does not name %q:\n%s", where, want, said[where])
 		}
@@ -168,14 +168,17 @@ func (x *installation) answers() map[string]string {
 	said := map[string]string{}
 	wanted := []relay.LoginResult{relay.LoginOK, relay.LoginUnknown, relay.LoginMalformed, relay.LoginCleartext, relay.LoginAborted}
 	x.eventually("logins of every kind are on record", func() bool {
-		said["logins"] = x.ask("GET", "logins", nil)
+		said["logins"] = x.ask("GET", "/v3/logins?limit=1000", nil)
 		return !slices.ContainsFunc(wanted, func(r relay.LoginResult) bool { return !strings.Contains(said["logins"], `"`+string(r)+`"`) })
 	})
 	x.eventually("both results are on record", func() bool {
-		said["events"] = x.ask("GET", "events", nil)
+		said["events"] = x.ask("GET", "/admin/v1/events", nil)
 		return strings.Contains(said["events"], `"delivered"`) && strings.Contains(said["events"], `"deferred"`)
 	})
-	for _, path := range []string{"status", "accounts", "subusers", "keys", "pools", "domains", "queue", "changes"} {
+	for _, path := range []string{"status", "accounts", "pools", "domains", "queue"} {
+		said[path] = x.ask("GET", "/admin/v1/"+path, nil)
+	}
+	for _, path := range []string{"/v3/subusers", "/v3/api_keys", "/v3/changes", "/v3/access_settings/activity", "/v3/logins/export?format=csv"} {
 		said[path] = x.ask("GET", path, nil)
 	}
 	for _, path := range []string{"/metrics", "/readyz", "/debug/pprof/goroutine?debug=2"} {

@@ -182,7 +182,7 @@ func (x *installation) ask(method, path string, body any) string {
 		}
 		send = bytes.NewReader(b)
 	}
-	return x.request(x.admin, method, "http://postern/admin/v1/"+path, send)
+	return x.request(x.admin, method, "http://postern"+path, send)
 }
 
 // operator reads a path of admin.listen.

@@ -17,7 +17,7 @@ import (
 func (a *App) services() api.Services {
 	return api.Services{
 		Accounts: records{a.store}, Subusers: records{a.store}, Keys: records{a.store}, Pools: records{a.store}, Domains: a.domains, Queue: queueService{a},
-		History: a.store, System: a, KeyPrefix: a.keyPrefix(), Hostname: a.opt.Config.Hostname, Now: time.Now,
+		History: a.store, System: a, Hostname: a.opt.Config.Hostname, Now: time.Now,
 	}
 }
 
@@ -105,20 +105,8 @@ func (r records) SetAccountDisabled(ctx context.Context, by store.By, id relay.A
 	return r.Store.SetAccountDisabled(ctx, by, id, since(disabled))
 }
 
-func (r records) SetSubuserDisabled(ctx context.Context, by store.By, id relay.SubuserID, disabled bool) error {
-	return r.Store.SetSubuserDisabled(ctx, by, id, since(disabled))
-}
-
-func (r records) SetKeyDisabled(ctx context.Context, by store.By, id relay.KeyID, disabled bool) error {
-	return r.Store.SetKeyDisabled(ctx, by, id, since(disabled))
-}
-
 func (r records) SetPoolDisabled(ctx context.Context, by store.By, id relay.PoolID, disabled bool) error {
 	return r.Store.SetPoolDisabled(ctx, by, id, since(disabled))
-}
-
-func (r records) RevokeKey(ctx context.Context, by store.By, id relay.KeyID) error {
-	return r.Store.RevokeKey(ctx, by, id, time.Now().UTC())
 }
 
 func (r records) Subusers(ctx context.Context) ([]relay.Subuser, error) {

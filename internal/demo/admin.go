@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"time"
 
-	"postern/internal/api"
 	"postern/internal/relay"
 )
 
@@ -42,9 +41,12 @@ func (r *records) ask(ctx context.Context, method, path string, body, out any) e
 		}
 		send = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://postern/admin/v1/"+path, send)
+	req, err := http.NewRequestWithContext(ctx, method, "http://postern/"+path, send)
 	if err != nil {
 		return fmt.Errorf("ask the relay for %s: %w", path, err)
+	}
+	if path == keysPath { // the records are asked of all accounts: a refused stranger has none
+		req.Header.Set("Account-Id", customerAccount)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -75,11 +77,16 @@ func list[T any](ctx context.Context, r *records, path string, query url.Values)
 	return answer.Result, err
 }
 
-// newKey makes a key of the customer. Each demo has its own, because nobody
-// knows the secret of an earlier one.
+// keysPath is the path of the keys of one account.
+const keysPath = "v3/api_keys"
+
+// newKey makes a key of the customer that may do everything, to try everything
+// with. Each demo has its own, because nobody knows the secret of an earlier one.
 func (r *records) newKey(ctx context.Context) (string, error) {
-	var key api.CreatedKey
-	err := r.ask(ctx, http.MethodPost, "keys", api.NewKey{Account: customerAccount, Name: "demo"}, &key)
+	var key struct {
+		APIKey string `json:"api_key"`
+	}
+	err := r.ask(ctx, http.MethodPost, keysPath, map[string]any{"name": "demo", "scopes": relay.FullAccess()}, &key)
 	return key.APIKey, err
 }
 
@@ -90,7 +97,7 @@ const patience = 20 * time.Second
 func (r *records) event(ctx context.Context, message string, kind relay.EventKind) (relay.Event, relay.EventData, error) {
 	var last relay.EventKind
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
-		events, err := list[relay.Event](ctx, r, "events", url.Values{"message": {message}})
+		events, err := list[relay.Event](ctx, r, "admin/v1/events", url.Values{"message": {message}})
 		if err != nil {
 			return relay.Event{}, relay.EventData{}, err
 		}
@@ -115,7 +122,7 @@ func (r *records) event(ctx context.Context, message string, kind relay.EventKin
 // and counts those that there are.
 func (r *records) logins(ctx context.Context, since time.Time, results ...relay.LoginResult) (map[relay.LoginResult]int64, error) {
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
-		logins, err := list[relay.Login](ctx, r, "logins", url.Values{"since": {since.UTC().Format(time.RFC3339)}})
+		logins, err := list[relay.Login](ctx, r, "v3/logins", url.Values{"since": {since.UTC().Format(time.RFC3339)}, "newest": {"true"}, "limit": {"1000"}})
 		if err != nil {
 			return nil, err
 		}

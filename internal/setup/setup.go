@@ -223,16 +223,30 @@ func seed(ctx context.Context, conf *config.Config, o Options) (_ *Result, err e
 	if err := st.CreateAccount(ctx, by, owner); err != nil {
 		return nil, fmt.Errorf("make account: %w", err)
 	}
-	key, err := api.GenerateKey(api.NewKey{Name: firstKey}, relay.Tenant{Account: owner.ID}, o.Prefix, now)
+	key, err := makeKey(ctx, st, owner.ID, o.Prefix, now)
 	if err != nil {
-		return nil, err
-	}
-	if err := st.CreateKey(ctx, by, key.Key); err != nil {
 		return nil, fmt.Errorf("make key: %w", err)
 	}
 	return &Result{
-		Account: owner.Name, User: "apikey", APIKey: key.APIKey, Records: api.SystemRecords(o.Hostname, d, keys, publicAddrs()),
+		Account: owner.Name, User: "apikey", APIKey: key, Records: api.SystemRecords(o.Hostname, d, keys, publicAddrs()),
 	}, nil
+}
+
+// makeKey makes the account's first key, which may send mail and nothing else:
+// it is pasted into the first program that sends.
+func makeKey(ctx context.Context, st *store.Store, account relay.AccountID, prefix string, now time.Time) (string, error) {
+	drawn, err := secret.GenerateKey(prefix)
+	if err != nil {
+		return "", err
+	}
+	v, err := secret.NewVerifier(drawn)
+	if err != nil {
+		return "", err
+	}
+	return drawn.Text().Reveal(), st.CreateKey(ctx, by, relay.Key{
+		ID: relay.KeyID{ID: drawn.ID}, Account: account, Name: firstKey, Kind: relay.KeyAPI, Scopes: []string{relay.ScopeMailSend}, Mode: relay.KeyLive,
+		CreatedAt: now, CreatedBy: by.Who, Verifier: relay.Verifier(v),
+	})
 }
 
 // publicAddrs are the addresses of this machine that the world may see.
