@@ -10,18 +10,27 @@ import (
 
 // Mechanisms are the ways to log in that a listener can offer.
 var Mechanisms = []string{
-	"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "XOAUTH2", "OAUTHBEARER", "EXTERNAL", "CRAM-MD5",
+	"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "EXTERNAL", "CRAM-MD5",
 }
 
-// defaultMechanisms need nothing but TLS and a key or token.
-var defaultMechanisms = Mechanisms[:6]
+// Those that are offered where nothing is said. In SCRAM the user name must be the
+// key's id. Clients that were set up with the word apikey, and take the strongest
+// mechanism that they see (Postfix does), would fail at first where they are moved
+// from another relay: to the ports of STARTTLS.
+var (
+	dropInMechanisms  = Mechanisms[:4]
+	defaultMechanisms = Mechanisms[:6]
+)
 
 // Offered are the mechanisms of a listener.
 func (l *Listener) Offered() []string {
-	if len(l.Mechanisms) == 0 {
+	switch {
+	case len(l.Mechanisms) > 0:
+		return l.Mechanisms
+	case l.TLS == TLSImplicit:
 		return defaultMechanisms
 	}
-	return l.Mechanisms
+	return dropInMechanisms
 }
 
 // tokenAlgorithms are those with a public key: a secret that is shared with the

@@ -137,10 +137,12 @@ type Listener struct {
 	// cannot do better. The end of data stays CRLF.CRLF only. Submission only.
 	NormaliseLineEnds bool `toml:"normalise_line_ends"`
 
-	// How clients may log in, of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-256-PLUS,
-	// XOAUTH2, OAUTHBEARER, EXTERNAL and CRAM-MD5. Empty: all but the last two.
-	// With EXTERNAL, clients are asked for a certificate. CRAM-MD5 works only with
-	// keys that were made for it, and is weak.
+	// How clients may log in, of PLAIN, LOGIN, XOAUTH2, OAUTHBEARER, SCRAM-SHA-256,
+	// SCRAM-SHA-256-PLUS, EXTERNAL and CRAM-MD5. Empty: the first four, and with
+	// implicit TLS the first six. SCRAM needs the key's id as user name: a client that
+	// says apikey and chooses SCRAM by itself, as Postfix does, fails at first. With
+	// EXTERNAL, clients are asked for a certificate. CRAM-MD5 works only with keys
+	// that were made for it, and is weak.
 	Mechanisms []string `toml:"mechanisms"`
 }
 

@@ -44,7 +44,7 @@ func Default() *Config {
 func defaultListeners() []Listener {
 	return []Listener{
 		{
-			Name: "submission", Role: RoleSubmission, TLS: TLSStart, Mechanisms: slices.Clone(defaultMechanisms),
+			Name: "submission", Role: RoleSubmission, TLS: TLSStart, Mechanisms: slices.Clone(dropInMechanisms),
 			Addresses: []string{"0.0.0.0:587", "[::]:587", "0.0.0.0:2525", "[::]:2525"},
 		},
 		{
@@ -52,7 +52,7 @@ func defaultListeners() []Listener {
 			Addresses: []string{"0.0.0.0:465", "[::]:465"},
 		},
 		{
-			Name: "mx", Role: RoleMX, TLS: TLSStart, Mechanisms: slices.Clone(defaultMechanisms),
+			Name: "mx", Role: RoleMX, TLS: TLSStart, Mechanisms: slices.Clone(dropInMechanisms),
 			Addresses: []string{"0.0.0.0:25", "[::]:25"},
 		},
 	}

@@ -77,7 +77,7 @@ var Docs = map[string]string{
 	"Limits.Write":                 "How long the client may take to read a reply.",
 	"Listener":                     "A set of SMTP addresses of one kind.",
 	"Listener.Addresses":           "Where to listen, \"address:port\"; IPv6 in brackets. 0.0.0.0 is all of IPv4 and\n[::] all of IPv6, each without the other.",
-	"Listener.Mechanisms":          "How clients may log in, of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-256-PLUS,\nXOAUTH2, OAUTHBEARER, EXTERNAL and CRAM-MD5. Empty: all but the last two.\nWith EXTERNAL, clients are asked for a certificate. CRAM-MD5 works only with\nkeys that were made for it, and is weak.",
+	"Listener.Mechanisms":          "How clients may log in, of PLAIN, LOGIN, XOAUTH2, OAUTHBEARER, SCRAM-SHA-256,\nSCRAM-SHA-256-PLUS, EXTERNAL and CRAM-MD5. Empty: the first four, and with\nimplicit TLS the first six. SCRAM needs the key's id as user name: a client that\nsays apikey and chooses SCRAM by itself, as Postfix does, fails at first. With\nEXTERNAL, clients are asked for a certificate. CRAM-MD5 works only with keys\nthat were made for it, and is weak.",
 	"Listener.Name":                "Appears in logs, login records and metrics: lower-case letters, digits and\nhyphens.",
 	"Listener.NormaliseLineEnds":   "Accept a bare LF as the end of a line and turn it into CRLF, for clients that\ncannot do better. The end of data stays CRLF.CRLF only. Submission only.",
 	"Listener.Role":                "\"submission\": mail is taken only after AUTH. \"mx\": takes bounces, reports and\nmail to abuse@ and postmaster@ from anyone, and nothing else; with AUTH under\nTLS it is a submission port too.",
