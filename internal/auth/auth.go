@@ -84,7 +84,7 @@ type Authenticator struct {
 	saltKey   []byte   // makes up salts for users that do not exist
 	dummyCRAM *dummyCRAM
 	canaries  *table[canarySeen, int64] // when an alert was last raised
-	plainOnly *table[place, int64]      // drop-in clients, until when
+	plainOnly *table[dropIn, int64]     // until when
 
 	appPasswords atomic.Bool
 }
@@ -107,7 +107,7 @@ func New(cfg Config) *Authenticator {
 		cfg.Alert = func(relay.Tenant, relay.KeyID, relay.Alert) {}
 	}
 	a := &Authenticator{
-		cfg: cfg, canaries: newTable[canarySeen, int64](4096, nil), plainOnly: newTable[place, int64](16_384, nil),
+		cfg: cfg, canaries: newTable[canarySeen, int64](4096, nil), plainOnly: newTable[dropIn, int64](16_384, nil),
 	}
 	a.appPasswords.Store(cfg.AppPasswords)
 	if cfg.Sealer == nil {

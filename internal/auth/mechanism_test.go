@@ -211,6 +211,17 @@ func TestDropInClients(t *testing.T) {
 	if !w.Offers(elsewhere, "SCRAM-SHA-256") {
 		t.Error("another address is not offered SCRAM")
 	}
+	// Others behind the same address (NAT, loopback) keep what they had.
+	neighbour := at
+	neighbour.Helo = "shop.example"
+	if !w.Offers(neighbour, "SCRAM-SHA-256") || !w.Offers(neighbour, "SCRAM-SHA-256-PLUS") || !w.Offers(neighbour, "CRAM-MD5") {
+		t.Error("a client of another name behind the same address is not offered SCRAM")
+	}
+	same := at
+	same.Helo = strings.ToUpper(at.Helo)
+	if w.Offers(same, "SCRAM-SHA-256") {
+		t.Error("the same name in other letters is another client")
+	}
 	w.expect(t, "fallback", w.plain("apikey", key.Text()), relay.LoginOK, smtp.Reply{})
 	w.now = w.now.Add(24 * time.Hour)
 	if !w.Offers(at, "SCRAM-SHA-256") {
