@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"net/netip"
 	"time"
 
@@ -76,8 +77,23 @@ func (g *Guard) vouched(from place, k *relay.Key, at time.Time) bool {
 	return false
 }
 
+// anybody stands in an acquaintance for whoever has logged in from its place. It
+// is nobody's id.
+var anybody = relay.ID(bytes.Repeat([]byte{0xff}, len(relay.ID{})))
+
+// welcomeFor is how long after a success an address is taken for one that good
+// clients use.
+const welcomeFor = 24 * time.Hour
+
+// welcome reports whether anybody has logged in from an address lately.
+func (g *Guard) welcome(from place, at time.Time) (yes bool) {
+	g.known.see(acquaintance{from, anybody}, func(f *familiar) { yes = at.UnixNano()-f.at < int64(welcomeFor) })
+	return yes
+}
+
 // meet remembers a success.
 func (g *Guard) meet(from place, k *relay.Key, now int64) {
+	g.known.touch(acquaintance{from, anybody}, func(f *familiar) { f.at = now })
 	for _, p := range [...]place{from, from.network()} {
 		for _, id := range [...]relay.ID{k.ID.ID, k.Account.ID} {
 			g.known.touch(acquaintance{p, id}, func(f *familiar) { *f = familiar{at: now} })

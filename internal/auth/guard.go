@@ -239,11 +239,19 @@ func holdFor(level float64) time.Duration {
 }
 
 // Delay is how long a new connection from an address is kept waiting before the
-// greeting: 0 for one that has not failed, 10 s for one that is refused.
+// greeting: 0 for one that has not failed, 10 s for one that is refused. Where
+// somebody has logged in within a day nobody waits: the failures are perhaps one
+// broken client's, and its neighbours behind the same address (NAT) are not to
+// pay for it. What fails there is held back and refused all the same.
 func (g *Guard) Delay(addr netip.Addr) time.Duration {
-	s := g.stand(addr, g.cfg.Now())
+	now := g.cfg.Now()
+	s := g.stand(addr, now)
+	wait := min(holdFor(s.level), longestTar)
 	if s.refused() {
-		return longestTar
+		wait = longestTar
 	}
-	return min(holdFor(s.level), longestTar)
+	if wait > 0 && !s.manual && g.welcome(s.from, now) {
+		return 0
+	}
+	return wait
 }

@@ -270,6 +270,48 @@ func TestSharedAddress(t *testing.T) {
 	}
 }
 
+// Who shares an address with a client that fails does not wait for the greeting,
+// now or after a restart; strangers' addresses, and those that a person shut out,
+// do.
+func TestGreetingsBehindASharedAddress(t *testing.T) {
+	g := newGuarded(GuardConfig{})
+	nat, stranger := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	g.login(nat.String(), keyOf(1))
+	for range 100 { // slow first, then refused
+		g.try(nat.String(), nil)
+		if d := g.Delay(nat); d != 0 {
+			t.Fatalf("a neighbour of who fails waits %v", d)
+		}
+		g.try(stranger.String(), nil)
+	}
+	if _, hold := g.try(nat.String(), keyOf(1)); hold < time.Second {
+		t.Errorf("what fails there is held back %v only", hold)
+	}
+	if d := g.Delay(stranger); d != longestTar {
+		t.Errorf("an address that nobody logged in from waits %v", d)
+	}
+	h := newGuarded(GuardConfig{})
+	if err := h.Load(g.Save()); err != nil || h.Delay(nat) != 0 || h.Delay(stranger) != longestTar {
+		t.Errorf("after a restart %v, %v (%v)", h.Delay(nat), h.Delay(stranger), err)
+	}
+	if err := g.Set(relay.Ban{Scope: relay.BanAddress, Subject: nat.String(), Until: t0.Add(time.Hour)}); err != nil || g.Delay(nat) != longestTar {
+		t.Errorf("an address that a person shut out waits %v (%v)", g.Delay(nat), err)
+	}
+	g = newGuarded(GuardConfig{})
+	g.login(nat.String(), keyOf(1))
+	g.now = g.now.Add(welcomeFor)
+	for range 10 {
+		g.try(nat.String(), nil)
+	}
+	if g.Delay(nat) == 0 {
+		t.Error("a success of yesterday still counts")
+	}
+	// A key or account whose id is zero is not anybody.
+	if g.knows(placeOf(nat), &relay.Key{}, g.now) {
+		t.Error("a place is known to a key without an id")
+	}
+}
+
 // A place that its key's row names is known before it was ever seen.
 func TestPlacesThatTheKeyNames(t *testing.T) {
 	for name, tt := range map[string]struct {
