@@ -62,6 +62,9 @@ const (
 	slowFrom    = 5
 	longestHold = 16 * time.Second
 	longestTar  = 10 * time.Second
+	// longestShared is for how long an address is refused from which others log in:
+	// somebody who is new there is let in soon, whatever a broken client does.
+	longestShared = 5 * time.Minute
 	// minHold is what every refusal takes, whatever its reason.
 	minHold = 250 * time.Millisecond
 )
@@ -178,8 +181,12 @@ func (g *Guard) failed(s standing, k *relay.Key, now time.Time) time.Duration {
 		told = g.wrong(s, k, nano)
 	}
 	if !s.refused() { // what is refused unseen does not prolong its refusal
+		b := g.byAddress
+		if g.welcome(s.from, now) {
+			b.longest = min(b.longest, longestShared)
+		}
 		g.addresses.touch(s.from, func(t *tally) {
-			if t.fail(nano, g.byAddress) {
+			if t.fail(nano, b) {
 				told = append(told, banNotice(s.from.String(), t))
 			}
 			s.level = t.score

@@ -270,6 +270,30 @@ func TestSharedAddress(t *testing.T) {
 	}
 }
 
+// Where others log in, somebody new does not have to wait for a day because a
+// broken client goes on and on.
+func TestNewcomersBehindASharedAddress(t *testing.T) {
+	g := newGuarded(GuardConfig{})
+	const nat = "192.0.2.1"
+	newcomer := &relay.Key{ID: relay.KeyID{ID: relay.ID{9}}, Account: relay.AccountID{ID: relay.ID{9}}}
+	var shut time.Duration
+	for range 24 * 60 {
+		g.now = g.now.Add(time.Minute)
+		g.login(nat, keyOf(1))
+		for range 5 {
+			g.try(nat, keyOf(2))
+		}
+		if s := g.stand(netip.MustParseAddr(nat), g.now); g.admits(s, newcomer, g.now) {
+			shut = 0
+		} else if shut += time.Minute; shut > 6*time.Minute {
+			t.Fatalf("a newcomer is refused for %v", shut)
+		}
+	}
+	if len(g.alerts) == 0 {
+		t.Error("the broken client was never refused")
+	}
+}
+
 // Who shares an address with a client that fails does not wait for the greeting,
 // now or after a restart; strangers' addresses, and those that a person shut out,
 // do.
