@@ -279,14 +279,14 @@ func TestNewcomersBehindASharedAddress(t *testing.T) {
 	var shut time.Duration
 	for range 24 * 60 {
 		g.now = g.now.Add(time.Minute)
-		g.login(nat, keyOf(1))
-		for range 5 {
-			g.try(nat, keyOf(2))
-		}
 		if s := g.stand(netip.MustParseAddr(nat), g.now); g.admits(s, newcomer, g.now) {
 			shut = 0
 		} else if shut += time.Minute; shut > 6*time.Minute {
 			t.Fatalf("a newcomer is refused for %v", shut)
+		}
+		g.login(nat, keyOf(1))
+		for range 5 {
+			g.try(nat, keyOf(2))
 		}
 	}
 	if len(g.alerts) == 0 {
