@@ -351,6 +351,31 @@ func TestStoredBacklogIsSentAndDisabledTenantsWait(t *testing.T) {
 	})
 }
 
+// Why a message was put off when it was accepted is said until it is tried.
+func TestWhySaysPutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ context.Context, r deliver.Request) deliver.Result {
+			return answer(r, deliver.Deferred, smtp.R(450, 4, 2, 0, "later"), deliver.ConnOK)
+		})
+		m, rcpts := makeMessage(tenantA, "a@one.test")
+		m.Reason, rcpts[0].DueAt = "over the limit of 2 recipients an hour", time.Now().Add(time.Hour)
+		w.store.put(m, rcpts)
+		w.run()
+		says := func() bool {
+			e, err := w.q.Why(t.Context(), m.ID)
+			return err == nil && strings.Contains(strings.Join(e.Text, " "), "It was put off when it was accepted: over the limit of 2 recipients an hour.")
+		}
+		if !says() {
+			t.Error("not said while it waits")
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if says() {
+			t.Error("said though it was tried meanwhile")
+		}
+	})
+}
+
 func TestBounceByAPerson(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(_ context.Context, r deliver.Request) deliver.Result {

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,10 @@ func (q *Queue) Why(ctx context.Context, id relay.MessageID) (Explanation, error
 		e.Text = append(e.Text, "It is held: "+orElse(qd.Message.Reason, "no reason was given")+". It goes on after: postern queue release "+id.String())
 	case relay.MessageQuarantined:
 		e.Text = append(e.Text, "It is quarantined: "+orElse(qd.Message.Reason, "no reason was recorded")+". It goes on only after: postern queue release "+id.String())
+	case relay.MessageQueued:
+		if qd.Message.Reason != "" && slices.ContainsFunc(qd.Recipients, func(r relay.Recipient) bool { return r.Attempts == 0 && r.DueAt.After(now) }) {
+			e.Text = append(e.Text, "It was put off when it was accepted: "+qd.Message.Reason+".")
+		}
 	}
 	if q.cfg.Directory.Deleted(qd.Message.Tenant) {
 		e.Text = append(e.Text, "Its subuser was deleted: it is dropped and never sent; nobody is told.")

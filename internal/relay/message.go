@@ -46,7 +46,7 @@ type Message struct {
 	Pool   PoolID       `json:"pool_id"`
 	Domain DomainID     `json:"domain_id,omitzero"` // whose keys sign it; zero: the system domain
 	State  MessageState `json:"state"`
-	Reason string       `json:"reason,omitempty"` // why held or quarantined
+	Reason string       `json:"reason,omitempty"` // why held, quarantined, or put off when it was accepted
 
 	EnvelopeFrom string   `json:"envelope_from"`      // as the client gave it; "" is the null reverse-path
 	ReturnPath   string   `json:"return_path"`        // as it leaves; "" for DSNs

@@ -55,7 +55,8 @@ func (in *Incoming) acceptance(ctx context.Context, d *judged) (*ready, error) {
 	default:
 		a.Recipients = rcpts
 		if at := in.env.SendAt; at.After(in.s.queueNow()) {
-			a.Events = append(a.Events, event(relay.EventDeferred, &a.Message, -1, "", relay.EventData{Reason: "the sender wants it sent later", NextAt: at.UTC()}))
+			a.Message.Reason = "the sender wants it sent later"
+			a.Events = append(a.Events, event(relay.EventDeferred, &a.Message, -1, "", relay.EventData{Reason: a.Message.Reason, NextAt: at.UTC()}))
 		}
 	}
 	return r, nil

@@ -40,6 +40,9 @@ func TestEnvelopeSaysWhenAndHow(t *testing.T) {
 	if err != nil || len(events) != 1 {
 		t.Errorf("%d events say that it waits, %v", len(events), err)
 	}
+	if q.Message.Reason != "the sender wants it sent later" {
+		t.Errorf("reason %q", q.Message.Reason)
+	}
 	env = envelope("a@rcpt.test")
 	env.Pool = "nobody's"
 	if _, err := w.send(env, "From: news@acme.test\r\nSubject: x\r\n\r\nx\r\n", 64); err == nil {

@@ -216,13 +216,17 @@ func (s *Service) putOff(r *ready) {
 	m := &r.a.Message
 	wait := due.Sub(s.now())
 	at := s.queueNow().Add(wait) // the queue has a clock of its own
-	for i := range r.a.Recipients {
-		if at.After(r.a.Recipients[i].DueAt) { // the sender may want it later still
-			r.a.Recipients[i].DueAt = at
-		}
-	}
 	account, _ := s.cfg.Directory.Account(m.Account)
 	reason := fmt.Sprintf("over the limit of %s; it goes on at %s, in %s", r.credit.Why().Describe(),
 		due.In(relay.Zone(account.TimeZone)).Format("2006-01-02 15:04:05 MST"), wait.Round(time.Second))
+	for i := range r.a.Recipients {
+		if !at.After(r.a.Recipients[i].DueAt) {
+			continue // the sender wants it later still
+		}
+		r.a.Recipients[i].DueAt = at
+		if m.State == relay.MessageQueued { // what is held waits for a person first
+			m.Reason = reason
+		}
+	}
 	r.a.Events = append(r.a.Events, event(relay.EventDeferred, m, -1, "", relay.EventData{Reason: reason, NextAt: due}))
 }

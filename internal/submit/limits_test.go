@@ -290,6 +290,9 @@ func TestOverTheLimitIsPutOff(t *testing.T) {
 	if d.Reason != want {
 		t.Errorf("%q, want %q", d.Reason, want)
 	}
+	if q.Message.Reason != want {
+		t.Errorf("the queue would say %q, want %q", q.Message.Reason, want)
+	}
 	if u, err := w.store.Used(t.Context(), news.ID, due.Unix()/60, 0); err != nil || u.Minutes[due.Unix()/60] != 2 {
 		t.Errorf("its credits are counted in %v, %v", u.Minutes, err)
 	}
