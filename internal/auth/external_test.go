@@ -96,6 +96,34 @@ func fingerprint(c *x509.Certificate) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// AU-26: a certificate that is known at an address comes in although the address
+// is refused, whether or not the client names the key; another one does not.
+func TestExternalFromARefusedAddress(t *testing.T) {
+	w := newWorld(t, nil)
+	w.guard(GuardConfig{})
+	issuer := newCA(t, nil, "acme")
+	pinned, named, stranger := issuer.client(t, nil), issuer.client(t, nil), newCA(t, nil, "any").client(t, nil)
+	k := w.certificateKey(relay.KeyMatch{Fingerprint: fingerprint(pinned)})
+	w.certificateKey(relay.KeyMatch{CA: issuer.pem(), Name: "web.acme.test"})
+	fresh := w.certificateKey(relay.KeyMatch{Fingerprint: fingerprint(stranger)})
+	fresh.Account = relay.AccountID{ID: relay.ID{9}}
+	w.expect(t, "at first", w.external("", pinned), relay.LoginOK, smtp.Reply{})
+	w.expect(t, "at first, by name", w.external("", named), relay.LoginOK, smtp.Reply{})
+	for range 20 {
+		w.plain("apikey", "nonsense")
+	}
+	w.expect(t, "known", w.external("", pinned), relay.LoginOK, smtp.Reply{})
+	w.expect(t, "known, named", w.external(k.ID.String(), pinned), relay.LoginOK, smtp.Reply{})
+	w.expect(t, "known by name", w.external("", named), relay.LoginOK, smtp.Reply{})
+	w.expect(t, "known elsewhere only", w.external("", stranger), relay.LoginThrottled, ReplyThrottled)
+	w.expect(t, "of nobody", w.external("", newCA(t, nil, "any").client(t, nil)), relay.LoginThrottled, ReplyThrottled)
+	fresh.Canary = true
+	w.alerts = nil
+	if w.expect(t, "canary", w.external("", stranger), relay.LoginThrottled, ReplyThrottled); len(w.alerts) != 1 || w.alerts[0].Kind != relay.AlertCanary {
+		t.Errorf("alerts %+v", w.alerts)
+	}
+}
+
 func TestExternalByFingerprint(t *testing.T) {
 	w := newWorld(t, nil)
 	c := newCA(t, nil, "any").client(t, nil)
