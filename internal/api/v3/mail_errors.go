@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"postern/internal/api/mailsend"
+	"postern/internal/auth"
 	"postern/internal/httpx"
 	"postern/internal/relay"
 	"postern/internal/sender"
@@ -93,9 +94,10 @@ func (f *recipientFaults) err() error {
 	return nil
 }
 
-// recheckRefusal is the answer when the key died while the request came in.
+// recheckRefusal is the answer when the key died while the request came in. By
+// SMTP that is a temporary reply: logging in again tells the rest.
 func recheckRefusal(err error) error {
-	if r, ok := errors.AsType[smtp.Reply](err); ok && r.Permanent() {
+	if errors.Is(err, auth.ReplyEnded) {
 		return &relay.Error{Kind: relay.Unauthenticated, Public: textKeyEnded, Err: err}
 	}
 	return &relay.Error{Kind: relay.Unavailable, Err: err}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/auth"
 	"postern/internal/httpx"
 	"postern/internal/relay"
 	"postern/internal/smtp"
@@ -111,8 +112,8 @@ func TestMailRefused(t *testing.T) {
 		"disk full": {func(w *world, _ *relay.Key) {
 			mailOf(w).fail = smtp.R(452, 4, 3, 1, "Insufficient system storage; try again later")
 		}, mailTo("a@dest.test", ""), 503, "Insufficient system storage; try again later", ""},
-		"revoked meanwhile": {func(w *world, _ *relay.Key) { mailOf(w).recheck = smtp.R(550, 5, 7, 1, "ended") }, mailTo("a@dest.test", ""), 401, "The provided authorization grant is invalid, expired, or revoked", ""},
-		"cannot tell":       {func(w *world, _ *relay.Key) { mailOf(w).recheck = smtp.R(454, 4, 7, 0, "later") }, mailTo("a@dest.test", ""), 503, "temporarily unavailable; try again", ""},
+		"revoked meanwhile": {func(w *world, _ *relay.Key) { mailOf(w).recheck = auth.ReplyEnded }, mailTo("a@dest.test", ""), 401, "The provided authorization grant is invalid, expired, or revoked", ""},
+		"cannot tell":       {func(w *world, _ *relay.Key) { mailOf(w).recheck = auth.ReplyUnavailable }, mailTo("a@dest.test", ""), 503, "temporarily unavailable; try again", ""},
 		"a fault of ours":   {func(w *world, _ *relay.Key) { mailOf(w).fail = errors.New("secret detail") }, mailTo("a@dest.test", ""), 500, "An internal error occurred. The operator finds it under this id.", ""}, // AP-22
 	} {
 		t.Run(name, func(t *testing.T) {
