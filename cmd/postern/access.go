@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,8 @@ type ruleView struct {
 	Note      string `json:"note,omitempty"`
 	CreatedAt int64  `json:"created_at"`
 }
+
+const rulesPath = "/v3/access_settings/whitelist"
 
 // modeView is how an allow-list is applied.
 type modeView struct {
@@ -48,7 +51,7 @@ func (c *cli) accessCommand() *cobra.Command {
 
 func (c *cli) accessList(w *whose) *cobra.Command {
 	return c.tenantCommand(w, "list", "List the entries", cobra.NoArgs, func(ctx context.Context, cl *client, _ []string) error {
-		list, text, err := call[results[ruleView]](ctx, cl, http.MethodGet, "/v3/access_settings/whitelist", nil, nil)
+		list, text, err := call[results[ruleView]](ctx, cl, http.MethodGet, rulesPath, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -118,11 +121,17 @@ func (c *cli) accessAdd(w *whose) *cobra.Command {
 		}
 		in := patch{"ips": ips}
 		g.add(in)
-		list, text, err := call[results[ruleView]](ctx, cl, http.MethodPost, "/v3/access_settings/whitelist", nil, in)
+		list, text, err := call[results[ruleView]](ctx, cl, http.MethodPost, rulesPath, nil, in)
 		if err != nil {
 			return err
 		}
-		return answer(c, list, text, func(results[ruleView]) error { return c.showRules(ctx, cl, list.Result) })
+		return answer(c, list, text, func(results[ruleView]) error { // of the new entries only
+			list, _, err := call[results[ruleView]](ctx, cl, http.MethodGet, rulesPath, nil, nil)
+			if err != nil {
+				return err
+			}
+			return c.showRules(ctx, cl, list.Result)
+		})
 	})
 	g.register(cmd)
 	cmd.Flags().StringVar(&note, "note", "", "what it is for")
@@ -142,10 +151,13 @@ func (c *cli) accessRemove(w *whose) *cobra.Command {
 		}
 		in := patch{"ids": ids}
 		g.add(in)
-		if _, _, err := call[json.RawMessage](ctx, cl, http.MethodDelete, "/v3/access_settings/whitelist", nil, in); err != nil {
+		if _, _, err := call[json.RawMessage](ctx, cl, http.MethodDelete, rulesPath, nil, in); err != nil {
+			if statusOf(err) == http.StatusNotFound {
+				return &apiError{http.StatusNotFound, "there is no such entry (postern access list); nothing was removed"}
+			}
 			return err
 		}
-		list, text, err := call[results[ruleView]](ctx, cl, http.MethodGet, "/v3/access_settings/whitelist", nil, nil)
+		list, text, err := call[results[ruleView]](ctx, cl, http.MethodGet, rulesPath, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -231,6 +243,9 @@ func (c *cli) banList(w *whose) *cobra.Command {
 func (c *cli) banAdd(w *whose) *cobra.Command {
 	var span time.Duration
 	cmd := c.tenantCommand(w, "ban address|network SUBJECT", "Refuse an address or network for a while", cobra.ExactArgs(2), func(ctx context.Context, cl *client, args []string) error {
+		if err := cl.onHost(); err != nil {
+			return err
+		}
 		in := patch{"scope": args[0], "subject": args[1], "seconds": seconds(span)}
 		b, text, err := call[relay.Ban](ctx, cl, http.MethodPost, "/v3/access_settings/bans", nil, in)
 		if err != nil {
@@ -246,8 +261,16 @@ func (c *cli) banAdd(w *whose) *cobra.Command {
 
 func (c *cli) banLift(w *whose) *cobra.Command {
 	return c.tenantCommand(w, "lift SCOPE SUBJECT", "Lift one ban", cobra.ExactArgs(2), func(ctx context.Context, cl *client, args []string) error {
-		path := "/v3/access_settings/bans" + segment(args[0]) + segment(args[1])
+		// The slash of a network stands in the path as it is: %2F is not read as one.
+		address, bits, isNetwork := strings.Cut(args[1], "/")
+		path := "/v3/access_settings/bans" + segment(args[0]) + segment(address)
+		if isNetwork {
+			path += segment(bits)
+		}
 		if _, _, err := call[json.RawMessage](ctx, cl, http.MethodDelete, path, nil, nil); err != nil {
+			if statusOf(err) == http.StatusNotFound {
+				return &apiError{http.StatusNotFound, "there is no such ban (postern access bans)"}
+			}
 			return err
 		}
 		if c.json {

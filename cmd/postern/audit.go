@@ -58,8 +58,10 @@ func (c *cli) auditVerify(w *whose) *cobra.Command {
 					verdict = p.Problem
 				}
 				name := p.Name
-				if name == "" {
-					name = show(p.Account)
+				if p.Account.IsZero() {
+					name = "(installation)"
+				} else if name == "" {
+					name = p.Account.String()
 				}
 				t.row(name, count(p.Records), p.From, p.To, verdict)
 			}
@@ -89,18 +91,27 @@ func (c *cli) auditHead(w *whose) *cobra.Command {
 
 func (c *cli) auditPrune(w *whose) *cobra.Command {
 	var before string
+	var installation bool
 	cmd := c.tenantCommand(w, "prune --before TIME", "Remove old records; a signed checkpoint stays", cobra.NoArgs, func(ctx context.Context, cl *client, _ []string) error {
 		t, err := parseSince(before, time.Now())
 		if err != nil {
 			return usageError("--before: " + err.Error())
 		}
-		_, text, err := call[json.RawMessage](ctx, cl, http.MethodPost, "/v3/changes/prune", nil, patch{"before": t.UTC().Format(time.RFC3339)})
+		if err := cl.onHost(); err != nil {
+			return err
+		}
+		in := patch{"before": t.UTC().Format(time.RFC3339Nano)}
+		if installation {
+			in["installation"] = true
+		}
+		_, text, err := call[json.RawMessage](ctx, cl, http.MethodPost, "/v3/changes/prune", nil, in)
 		if err != nil {
 			return err
 		}
 		return c.printJSON(text)
 	})
 	cmd.Flags().StringVar(&before, "before", "", "a time (RFC 3339), a date, or so long ago, such as 9600h")
+	cmd.Flags().BoolVar(&installation, "installation", false, "of the installation's own chain instead of an account's")
 	must(cmd.MarkFlagRequired("before"))
 	return cmd
 }
@@ -111,7 +122,10 @@ func (c *cli) auditExport(w *whose) *cobra.Command {
 		if args[0] != "logins" && args[0] != "changes" {
 			return usageError("audit: export: logins or changes")
 		}
-		q := url.Values{"format": {format}, "limit": {"0"}}
+		if format != "json" && format != "csv" {
+			return usageError("audit: export: --format is json or csv")
+		}
+		q := url.Values{"format": {format}}
 		for name, text := range map[string]string{"since": since, "until": until} {
 			if text == "" {
 				continue
@@ -139,7 +153,9 @@ func (c *client) stream(ctx context.Context, path string, query url.Values, out 
 	for name, values := range c.header {
 		req.Header[name] = values
 	}
-	resp, err := c.http.Do(req)
+	patient := *c.http
+	patient.Timeout = 0 // years of records take their time; the server cuts what stalls
+	resp, err := patient.Do(req)
 	if err != nil {
 		return c.explain(err)
 	}
@@ -149,7 +165,7 @@ func (c *client) stream(ctx context.Context, path string, query url.Values, out 
 		if err != nil {
 			return fmt.Errorf("read the server's answer: %w", err)
 		}
-		return readError(resp.StatusCode, text)
+		return c.readError(resp.StatusCode, text)
 	}
 	if _, err := io.Copy(out, resp.Body); err != nil {
 		return fmt.Errorf("the answer ended early: %w", err)

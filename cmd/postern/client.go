@@ -139,13 +139,21 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.text }
 
+// statusOf is the status that the server answered with; 0: it did not refuse.
+func statusOf(err error) int {
+	if e, ok := errors.AsType[*apiError](err); ok {
+		return e.status
+	}
+	return 0
+}
+
 // do sends a request and returns the answer's JSON. in may be nil.
 func (c *client) do(ctx context.Context, method, path string, query url.Values, in any) (json.RawMessage, error) {
 	target := c.base
 	switch {
 	case strings.HasPrefix(path, "/v3/") || strings.HasPrefix(path, "/oauth/"):
 	case c.socket == "":
-		return nil, errors.New("this is the operator's, and done on the server's host; --url is for keys, subusers, access and records")
+		return nil, errOperator
 	default:
 		target += "/admin/v1"
 	}
@@ -179,9 +187,21 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 		return nil, fmt.Errorf("read the server's answer: %w", err)
 	}
 	if resp.StatusCode >= 300 {
-		return nil, readError(resp.StatusCode, text)
+		return nil, c.readError(resp.StatusCode, text)
 	}
 	return text, nil
+}
+
+// errOperator is the end of what a key cannot ask for.
+var errOperator = errors.New("this is the operator's, and done on the server's host; --url is for keys, subusers, access and records")
+
+// onHost ends what the API has for the operator only: over the network it would
+// say no more than that there is no such thing.
+func (c *client) onHost() error {
+	if c.socket == "" {
+		return errOperator
+	}
+	return nil
 }
 
 // explain says what to do about a server that does not answer.
@@ -199,7 +219,8 @@ func (c *client) explain(err error) error {
 	return fmt.Errorf("ask the server on %s: %w", c.socket, err)
 }
 
-func readError(status int, text []byte) error {
+// readError reads a refusal. Where it is about the key, it says which one.
+func (c *client) readError(status int, text []byte) error {
 	var body httpx.ErrorBody
 	if err := json.Unmarshal(text, &body); err != nil || len(body.Errors) == 0 {
 		return &apiError{status, fmt.Sprintf("the server answered %d", status)}
@@ -207,7 +228,11 @@ func readError(status int, text []byte) error {
 	var lines []string
 	for _, e := range body.Errors {
 		line := e.Message
-		if e.Field != nil {
+		switch {
+		case e.Field == nil:
+		case *e.Field == "account-id":
+			line = strings.ReplaceAll(line, "in the header account-id", "with --account")
+		default:
 			line = *e.Field + ": " + line
 		}
 		if body.ID != "" {
@@ -215,37 +240,38 @@ func readError(status int, text []byte) error {
 		}
 		lines = append(lines, line)
 	}
-	return &apiError{status, strings.Join(lines, "\n")}
+	words := strings.Join(lines, "\n")
+	switch {
+	case c.socket != "":
+	case status == http.StatusUnauthorized:
+		words = "the server refuses the key in " + keyVariable + ": " + words
+	case status == http.StatusForbidden && words == "access forbidden":
+		words = "the key in " + keyVariable + " may not do this: it lacks a scope (postern scope), or is a subuser's"
+	}
+	return &apiError{status, words}
+}
+
+// call sends a request and decodes the answer, which may be empty.
+func call[T any](ctx context.Context, c *client, method, path string, query url.Values, in any) (T, json.RawMessage, error) {
+	var v T
+	text, err := c.do(ctx, method, path, query, in)
+	if err != nil || len(text) == 0 {
+		return v, text, err
+	}
+	if err := json.Unmarshal(text, &v); err != nil {
+		return v, nil, fmt.Errorf("read the server's answer: %w", err)
+	}
+	return v, text, nil
 }
 
 // get asks for something and decodes it.
 func get[T any](ctx context.Context, c *client, path string, query url.Values) (T, json.RawMessage, error) {
-	var v T
-	text, err := c.do(ctx, http.MethodGet, path, query, nil)
-	if err != nil {
-		return v, nil, err
-	}
-	if err := json.Unmarshal(text, &v); err != nil {
-		return v, nil, fmt.Errorf("read the server's answer: %w", err)
-	}
-	return v, text, nil
+	return call[T](ctx, c, http.MethodGet, path, query, nil)
 }
 
 // post sends something and decodes the answer.
 func post[T any](ctx context.Context, c *client, path string, in any) (T, json.RawMessage, error) {
-	return sendJSON[T](ctx, c, http.MethodPost, path, in)
-}
-
-func sendJSON[T any](ctx context.Context, c *client, method, path string, in any) (T, json.RawMessage, error) {
-	var v T
-	text, err := c.do(ctx, method, path, nil, in)
-	if err != nil {
-		return v, nil, err
-	}
-	if err := json.Unmarshal(text, &v); err != nil {
-		return v, nil, fmt.Errorf("read the server's answer: %w", err)
-	}
-	return v, text, nil
+	return call[T](ctx, c, http.MethodPost, path, nil, in)
 }
 
 // results is the shape of lists.

@@ -44,12 +44,13 @@ type credentialFlags struct {
 	fingerprint, certificate, ca, certName            string
 	perMinute, perHour, perDay, perMonth              int64
 	expires                                           time.Duration
-	canary, cram                                      bool
+	canary, cram, full                                bool
 }
 
 func (k *credentialFlags) register(cmd *cobra.Command, creating bool) {
 	f := cmd.Flags()
 	f.StringSliceVar(&k.scopes, "scope", nil, "what it may do, such as mail.send; \"postern scope\" lists them")
+	f.BoolVar(&k.full, "full-access", false, "it may do everything that its account may, instead of --scope")
 	f.StringSliceVar(&k.networks, "network", nil, "networks and addresses that it works from")
 	f.StringSliceVar(&k.hosts, "host", nil, "host names whose addresses it works from")
 	f.StringSliceVar(&k.senders, "sender", nil, "addresses and domains that it may send as; none: all of the account's")
@@ -73,13 +74,19 @@ func (k *credentialFlags) register(cmd *cobra.Command, creating bool) {
 	f.StringVar(&k.certName, "certificate-name", "", "DNS name, e-mail address or URI in certificates of --ca")
 	f.StringVar(&k.issuer, "issuer", "", "issuer of the tokens that are this key (one of the configuration's)")
 	f.StringVar(&k.audience, "audience", "", "audience that those tokens must have")
-	f.StringSliceVar(&k.claims, "claim", nil, "claim=value that those tokens must have; * at the end matches any rest")
+	f.StringArrayVar(&k.claims, "claim", nil, "claim=value that those tokens must have; * at the end matches any rest")
 }
 
 // request makes the API's request of the flags that were given.
 func (k *credentialFlags) request(cmd *cobra.Command) (patch, error) {
 	p := patch{}
 	p.set(cmd, "scope", "scopes", k.scopes)
+	if k.full {
+		if len(k.scopes) > 0 {
+			return nil, usageError("key: --full-access or --scope, not both")
+		}
+		p["scopes"] = relay.FullAccess()
+	}
 	p.set(cmd, "network", "networks", k.networks)
 	p.set(cmd, "host", "hosts", k.hosts)
 	p.set(cmd, "sender", "senders", k.senders)
@@ -172,7 +179,7 @@ func (c *cli) keyAdd(w *whose) *cobra.Command {
 				return err
 			}
 			in["name"] = args[0]
-			if len(flags.scopes) == 0 {
+			if len(flags.scopes) == 0 && !flags.full {
 				in["scopes"] = []string{relay.ScopeMailSend}
 			}
 			cl, err := c.tenantClient(cmd.Context(), w.account, w.subuser)
@@ -212,23 +219,20 @@ func (c *cli) keyList(w *whose) *cobra.Command {
 		if all {
 			q.Set("revoked", "true")
 		}
-		if w.subuser == "" {
-			q.Set("subusers", "true")
-		}
-		texts, err := c.everyAccount(ctx, cl, func() ([]json.RawMessage, error) { return pages(ctx, cl, "/v3/api_keys", q) })
+		texts, err := c.everyAccount(ctx, cl, func() ([]json.RawMessage, error) { return keysOf(ctx, cl, q) })
 		if err != nil {
 			return err
 		}
 		if c.json {
 			return c.printValue(results[json.RawMessage]{Result: texts})
 		}
-		t := newTable(c.out, "NAME", "ID", "SUBUSER", "KIND", "SCOPES", "STATE", "EXPIRES", "LAST USED", "FROM")
+		t := newTable(c.out, "NAME", "ID", "ACCOUNT", "SUBUSER", "KIND", "SCOPES", "STATE", "EXPIRES", "LAST USED", "FROM")
 		for _, text := range texts {
 			var k keyView
 			if err := json.Unmarshal(text, &k); err != nil {
 				return fmt.Errorf("read the server's answer: %w", err)
 			}
-			t.row(k.Name, k.ID, k.Owner, string(k.Kind), scopesText(k.Scopes), keyState(k.Key), k.ExpiresAt, k.LastUsedAt, k.LastUsedFrom)
+			t.row(k.Name, k.ID, k.Of, k.Owner, string(k.Kind), scopesText(k.Scopes), keyState(k.Key), k.ExpiresAt, k.LastUsedAt, k.LastUsedFrom)
 		}
 		return t.end()
 	})
@@ -236,13 +240,22 @@ func (c *cli) keyList(w *whose) *cobra.Command {
 	return cmd
 }
 
-// everyAccount collects what ask returns for one account, or on the host for all.
+// everyAccount collects what ask returns for one account, or on the host for
+// all; there, each item says which account's it is.
 func (c *cli) everyAccount(ctx context.Context, cl *client, ask func() ([]json.RawMessage, error)) ([]json.RawMessage, error) {
 	all := []json.RawMessage{}
-	err := c.atEveryAccount(ctx, cl, func(string) error {
+	err := c.atEveryAccount(ctx, cl, func(account string) error {
 		texts, err := ask()
-		all = append(all, texts...)
-		return err
+		if err != nil {
+			return err
+		}
+		for _, text := range texts {
+			if text, err = withMember(text, "account", account); err != nil {
+				return err
+			}
+			all = append(all, text)
+		}
+		return nil
 	})
 	return all, err
 }
@@ -282,6 +295,9 @@ func (c *cli) keyUpdate(w *whose) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if !k.RevokedAt.IsZero() {
+				return revoked()
+			}
 			k, text, err := call[keyView](cmd.Context(), cl, http.MethodPatch, "/v3/api_keys"+segment(k.ID.String()), nil, in)
 			if err != nil {
 				return err
@@ -302,13 +318,16 @@ func (c *cli) keyRotate(w *whose) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if !k.RevokedAt.IsZero() {
+				return revoked()
+			}
 			in := patch{"overlap_seconds": seconds(overlap)}
 			k, text, err := call[keyView](ctx, cl, http.MethodPost, "/v3/api_keys"+segment(k.ID.String())+"/rotate", nil, in)
 			if err != nil {
 				return err
 			}
 			return answer(c, k, text, func(k keyView) error {
-				fmt.Fprintf(c.out, "%s\n\nThis is the only time that the new key is shown.\n", k.APIKey)
+				fmt.Fprintf(c.out, "%s%s\n\nThis is the only time that it is shown.\n", k.APIKey, k.Password) // a key has one of them
 				if k.PreviousUntil.IsZero() {
 					_, err := fmt.Fprintln(c.out, "The old one is dead.")
 					return err
@@ -345,7 +364,7 @@ func (c *cli) showUsers(days int) func(usersReport) error {
 		if err := t.end(); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(c.out, "In the last %d days: %s places, %s recipients sent to. Last used: %s\n", days, count(int64(len(r.Users))), count(r.Messages), show(r.LastUsedAt))
+		_, err := fmt.Fprintf(c.out, "In the last %d days: %d places, %d recipients sent to. Last used: %s\n", days, len(r.Users), r.Messages, show(r.LastUsedAt))
 		return err
 	}
 }
@@ -375,6 +394,9 @@ func (c *cli) keyRevoke(w *whose) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if !k.RevokedAt.IsZero() {
+			return revoked()
+		}
 		path := "/v3/api_keys" + segment(k.ID.String())
 		if dry {
 			r, text, err := call[usersReport](ctx, cl, http.MethodDelete, path, url.Values{"dry_run": {"true"}, "days": {strconv.Itoa(days)}}, nil)
@@ -397,6 +419,11 @@ func (c *cli) keyRevoke(w *whose) *cobra.Command {
 	return cmd
 }
 
+// revoked is what every change of a revoked key ends with.
+func revoked() error {
+	return &apiError{http.StatusConflict, "this key is revoked, for ever; make a new one"}
+}
+
 func (c *cli) keySwitch(w *whose, verb, short string) *cobra.Command {
 	return c.tenantCommand(w, verb+" NAME|ID", short, cobra.ExactArgs(1), func(ctx context.Context, cl *client, args []string) error {
 		k, _, err := c.findKey(ctx, cl, args[0])
@@ -404,7 +431,7 @@ func (c *cli) keySwitch(w *whose, verb, short string) *cobra.Command {
 			return err
 		}
 		if !k.RevokedAt.IsZero() {
-			return &apiError{http.StatusConflict, "this key is revoked, for ever; make a new one"}
+			return revoked()
 		}
 		k, text, err := call[keyView](ctx, cl, http.MethodPost, "/v3/api_keys"+segment(k.ID.String())+"/"+verb, nil, patch{})
 		if err != nil {
@@ -433,7 +460,8 @@ func (c *cli) showKey(k keyView) error {
 	for _, n := range k.Networks {
 		networks = append(networks, n.String())
 	}
-	var match, limits string
+	var match string
+	var limits []string
 	if m := k.Match; m != nil {
 		match = show(m.Issuer) + " " + m.Audience
 		if m.Issuer == "" {
@@ -446,9 +474,9 @@ func (c *cli) showKey(k keyView) error {
 	for _, l := range []struct {
 		n    int64
 		unit string
-	}{{k.PerMinute, "minute"}, {k.PerHour, "hour"}, {k.PerDay, "day"}, {k.PerMonth, "month"}} {
+	}{{k.PerMinute, "a minute"}, {k.PerHour, "an hour"}, {k.PerDay, "a day"}, {k.PerMonth, "a month"}} {
 		if l.n > 0 {
-			limits += fmt.Sprintf("%d a %s  ", l.n, l.unit)
+			limits = append(limits, fmt.Sprintf("%d %s", l.n, l.unit))
 		}
 	}
 	return pairs(c.out, "name", k.Name, "id", k.ID, "kind", string(k.Kind), "login", k.Login, "is", match,

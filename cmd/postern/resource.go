@@ -43,7 +43,7 @@ func replace[T any](cmd *cobra.Command, c *cli, path string, in any, show func(T
 	if err != nil {
 		return err
 	}
-	v, text, err := sendJSON[T](cmd.Context(), cl, http.MethodPut, path, in)
+	v, text, err := call[T](cmd.Context(), cl, http.MethodPut, path, nil, in)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,12 +27,12 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
-			for _, name := range []string{"POSTERN_CONFIG", "POSTERN_DATA_DIR"} {
+			for _, name := range []string{"POSTERN_CONFIG", "POSTERN_DATA_DIR", "POSTERN_URL", keyVariable} {
 				env.Setenv(name, "")
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "await": await},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "await": await, "shows": shows, "keep": keep, "address": address},
 	})
 }
 
@@ -71,6 +72,56 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s never succeeded: %v", strings.Join(args, " "), err)
 		}
 	}
+}
+
+// shows runs "shows REGEXP command args…" until it succeeds and its output
+// matches: what is recorded comes a moment later.
+func shows(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: shows regexp command args...")
+	}
+	want := regexp.MustCompile("(?m)" + args[0])
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		if err := ts.Exec(args[1], args[2:]...); err == nil && want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Since(begin) > awaitTime {
+			ts.Fatalf("%s never shows %s", strings.Join(args[1:], " "), args[0])
+		}
+	}
+}
+
+// keep runs "keep VARIABLE REGEXP": the first group that matches the last output
+// becomes the variable's value.
+func keep(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: keep variable regexp")
+	}
+	m := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) < 2 {
+		ts.Fatalf("the output does not match %s", args[1])
+	}
+	ts.Setenv(args[0], m[1])
+}
+
+// address runs "address VARIABLE LISTENER LOG": the address that the server in the
+// background says it listens on.
+func address(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: address variable listener log")
+	}
+	line := regexp.MustCompile(`"listener":"` + args[1] + `","address":"([^"]+)"`)
+	for begin := time.Now(); time.Since(begin) < awaitTime; time.Sleep(20 * time.Millisecond) {
+		text, err := os.ReadFile(ts.MkAbs(args[2]))
+		if err != nil {
+			continue
+		}
+		if m := line.FindSubmatch(text); m != nil {
+			ts.Setenv(args[0], string(m[1]))
+			return
+		}
+	}
+	ts.Fatalf("%s is not on %s", args[1], args[2])
 }
 
 // Every subcommand says what it does, and has an entry in its parent's help.

@@ -26,6 +26,7 @@ type subuserView struct {
 	Pool       string    `json:"pool"`
 	CreatedAt  time.Time `json:"created_at"`
 	DisabledAt time.Time `json:"disabled_at"`
+	Of         string    `json:"account"` // where a list may have several
 }
 
 func (s *subuserView) state() string {
@@ -119,13 +120,13 @@ func (c *cli) subuserList(w *whose) *cobra.Command {
 		if c.json {
 			return c.printValue(results[json.RawMessage]{Result: all})
 		}
-		t := newTable(c.out, "NAME", "NUMBER", "EMAIL", "KEYS", "STATE")
+		t := newTable(c.out, "NAME", "ACCOUNT", "NUMBER", "EMAIL", "KEYS", "STATE")
 		for _, text := range all {
 			var s subuserView
 			if err := json.Unmarshal(text, &s); err != nil {
 				return fmt.Errorf("read the server's answer: %w", err)
 			}
-			t.row(s.Name, s.Number, s.Email, s.Keys, s.state())
+			t.row(s.Name, s.Of, s.Number, s.Email, s.Keys, s.state())
 		}
 		return t.end()
 	})
@@ -168,7 +169,7 @@ func (c *cli) subuserDelete(w *whose) *cobra.Command {
 			return err
 		}
 		return answer(c, e, text, func(e effect) error {
-			_, err := fmt.Fprintf(c.out, "Would revoke %s keys and drop %s queued messages.\n", count(e.Keys), count(e.Queued))
+			_, err := fmt.Fprintf(c.out, "Would revoke %d keys and drop %d queued messages.\n", e.Keys, e.Queued)
 			return err
 		})
 	})
@@ -217,6 +218,11 @@ func (c *cli) planCommand() *cobra.Command {
 			path, method, body := "/v3/user/plan", http.MethodGet, any(nil)
 			if w.subuser != "" {
 				path = "/v3/subusers" + segment(w.subuser) + "/plan"
+			}
+			if len(in) > 0 && w.subuser == "" {
+				if err := cl.onHost(); err != nil {
+					return err
+				}
 			}
 			if len(in) > 0 {
 				method, body = http.MethodPatch, in

@@ -37,16 +37,6 @@ func (c *cli) tenantCommand(w *whose, use, short string, args cobra.PositionalAr
 	}
 }
 
-// call sends a request and decodes the answer.
-func call[T any](ctx context.Context, cl *client, method, path string, query url.Values, in any) (T, json.RawMessage, error) {
-	var v T
-	text, err := cl.do(ctx, method, path, query, in)
-	if err != nil || len(text) == 0 {
-		return v, text, err
-	}
-	return v, text, json.Unmarshal(text, &v)
-}
-
 // patch is a request of members that were given on the command line.
 type patch map[string]any
 
@@ -64,6 +54,7 @@ type keyView struct {
 	Password string `json:"password,omitempty"`
 	CRAM     bool   `json:"cram_md5,omitempty"`
 	Owner    string `json:"username,omitempty"` // subuser, where a list has several tenants
+	Of       string `json:"account,omitempty"`  // account, where a list may have several
 }
 
 // findKey finds a key by id, or by name where only one has it, and makes the
@@ -108,16 +99,28 @@ func (c *cli) atEveryAccount(ctx context.Context, cl *client, ask func(account s
 	if err != nil {
 		return err
 	}
+	defer cl.header.Del("account-id")
 	for _, a := range accounts.Result {
 		if a.System {
 			continue
 		}
 		cl.header.Set("account-id", a.ID.String())
-		if err := ask(a.ID.String()); err != nil {
+		if err := ask(a.Name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// withMember puts a member of ours in front of an object of the server's, unless
+// it is empty.
+func withMember(object json.RawMessage, name, value string) (json.RawMessage, error) {
+	rest, ok := strings.CutPrefix(string(object), "{")
+	text, err := json.Marshal(map[string]string{name: value})
+	if err != nil || value == "" || !ok || rest == "}" {
+		return object, err
+	}
+	return json.RawMessage(strings.TrimSuffix(string(text), "}") + "," + rest), nil
 }
 
 func showKeyID(ctx context.Context, cl *client, id string) (keyView, json.RawMessage, error) {
@@ -127,11 +130,7 @@ func showKeyID(ctx context.Context, cl *client, id string) (keyView, json.RawMes
 // keysNamed are the keys of a name, revoked ones where none is alive, or the one
 // of an id.
 func keysNamed(ctx context.Context, cl *client, ref string) ([]keyView, error) {
-	q := url.Values{"revoked": {"true"}}
-	if cl.header.Get("on-behalf-of") == "" {
-		q.Set("subusers", "true")
-	}
-	texts, err := pages(ctx, cl, "/v3/api_keys", q)
+	texts, err := keysOf(ctx, cl, url.Values{"revoked": {"true"}})
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +154,21 @@ func keysNamed(ctx context.Context, cl *client, ref string) ([]keyView, error) {
 		return dead, nil
 	}
 	return live, nil
+}
+
+// keysOf lists a tenant's keys, and those of its subusers if the client may see
+// them: the key of a subuser, or one without subusers.read, has its own only.
+func keysOf(ctx context.Context, cl *client, q url.Values) ([]json.RawMessage, error) {
+	wide := cl.header.Get("on-behalf-of") == ""
+	if wide {
+		q.Set("subusers", "true")
+	}
+	texts, err := pages(ctx, cl, "/v3/api_keys", q)
+	if wide && statusOf(err) == http.StatusForbidden {
+		q.Del("subusers")
+		return pages(ctx, cl, "/v3/api_keys", q)
+	}
+	return texts, err
 }
 
 // pageSize is how many items are asked for at once.
