@@ -37,6 +37,7 @@ type visitor struct {
 	id      string // of the message that was queued last
 	got     sink.Message
 	refused int // messages
+	narrow  narrowKey
 }
 
 // stepTime bounds one step.
@@ -58,6 +59,17 @@ var chapters = []chapter{
 		{"Logged in: AUTH LOGIN with the key", (*visitor).logInLogin},
 		{"Queued", (*visitor).handIn},
 		{"Delivered and verified at the other end", (*visitor).verified},
+	}},
+	{"By HTTP, as clients of SendGrid's API send", true, []step{
+		{"Queued: POST /v3/mail/send", (*visitor).handInByHTTP},
+		{"Delivered and verified at the other end", (*visitor).verified},
+	}},
+	{"A narrow door, opened and shut", true, []step{
+		{"A key of its own, made by POST /v3/api_keys", (*visitor).makeNarrowKey},
+		{"What it may not do is refused: reading the list of keys", (*visitor).refuseScope},
+		{"A short-lived token for it: POST /oauth/token", (*visitor).takeToken},
+		{"Logged in with the token: AUTH OAUTHBEARER", (*visitor).logInToken},
+		{"Revoked: dead in open sessions, and its tokens with it", (*visitor).revokeNarrowKey},
 	}},
 	{"What is refused", false, []step{
 		{"A forged From: " + forged + ", a domain of no account", refuseFrom(forged)},
