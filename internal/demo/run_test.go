@@ -66,7 +66,7 @@ func TestRunStaysUp(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	var list []sink.Message
-	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil || len(list) != 2 || list[0].DMARC != "pass" {
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil || len(list) != 3 || list[0].DMARC != "pass" {
 		t.Errorf("inbox: %d messages, %v", len(list), err)
 	}
 	if !strings.Contains(out.text(), "swaks --server") || !strings.Contains(out.text(), r.APIKey) {
