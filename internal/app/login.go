@@ -20,8 +20,13 @@ import (
 // guardState is the name under which the store keeps what the guard knows.
 const guardState = "login guard"
 
-// guardEvery is how often it is kept: what a crash forgets of guessing.
-const guardEvery = 30 * time.Second
+// guardEvery is how often it is kept: what a crash forgets of guessing. guardSoon
+// is how soon where somebody was shut out or let in again; in a flood of that it
+// is kept no more often.
+const (
+	guardEvery = 30 * time.Second
+	guardSoon  = 3 * time.Second
+)
 
 // makeAuth makes what judges logins: keys, outside issuers, the guard against
 // guessing, and the ledger of credits.
@@ -122,14 +127,20 @@ func (a *App) alert(t relay.Tenant, key relay.KeyID, alert relay.Alert) {
 // keepGuard keeps what the guard knows, now and then and at the end, so that a
 // restart forgives nobody.
 func (a *App) keepGuard(ctx context.Context) error {
-	tick := time.NewTicker(guardEvery)
-	defer tick.Stop()
+	due := time.NewTimer(guardEvery)
+	defer due.Stop()
+	changed := a.guard.Changed()
 	for {
 		select {
-		case <-tick.C:
+		case <-changed:
+			due.Reset(guardSoon)
+			changed = nil // the rest of a flood does not put it off
+		case <-due.C:
 			if err := a.store.PutState(ctx, guardState, a.guard.Save()); err != nil && ctx.Err() == nil {
 				a.log.Warn("app: what is known of failed logins was not kept", "error", err)
 			}
+			due.Reset(guardEvery)
+			changed = a.guard.Changed()
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopMargin)
 			defer cancel()

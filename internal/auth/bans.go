@@ -83,6 +83,7 @@ func (g *Guard) Set(b relay.Ban) error {
 	}
 	bans[p] = b
 	g.manual.Store(manualOf(bans))
+	g.change()
 	return nil
 }
 
@@ -164,6 +165,7 @@ func (g *Guard) Bans(now time.Time) []relay.Ban {
 // Lift ends a ban and forgets the failures behind it. It reports whether there
 // was one in force.
 func (g *Guard) Lift(scope relay.BanScope, subject string) bool {
+	defer g.change()
 	now := g.cfg.Now()
 	switch scope {
 	case relay.BanAccount, relay.BanKey:

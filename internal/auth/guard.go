@@ -55,6 +55,7 @@ type Guard struct {
 	manual   atomic.Pointer[manualBans]
 	manualMu sync.Mutex // of those who change it
 	alerts   brake
+	changed  chan struct{}
 }
 
 // Slowness: an address is held back from the 5th failure on.
@@ -84,7 +85,7 @@ func NewGuard(cfg GuardConfig) *Guard {
 	if cfg.Alert == nil {
 		cfg.Alert = func(relay.Tenant, relay.KeyID, relay.Alert) {}
 	}
-	g := &Guard{cfg: cfg}
+	g := &Guard{cfg: cfg, changed: make(chan struct{}, 1)}
 	g.byAddress = budget{float64(cfg.Failures), cfg.HalfLife, cfg.FirstBan, cfg.LongestBan}
 	g.byNetwork = g.byAddress
 	g.byNetwork.most *= 8
@@ -197,8 +198,22 @@ func (g *Guard) failed(s standing, k *relay.Key, now time.Time) time.Duration {
 			}
 		})
 	}
+	if len(told) > 0 {
+		g.change()
+	}
 	g.tell(told, s.from, now)
 	return holdFor(s.level)
+}
+
+// Changed receives when somebody was shut out or let in again since it last did:
+// what Save returns is then worth keeping before long.
+func (g *Guard) Changed() <-chan struct{} { return g.changed }
+
+func (g *Guard) change() {
+	select {
+	case g.changed <- struct{}{}:
+	default: // it is known already
+	}
 }
 
 // wrong counts a wrong secret. From a place that is known good it counts against

@@ -423,6 +423,46 @@ func TestManualBans(t *testing.T) {
 	}
 }
 
+// Who is shut out or let in again is told of, so that it is kept before a crash.
+func TestGuardTellsOfChanges(t *testing.T) {
+	g := newGuarded(GuardConfig{})
+	told := func(what string, want bool) {
+		t.Helper()
+		select {
+		case <-g.Changed():
+			if !want {
+				t.Errorf("%s is told of", what)
+			}
+		default:
+			if want {
+				t.Errorf("%s is not told of", what)
+			}
+		}
+	}
+	g.login("192.0.2.7", keyOf(1))
+	for range 19 {
+		g.try("192.0.2.7", nil)
+	}
+	told("slowness", false)
+	g.try("192.0.2.7", nil)
+	told("a ban", true)
+	g.try("192.0.2.7", nil)
+	told("what is refused unseen", false)
+	g.Lift(relay.BanAddress, "192.0.2.7")
+	told("lifting it", true)
+	ban := relay.Ban{Scope: relay.BanAddress, Subject: "192.0.2.7", Until: t0.Add(time.Hour)}
+	if err := g.Set(ban); err != nil {
+		t.Fatal(err)
+	}
+	told("a person's ban", true)
+	g.Lift(relay.BanAddress, "192.0.2.7")
+	told("lifting that", true)
+	for i := range 50 {
+		g.try(fmt.Sprintf("10.0.%d.1", i), keyOf(1))
+	}
+	told("a key that is guessed at", true)
+}
+
 func TestGuardExempts(t *testing.T) {
 	g := newGuarded(GuardConfig{Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	for range 200 {
