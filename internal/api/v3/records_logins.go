@@ -52,7 +52,7 @@ var loginColumns = []string{"cursor", "at", "protocol", "listener", "mechanism",
 var loginResults = []relay.LoginResult{
 	relay.LoginOK, relay.LoginMalformed, relay.LoginUnknown, relay.LoginWrong, relay.LoginExpired, relay.LoginRevoked, relay.LoginDisabled,
 	relay.LoginNetwork, relay.LoginScope, relay.LoginCanary, relay.LoginCleartext, relay.LoginAborted, relay.LoginUnavailable, relay.LoginAccess,
-	relay.LoginThrottled, relay.LoginMechanism, relay.LoginPassword, relay.LoginToken, relay.LoginAmbiguous,
+	relay.LoginThrottled, relay.LoginMechanism, relay.LoginPassword, relay.LoginToken, relay.LoginBinding, relay.LoginAmbiguous,
 }
 
 func (a *API) listLogins(c *Call) error {

@@ -135,7 +135,7 @@ func TestLoginFilters(t *testing.T) {
 		l.Tried, l.Addr, l.Network = "e", netip.MustParseAddr("2001:db8::1"), "2001:db8::/48"
 	})
 	for query, want := range map[string]string{
-		"": "a b c d e", "result=wrong": "b", "mechanism=SCRAM-SHA-256": "c", "key=" + k.ID.String(): "d", "addr=2001:db8:0::1": "e", "addr=::ffff:192.0.2.1": "a b c d",
+		"": "a b c d e", "result=wrong": "b", "result=binding": "", "mechanism=SCRAM-SHA-256": "c", "key=" + k.ID.String(): "d", "addr=2001:db8:0::1": "e", "addr=::ffff:192.0.2.1": "a b c d",
 		"network=2001:db8::/48": "e", "tried=a": "a", "since=2026-03-01T09:03:00Z": "d e", "until=2026-03-01T09:01:00Z": "a b", "newest=true&limit=2": "d e",
 		"since=" + fmt.Sprint(t0.Add(2*time.Minute).Unix()) + "&until=2026-03-01T10:02:30%2B01:00": "c",
 		"tried=" + "%27%20OR%201=1": "",
