@@ -41,8 +41,24 @@ func (t *TLS) String() string {
 	case tls.VersionTLS13:
 		version = "TLSv1.3"
 	}
-	return version + " " + tls.CipherSuiteName(t.Cipher)
+	name, ok := cipherNames[t.Cipher]
+	if !ok {
+		name = tls.CipherSuiteName(t.Cipher) // a number
+	}
+	return version + " " + name
 }
+
+// cipherNames has the names of all suites. tls.CipherSuiteName makes its table
+// anew for each call, and this is asked a dozen times a session.
+var cipherNames = func() map[uint16]string {
+	names := map[uint16]string{}
+	for _, list := range [][]*tls.CipherSuite{tls.CipherSuites(), tls.InsecureCipherSuites()} {
+		for _, s := range list {
+			names[s.ID] = s.Name
+		}
+	}
+	return names
+}()
 
 // Peer is who is at the other end, as far as it is known.
 type Peer struct {
