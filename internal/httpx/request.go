@@ -61,6 +61,12 @@ func (o *Options) observe(next Handler) http.Handler {
 		r = r.WithContext(context.WithValue(r.Context(), contextKey{}, e))
 		secure(rec.Header(), r.TLS != nil)
 		rec.Header().Set("X-Request-Id", e.id)
+		if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
+			// RFC 9112 §6.3: with a Content-Length beside it, which net/http does not show,
+			// somebody on the way may see another end of this request. What follows it
+			// here is not believed to be one.
+			rec.Header().Set("Connection", "close")
+		}
 		broken := o.run(rec, r, e, next)
 		o.finish(r, rec, e, start)
 		if broken {
