@@ -60,7 +60,7 @@ var Docs = map[string]string{
 	"Limits.CommandLine":           "Octets of a command line, with its CRLF.",
 	"Limits.CommandsPerSession":    "Commands between two messages, such as NOOP, RSET and VRFY.",
 	"Limits.Connections":           "SMTP connections at once, over all listeners.",
-	"Limits.ConnectionsPerAddress": "SMTP connections at once from one IPv4 address or one IPv6 /64.",
+	"Limits.ConnectionsPerAddress": "SMTP connections at once from one IPv4 address or one IPv6 /64; an IPv6 /48\ngets four times as many. It shrinks to a quarter when half of all connections\nare in use, and to a sixteenth when three quarters are, unless it is more than a\nfifth of them.",
 	"Limits.DataBlock":             "How long a session may wait for the next octets of message text.",
 	"Limits.ErrorsPerSession":      "Commands of one session that end in an error.",
 	"Limits.Handshake":             "How long a TLS handshake may take.",

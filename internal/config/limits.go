@@ -42,7 +42,10 @@ type Limits struct {
 	// SMTP connections at once, over all listeners.
 	Connections int `toml:"connections" range:"1..1000000"`
 
-	// SMTP connections at once from one IPv4 address or one IPv6 /64.
+	// SMTP connections at once from one IPv4 address or one IPv6 /64; an IPv6 /48
+	// gets four times as many. It shrinks to a quarter when half of all connections
+	// are in use, and to a sixteenth when three quarters are, unless it is more than a
+	// fifth of them.
 	ConnectionsPerAddress int `toml:"connections_per_address" range:"1..1000000"`
 
 	// How long a session may wait for the next command.

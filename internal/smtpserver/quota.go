@@ -10,7 +10,7 @@ import (
 // default in brackets.
 type QuotaLimits struct {
 	Connections int   // at once [5000]; more: 421 4.3.2
-	PerAddress  int   // at once, from one IPv4 address or IPv6 /64 [50]; more: 421 4.7.0
+	PerAddress  int   // at once, from one IPv4 address or IPv6 /64 [50], fewer when half of Connections are taken, and four times as many from an IPv6 /48; more: 421 4.7.0
 	InFlight    int64 // octets of content of messages that are being received [256 MiB]; more: 452 4.3.1
 }
 
@@ -66,11 +66,45 @@ func network(a netip.Addr) netip.Prefix {
 	return p
 }
 
+// site is the IPv6 /48 around a network: what one customer gets, who could take
+// every connection there is with a hundred of its 65,536 networks. IPv4 addresses
+// are not come by so easily.
+func site(n netip.Prefix) (netip.Prefix, bool) {
+	if !n.Addr().Is6() {
+		return netip.Prefix{}, false
+	}
+	p, err := n.Addr().Prefix(48)
+	return p, err == nil
+}
+
+// perSite is how many times the connections of an address a site may have.
+const perSite = 4
+
+// perAddress is how many connections an address may have now. As places get
+// scarce it is less, so that a few addresses cannot take them all: a quarter when
+// half of all are taken, a sixteenth when three quarters are. Who has more keeps
+// them. Where one address is meant to have most of them (a proxy) nothing
+// shrinks. The caller holds mu.
+func (q *Quota) perAddress() int {
+	most := q.limits.PerAddress
+	switch all := q.limits.Connections; {
+	case most > all/5:
+		return most
+	case q.total >= all/4*3:
+		return max(most/16, 1)
+	case q.total >= all/2:
+		return max(most/4, 1)
+	}
+	return most
+}
+
 func (q *Quota) enter(a netip.Addr) refusal {
 	n := network(a)
+	around, wide := site(n)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.byAddr[n] >= q.limits.PerAddress {
+	most := q.perAddress()
+	if q.byAddr[n] >= most || wide && q.byAddr[around] >= perSite*most {
 		return tooManyHere
 	}
 	if q.total >= q.limits.Connections {
@@ -78,14 +112,26 @@ func (q *Quota) enter(a netip.Addr) refusal {
 	}
 	q.total++
 	q.byAddr[n]++
+	if wide {
+		q.byAddr[around]++
+	}
 	return admitted
 }
 
 func (q *Quota) leave(a netip.Addr) {
 	n := network(a)
+	around, wide := site(n)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.total--
+	q.gone(n)
+	if wide {
+		q.gone(around)
+	}
+}
+
+// gone takes one off a count. The caller holds mu.
+func (q *Quota) gone(n netip.Prefix) {
 	if q.byAddr[n]--; q.byAddr[n] == 0 {
 		delete(q.byAddr, n)
 	}

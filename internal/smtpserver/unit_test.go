@@ -14,6 +14,52 @@ import (
 	"postern/internal/sasl"
 )
 
+// RX-02: a few addresses, or one customer's IPv6 networks, cannot take all places.
+func TestQuotaLeavesRoom(t *testing.T) {
+	t.Parallel()
+	limits := QuotaLimits{Connections: 5000, PerAddress: 250}
+	fill := func(limits QuotaLimits, addresses int, addr func(i int) netip.Addr) (q *Quota) {
+		q = NewQuota(limits)
+		for i := range addresses {
+			for q.enter(addr(i)) == admitted {
+			}
+		}
+		return q
+	}
+	v4 := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}) }
+	in48 := func(i int) netip.Addr {
+		return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 1, byte(i >> 8), byte(i), 15: 1})
+	}
+	stranger := netip.MustParseAddr("198.51.100.7")
+	for name, q := range map[string]*Quota{
+		"50 addresses": fill(limits, 50, v4), "a /48": fill(limits, 10_000, in48),
+	} {
+		if q.Connections() >= 4500 || q.enter(stranger) != admitted {
+			t.Errorf("%s take %d of 5000 places", name, q.Connections())
+		}
+	}
+	if q := fill(limits, 1, v4); q.Connections() != 250 {
+		t.Errorf("one address has %d places", q.Connections())
+	}
+	if q := fill(limits, 10_000, in48); q.Connections() != perSite*250 {
+		t.Errorf("a /48 has %d places", q.Connections())
+	}
+	// Behind a proxy there is one address.
+	if q := fill(QuotaLimits{Connections: 5000, PerAddress: 5000}, 1, v4); q.Connections() != 5000 {
+		t.Errorf("a proxy has %d places", q.Connections())
+	}
+	q := NewQuota(limits)
+	for i := range 300 {
+		q.enter(in48(i))
+	}
+	for i := range 300 {
+		q.leave(in48(i))
+	}
+	if q.Connections() != 0 || len(q.byAddr) != 0 {
+		t.Errorf("%d connections, %d counts are left", q.Connections(), len(q.byAddr))
+	}
+}
+
 func TestQuota(t *testing.T) {
 	t.Parallel()
 	q := NewQuota(QuotaLimits{Connections: 3, PerAddress: 2, InFlight: 10})
