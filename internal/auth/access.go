@@ -42,11 +42,19 @@ func (a *Authenticator) atHome(ctx context.Context, k *relay.Key, addr netip.Add
 		return true
 	}
 	addr = normal(addr)
-	if within(k.Networks, addr) {
-		return true
+	return within(k.Networks, addr) || amongHosts(ctx, k.Hosts, addr, a.cfg.Hosts)
+}
+
+// amongHosts reports whether an address is one of the hosts'. However many of
+// them are new, it waits for their addresses no longer than for one.
+func amongHosts(ctx context.Context, names []string, addr netip.Addr, hosts HostSet) bool {
+	if len(names) == 0 {
+		return false
 	}
-	for _, h := range k.Hosts {
-		if a.cfg.Hosts.Contains(ctx, h, addr) {
+	ctx, cancel := context.WithTimeout(ctx, hostFirstWait)
+	defer cancel()
+	for _, h := range names {
+		if hosts.Contains(ctx, h, addr) {
 			return true
 		}
 	}
@@ -60,17 +68,16 @@ func listed(ctx context.Context, l *relay.AccessList, addr netip.Addr, hosts Hos
 		return true
 	}
 	addr = normal(addr)
-	for i := range l.Rules {
+	var names []string
+	for i := range l.Rules { // networks first: they cost nothing
 		if n := l.Rules[i].Network; n.IsValid() && n.Contains(addr) {
 			return true
 		}
-	}
-	for i := range l.Rules { // networks first: they cost nothing
-		if h := l.Rules[i].Host; h != "" && hosts.Contains(ctx, h, addr) {
-			return true
+		if h := l.Rules[i].Host; h != "" {
+			names = append(names, h)
 		}
 	}
-	return false
+	return amongHosts(ctx, names, addr, hosts)
 }
 
 // accessFrom judges an address by the lists of a key's account and subuser: both

@@ -2,9 +2,11 @@ package auth
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"postern/internal/relay"
@@ -85,6 +87,24 @@ func TestKeysHosts(t *testing.T) {
 	if asked.n != 0 {
 		t.Error("a stranger makes us resolve")
 	}
+}
+
+// A list of many new names, whose DNS is as slow as can be, holds a login up as
+// long as one name does.
+func TestManyNewHostsWaitOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &relay.AccessList{}
+		for i := range 100 {
+			l.Rules = append(l.Rules, relay.AccessRule{Host: fmt.Sprintf("h%d.slow.test", i)})
+		}
+		began := time.Now()
+		if listed(t.Context(), l, mustAddr(home), NewHosts(nil, nil)) { // nobody runs it: no answer ever comes
+			t.Error("let in by a name without addresses")
+		}
+		if took := time.Since(began); took > hostFirstWait {
+			t.Errorf("waited %v, and may %v", took, hostFirstWait)
+		}
+	})
 }
 
 type countingHosts struct{ n int }

@@ -29,7 +29,7 @@ var accessRoutes = []Route{
 		Answers: map[int]any{200: accessRules{}}, Handler: (*API).listRules,
 	},
 	{
-		Method: "POST", Pattern: "/v3/access_settings/whitelist", Scope: "access_settings.whitelist.create", MaxBody: 4 << 20,
+		Method: "POST", Pattern: "/v3/access_settings/whitelist", Scope: "access_settings.whitelist.create",
 		Summary: "Let networks or hosts in; the first entry switches the list on. A change that would shut out the caller needs confirm",
 		Body:    accessRequest{}, Answers: map[int]any{201: accessRules{}}, Handler: (*API).addRules,
 	},
@@ -162,10 +162,18 @@ func (a *API) addRules(c *Call) error {
 	if err != nil {
 		return err
 	}
+	if !c.Operator && countHosts(entries) > 0 {
+		// New names are looked up before the list is taken hold of: no other change
+		// waits for somebody's DNS.
+		a.ShutsOut(c.R.Context(), &relay.AccessList{Rules: entries}, c.Addr)
+	}
 	list, err := a.changeList(c, options, func(list *relay.AccessList) (bool, error) {
 		changed := addRules(list, entries, c.Now)
 		if len(list.Rules) > maxRules {
 			return false, invalid("ips", "The list would have %d entries; the most are %d.", len(list.Rules), maxRules)
+		}
+		if n := countHosts(list.Rules); n > maxHosts && changed {
+			return false, invalid("ips", "The list would have %d host names; the most are %d.", n, maxHosts)
 		}
 		return changed, nil
 	})
@@ -248,7 +256,9 @@ func (a *API) changeList(c *Call, o accessOptions, edit func(*relay.AccessList) 
 // it means it. A parent that acts for a subuser comes in by its own list, and the
 // operator by admin.sock, which no list is about.
 func (a *API) guardCaller(c *Call, next *relay.AccessList, confirmed bool) error {
-	if confirmed || c.Operator || c.Principal.Tenant != c.Tenant || len(next.Rules) == 0 || next.Monitor || !a.ShutsOut(c.R.Context(), next, c.Addr) {
+	known, cancel := context.WithCancel(c.R.Context())
+	cancel() // what is known of host names counts; nothing is waited for
+	if confirmed || c.Operator || c.Principal.Tenant != c.Tenant || len(next.Rules) == 0 || next.Monitor || !a.ShutsOut(known, next, c.Addr) {
 		return nil
 	}
 	return conflict("confirm", "After this change your own address, %s, would be shut out. Add an entry that lets it in, or send confirm: true if that is meant.", printAddr(c.Addr))

@@ -94,6 +94,15 @@ func findRules(list *relay.AccessList, entries []relay.AccessRule) []relay.Acces
 	return out
 }
 
+func countHosts(rules []relay.AccessRule) (n int) {
+	for i := range rules {
+		if rules[i].Host != "" {
+			n++
+		}
+	}
+	return n
+}
+
 // removeRules takes the rules with these ids away; all of them must be there.
 // Without the last rule the list is off, and a rule that is added later counts at
 // once.

@@ -1,6 +1,7 @@
 package v3
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -177,6 +178,51 @@ func TestAccessListIsBounded(t *testing.T) {
 	ips[0] = `{"ip":"192.0.2.1"}`
 	c.want("POST", "/v3/access_settings/whitelist", `{"ips":[`+strings.Join(ips, ",")+`]}`, 201, nil)
 	c.refused("POST", "/v3/access_settings/whitelist", `{"ips":[{"ip":"198.51.100.7"}]}`, 400, "the most are 1000", "ips")
+}
+
+// Names are looked up again and again, for everybody: a list has few of them, and
+// while one is changed nobody waits for their DNS.
+func TestAccessHostsAreFew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := accessClient(w, w.acme)
+	hosts := []string{`{"ip":"192.0.2.1"}`}
+	for i := range maxHosts {
+		hosts = append(hosts, fmt.Sprintf(`{"host":"h%d.example.test"}`, i))
+	}
+	body := func(entries ...string) string { return `{"ips":[` + strings.Join(entries, ",") + `]}` }
+	c.refused("POST", "/v3/access_settings/whitelist", body(append(hosts, `{"host":"x.example.test"}`)...), 400, "the most are 100", "ips")
+	c.want("POST", "/v3/access_settings/whitelist", body(hosts...), 201, nil)
+	c.refused("POST", "/v3/access_settings/whitelist", body(`{"host":"x.example.test"}`), 400, "the most are 100", "ips")
+	c.want("POST", "/v3/access_settings/whitelist", body(`{"ip":"198.51.100.7"}`), 201, nil)
+	names := strings.ReplaceAll(strings.ReplaceAll(strings.Join(append(hosts[1:], `{"host":"x.example.test"}`), ","), `{"host":`, ""), "}", "")
+	w.as(w.acme, manager...).refused("POST", "/v3/api_keys", `{"name":"x","scopes":["mail.send"],"hosts":[`+names+`]}`, 400, "100", "hosts")
+}
+
+// A name whose DNS does not answer holds up the one who gave it, and no other
+// change of that account or of those that share its turn.
+func TestSlowNamesHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	w := newWorld(t, func(s *Services) {
+		s.ShutsOut = func(ctx context.Context, list *relay.AccessList, _ netip.Addr) bool {
+			if list.Rules[0].Host != "" && ctx.Err() == nil {
+				close(asked)
+				<-answer
+			}
+			return false
+		}
+	})
+	c, done := accessClient(w, w.acme), make(chan struct{})
+	go func() {
+		defer close(done)
+		c.want("POST", "/v3/access_settings/whitelist", `{"ips":[{"host":"slow.example.test"}]}`, 201, nil)
+	}()
+	<-asked
+	c.want("POST", "/v3/access_settings/whitelist", `{"ips":[{"ip":"192.0.2.1"}]}`, 201, nil)
+	close(answer)
+	<-done
+	c.want("POST", "/v3/access_settings/whitelist", `{"ips":[{"ip":"192.0.2.2"}]}`, 201, nil) // with the name on the list
 }
 
 // A change that would shut out whoever makes it is refused, in each way that a

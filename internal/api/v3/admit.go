@@ -160,8 +160,10 @@ func (a *API) authorise(c *Call) error {
 	}
 	// Over the network a key is of one account. A client that names another would be
 	// surprised by an answer about its own.
-	if ref := c.R.Header.Get(headerAccount); ref != "" && ref != p.Account.String() {
-		return forbidden()
+	for _, ref := range c.R.Header.Values(headerAccount) {
+		if ref != "" && ref != p.Account.String() {
+			return forbidden()
+		}
 	}
 	return a.behalf(c)
 }

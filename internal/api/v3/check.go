@@ -17,6 +17,7 @@ import (
 const (
 	maxName    = 100 // octets of a name of anything
 	maxEntries = 1000
+	maxHosts   = 100 // names in one list: each is looked up again and again
 	maxCount   = 1_000_000_000
 )
 

@@ -85,6 +85,9 @@ func (in *keyPatch) applyLists(k *relay.Key) (err error) {
 			return err
 		}
 	}
+	if in.Hosts != nil && len(*in.Hosts) > maxHosts {
+		return invalid("hosts", "More than %d entries.", maxHosts)
+	}
 	for _, l := range []struct {
 		name  string
 		given *[]string

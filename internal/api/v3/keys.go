@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"postern/internal/identity"
 	"postern/internal/relay"
 )
 
@@ -186,6 +187,11 @@ func (a *API) switchKey(c *Call, off bool) error {
 	case off && k.DisabledAt.IsZero():
 		k.DisabledAt = c.Now
 	case !off && !k.DisabledAt.IsZero():
+		if creator := c.creator(); creator != nil { // it was switched off for a reason, perhaps in a thief's hands
+			if err := identity.Narrower(*creator, k); err != nil {
+				return err
+			}
+		}
 		k.DisabledAt = time.Time{}
 	default:
 		return c.JSON(200, a.viewKey(&k, c.Now)) // it is so already

@@ -293,6 +293,37 @@ func TestWiderKeysAreNotTaken(t *testing.T) {
 	w.as(w.acme, append([]string{"alerts.read"}, manager...)...).want("PATCH", path, `{"match":{"fingerprint":"`+strings.Repeat("ab", 32)+`"}}`, 200, nil)
 }
 
+// AP-03: who manages keys and has less cannot make a stronger key work where it
+// does not: its secret may be in the caller's hands already, be it as bait.
+func TestStrongKeysAreNotLetLoose(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	strong, _ := w.addKey(w.acme, relay.FullAccess()...)
+	k := &w.keys[slices.IndexFunc(w.keys, func(x relay.Key) bool { return x.ID == strong.ID })]
+	k.Canary, k.DisabledAt, k.ExpiresAt, k.Hours, k.PerDay = true, t0.Add(-time.Hour), t0.Add(time.Hour), "mon 08-09", 5
+	k.Networks, k.Senders, k.RecipientDomains = prefixes("192.0.2.0/24"), []string{"example.test"}, []string{"example.test"}
+	path := "/v3/api_keys/" + strong.ID.String()
+	weak, peer := w.as(w.acme, manager...), w.as(w.acme, relay.FullAccess()...)
+	for _, ask := range [][2]string{
+		{"/enable", ""}, {"", `{"canary":false}`}, {"", `{"networks":[]}`}, {"", `{"networks":["192.0.2.0/24","198.51.100.7"]}`}, {"", `{"hosts":["a.example.test"]}`},
+		{"", `{"senders":[]}`}, {"", `{"recipient_domains":["example.test","other.test"]}`}, {"", `{"per_day":6}`}, {"", `{"per_day":0}`},
+		{"", `{"hours":""}`}, {"", `{"expires_at":""}`}, {"", `{"expires_at":"2026-03-01T11:00:00Z"}`}, {"", `{"name":"x","networks":["198.51.100.7"]}`},
+	} {
+		method := "PATCH"
+		if ask[0] != "" {
+			method = "POST"
+		}
+		weak.refused(method, path+ask[0], ask[1], 403, "", "scopes")
+	}
+	if len(w.changes) > 0 {
+		t.Errorf("%q", w.changes)
+	}
+	// It can be bound tighter, and its equal can do all of that.
+	weak.want("PATCH", path, `{"name":"x","networks":["192.0.2.7"],"per_day":4,"mode":"test","expires_at":"2026-03-01T09:30:00Z"}`, 200, nil)
+	peer.want("PATCH", path, `{"canary":false,"networks":[],"hosts":["a.example.test"],"senders":[],"per_day":0,"hours":"","mode":"live","expires_at":""}`, 200, nil)
+	peer.want("POST", path+"/enable", "", 200, nil)
+}
+
 func TestKeyCannotManageItself(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -117,7 +117,7 @@ func (a *API) loginFilter(c *Call) (store.LoginFilter, error) {
 	}
 	if text := c.Text("key"); text != "" {
 		id, err := relay.ParseID(text)
-		if err != nil {
+		if err != nil || id.IsZero() { // the zero id would stand for all
 			return f, invalid("key", "Not the id of a key.")
 		}
 		f.Key = relay.KeyID{ID: id}
