@@ -85,11 +85,12 @@ func (s *keySet) find(ctx context.Context, h header) ([]any, error) {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 		}
 	}
-	return s.again(h)
+	return s.again(h, flight != nil)
 }
 
-// again looks once more, and says why nothing is found.
-func (s *keySet) again(h header) ([]any, error) {
+// again looks once more, and says why nothing is found. An id is remembered as
+// unknown only where the issuer was asked: it may have come since the last time.
+func (s *keySet) again(h header, asked bool) ([]any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
@@ -100,7 +101,9 @@ func (s *keySet) again(h header) ([]any, error) {
 	if err != nil || len(keys) > 0 {
 		return keys, err
 	}
-	s.remember(h.Kid, now)
+	if asked {
+		s.remember(h.Kid, now)
+	}
 	return nil, refuse("it is signed with a key that its issuer does not have")
 }
 

@@ -56,6 +56,25 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// AU-28: a key that came just after the set was read is found when the issuer may
+// be asked again, and not minutes later.
+func TestRotationRightAfterARefresh(t *testing.T) {
+	t.Parallel()
+	is, v, c := issue(t)
+	if _, err := verify(t, v, is.Token(nil)); err != nil {
+		t.Fatal(err)
+	}
+	is.Rotate("ES256")
+	token := is.Token(nil)
+	if _, err := verify(t, v, token); !errors.Is(err, ErrToken) || is.Requests(oidc.JWKS) != 1 {
+		t.Errorf("%v, %d requests", err, is.Requests(oidc.JWKS))
+	}
+	c.add(refreshGap)
+	if _, err := verify(t, v, token); err != nil {
+		t.Errorf("30 seconds later: %v", err)
+	}
+}
+
 // AU-28: a flood of key ids that do not exist costs the issuer one request in 30
 // seconds, and the holders of good tokens nothing.
 func TestKidFlood(t *testing.T) {
