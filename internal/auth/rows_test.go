@@ -30,6 +30,8 @@ func TestUserNames(t *testing.T) {
 		{"AU-34 id in other case", strings.ToLower(id) + "x", "[hidden]"}, // as long as a secret may be
 		{"AU-35 the key as the name", key, "SG." + id + ".[hidden]"},
 		{"AU-35 the key in a name", "me " + key + "@acme.test", "me SG." + id + ".[hidden]@acme.test"},
+		{"AU-35 an app password", "abcde-fghij-klmno-pq234", "[hidden]"},
+		{"AU-35 an app password in one", "pw: ABCDEfghijklmnopq234", "pw: [hidden]"},
 		{"AU-35 its secret", part, "[hidden]"},
 		{"AU-35 its secret, late", strings.Repeat("a.", 30) + part, strings.Repeat("a.", 30) + "[hid"},
 		{"AU-35 base64", base64.StdEncoding.EncodeToString([]byte("\x00apikey\x00" + key)), "[hidden]"},

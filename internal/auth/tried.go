@@ -1,10 +1,17 @@
 package auth
 
-import "strings"
+import (
+	"strings"
+
+	"postern/internal/secret"
+)
 
 // The longest word of a user name that a record shows: a key's id. Keys' secrets
 // and most tokens are longer.
 const longestWord = 22
+
+// appPasswordWord is how long an app password is without its hyphens.
+const appPasswordWord = 20
 
 // hidden stands in a record for what may be a secret.
 const hidden = "[hidden]"
@@ -19,7 +26,7 @@ func tried(user string) string {
 		for n < len(rest) && isWord(rest[n]) {
 			n++
 		}
-		if n > longestWord {
+		if n > longestWord || isAppPassword(rest[:n]) {
 			b.WriteString(hidden)
 		} else {
 			b.WriteString(rest[:n])
@@ -31,6 +38,16 @@ func tried(user string) string {
 		rest = rest[n:]
 	}
 	return printable(b.String(), 64)
+}
+
+// isAppPassword reports whether a word may be an app password without its
+// hyphens; with them it is long enough to be hidden anyway.
+func isAppPassword(word string) bool {
+	if len(word) != appPasswordWord || strings.Contains(word, "-") {
+		return false
+	}
+	_, err := secret.ParseAppPassword(word)
+	return err == nil
 }
 
 // isWord reports whether base64, in either alphabet, has the character.
