@@ -107,5 +107,20 @@ func (o options) write(results []result) error {
 	if o.out == "" {
 		return nil
 	}
-	return os.WriteFile(o.out, []byte(page), 0o644)
+	old, err := os.ReadFile(o.out)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(o.out, []byte(page+kept(string(old))), 0o644)
+}
+
+// kept is what of a page is written by hand or measured by other commands: from
+// the first of these headings on.
+func kept(page string) string {
+	for _, heading := range []string{"\n## What the figures say\n", "\n## Keys and logins\n"} {
+		if i := strings.Index(page, heading); i >= 0 {
+			return page[i:]
+		}
+	}
+	return ""
 }
