@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"postern/internal/relay"
@@ -278,6 +279,9 @@ func shapeOf(t reflect.Type) shape {
 	case t.Kind() != reflect.Struct:
 		return shape{open: true} // the decoder reports the wrong type
 	}
+	if known, ok := shapes.Load(t); ok {
+		return known.(shape)
+	}
 	members := map[string]reflect.Type{}
 	for _, f := range reflect.VisibleFields(t) {
 		if !f.IsExported() || (f.Anonymous && f.Tag.Get("json") == "") {
@@ -292,8 +296,13 @@ func shapeOf(t reflect.Type) shape {
 		}
 		members[name] = f.Type
 	}
-	return shape{members: members}
+	known, _ := shapes.LoadOrStore(t, shape{members: members})
+	return known.(shape)
 }
+
+// shapes keeps those of structs by their reflect.Type: a body may have a million
+// objects of one type.
+var shapes sync.Map
 
 func elementOf(t reflect.Type) reflect.Type {
 	if t = plain(t); t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {

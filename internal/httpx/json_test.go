@@ -194,3 +194,20 @@ func FuzzDecodeJSON(f *testing.F) {
 		}
 	})
 }
+
+// A body of a megabyte that is nothing but objects.
+func BenchmarkManyObjects(b *testing.B) {
+	type entry struct {
+		A, B, C, D string
+	}
+	text := []byte(`{"entries":[` + strings.Repeat("{},", 340_000) + `{}]}`)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		var v struct {
+			Entries []entry `json:"entries"`
+		}
+		if err := ParseJSON(text, &v); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
