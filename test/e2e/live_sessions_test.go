@@ -162,6 +162,10 @@ func TestLiveSessions(t *testing.T) {
 			r.postern(t, "key", "rotate", k.ID, "--overlap", "0s")
 		}},
 		{name: "token revoked", token: true},
+		{name: "account disabled", change: func(t *testing.T, _ madeKey, _ string) {
+			t.Cleanup(func() { r.postern(t, "account", "enable", "main") })
+			r.postern(t, "account", "disable", "main")
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			subuser := strings.ReplaceAll(c.name, " ", "-")
