@@ -19,8 +19,9 @@ import (
 // are written, not when it says how many will come, and gives it back when it is
 // answered. Reading and writing takes up to four times a body's octets on top.
 //
-// One tenant gets at most half: its large requests never keep out another's small
-// one. Nobody waits: 429, which clients repeat by themselves.
+// One account with all its subusers gets at most half: its large requests, or its
+// slow ones, never keep out another's small one. Nobody waits: 429, which clients
+// repeat by themselves.
 type MailBudget struct{ bodies, messages share }
 
 // DefaultMailBudget is the octets of bodies at once; messages get twice that.
@@ -36,35 +37,35 @@ func NewMailBudget(octets int64) *MailBudget {
 	return &MailBudget{bodies: newShare(octets), messages: newShare(2 * octets)}
 }
 
-// share is a number of octets that tenants take from.
+// share is a number of octets that accounts take from.
 type share struct {
 	limit int64
 
-	mu      sync.Mutex
-	held    int64                  // guarded by mu, as all below
-	tenants map[relay.Tenant]int64 // those that hold anything
+	mu       sync.Mutex
+	held     int64                     // guarded by mu, as all below
+	accounts map[relay.AccountID]int64 // those that hold anything
 }
 
-func newShare(limit int64) share { return share{limit: limit, tenants: map[relay.Tenant]int64{}} }
+func newShare(limit int64) share { return share{limit: limit, accounts: map[relay.AccountID]int64{}} }
 
-// take reports whether a tenant gets n more octets.
-func (b *share) take(t relay.Tenant, n int64) bool {
+// take reports whether an account gets n more octets.
+func (b *share) take(a relay.AccountID, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.held+n > b.limit || b.tenants[t]+n > b.limit/2 {
+	if b.held+n > b.limit || b.accounts[a]+n > b.limit/2 {
 		return false
 	}
 	b.held += n
-	b.tenants[t] += n
+	b.accounts[a] += n
 	return true
 }
 
-func (b *share) give(t relay.Tenant, n int64) {
+func (b *share) give(a relay.AccountID, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.held -= n
-	if b.tenants[t] -= n; b.tenants[t] == 0 {
-		delete(b.tenants, t)
+	if b.accounts[a] -= n; b.accounts[a] == 0 {
+		delete(b.accounts, a)
 	}
 }
 
@@ -80,7 +81,7 @@ func (a *API) holdBody(c *Call) (release func(), err error) {
 	if a.Budget == nil {
 		return func() {}, nil
 	}
-	b := &budgeted{budget: &a.Budget.bodies, tenant: c.Tenant}
+	b := &budgeted{budget: &a.Budget.bodies, account: c.Tenant.Account}
 	if b.from, err = c.unpacked(); err != nil {
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func unreadable(err error) error {
 type budgeted struct {
 	from    io.Reader
 	budget  *share
-	tenant  relay.Tenant
+	account relay.AccountID
 	taken   int64
 	read    int64
 	refused bool
@@ -148,7 +149,7 @@ var errBudget = errors.New("no room for request bodies")
 // Read implements io.Reader.
 func (b *budgeted) Read(p []byte) (int, error) {
 	if b.read == b.taken {
-		if b.refused = !b.budget.take(b.tenant, readAhead); b.refused {
+		if b.refused = !b.budget.take(b.account, readAhead); b.refused {
 			return 0, errBudget
 		}
 		b.taken += readAhead
@@ -159,6 +160,6 @@ func (b *budgeted) Read(p []byte) (int, error) {
 }
 
 func (b *budgeted) giveBack() {
-	b.budget.give(b.tenant, b.taken)
+	b.budget.give(b.account, b.taken)
 	b.taken, b.read = 0, 0
 }

@@ -100,7 +100,7 @@ func (s *sending) hold(n int64) error {
 	if b == nil {
 		return nil
 	}
-	if !b.messages.take(s.call.Tenant, n) {
+	if !b.messages.take(s.call.Tenant.Account, n) {
 		return noRoom(s.call)
 	}
 	s.held += n
@@ -109,7 +109,7 @@ func (s *sending) hold(n int64) error {
 
 func (s *sending) release() {
 	if s.held > 0 {
-		s.api.Budget.messages.give(s.call.Tenant, s.held)
+		s.api.Budget.messages.give(s.call.Tenant.Account, s.held)
 	}
 }
 

@@ -312,8 +312,8 @@ func TestMailBudget(t *testing.T) {
 	w := newWorld(t)
 	b := &w.services.Budget.bodies
 	half := b.limit / 2
-	if !b.take(w.acme, half-readAhead) {
-		t.Fatal("no half for one tenant")
+	if !b.take(w.acme.Account, half-readAhead) {
+		t.Fatal("no half for one account")
 	}
 	c := w.as(w.acme, "mail.send")
 	large := mailTo("a@dest.test", `,"sections":{"-x-":"`+strings.Repeat("x", 2*readAhead)+`"}`)
@@ -323,14 +323,15 @@ func TestMailBudget(t *testing.T) {
 		t.Errorf("%v", a.Header)
 	}
 	c.with("Idempotency-Key", "k").refused("POST", mailSend, large, 429, "too many requests", "")
+	w.as(w.staging, "mail.send").refused("POST", mailSend, large, 429, "too many requests", "") // subusers are no way to get more
 	c.with("Content-Encoding", "gzip").refused("POST", mailSend, zipped(t, large), 429, "too many requests", "")
 	w.as(w.globex, "mail.send").want("POST", mailSend, strings.Replace(large, "from@acme", "from@globex", 1), 202, nil)
-	if !b.take(w.globex, half) {
+	if !b.take(w.globex.Account, half) {
 		t.Error("the other half is not all there")
 	}
 	w.as(w.system, "mail.send").want("POST", mailSend, mailTo("a@dest.test", ""), 403, nil) // the last readAhead
-	b.give(w.globex, half)
-	b.give(w.acme, half-readAhead)
+	b.give(w.globex.Account, half)
+	b.give(w.acme.Account, half-readAhead)
 	nothingHeld(t, w)
 	if n := NewMailBudget(1).bodies.limit; n < 2*maxMailBody {
 		t.Errorf("a budget of %d keeps large bodies out", n)
@@ -345,8 +346,8 @@ func TestMailBudgetOfMessages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := &w.services.Budget.messages
-	if !b.take(w.acme, b.limit/2-2000) {
-		t.Fatal("no half for one tenant")
+	if !b.take(w.acme.Account, b.limit/2-2000) {
+		t.Fatal("no half for one account")
 	}
 	c := w.as(w.acme, "mail.send")
 	c.want("POST", mailSend, mailTo("a@dest.test", ""), 202, nil)
@@ -355,14 +356,14 @@ func TestMailBudgetOfMessages(t *testing.T) {
 	if n := len(mailOf(w).queued()); n != 1 {
 		t.Errorf("%d messages are queued", n)
 	}
-	b.give(w.acme, b.limit/2-2000)
+	b.give(w.acme.Account, b.limit/2-2000)
 	nothingHeld(t, w)
 }
 
 func nothingHeld(tb testing.TB, w *world) {
 	tb.Helper()
 	for name, b := range map[string]*share{"bodies": &w.services.Budget.bodies, "messages": &w.services.Budget.messages} {
-		if b.held != 0 || len(b.tenants) != 0 {
+		if b.held != 0 || len(b.accounts) != 0 {
 			tb.Errorf("%s: %d octets are held after all requests", name, b.held)
 		}
 	}
