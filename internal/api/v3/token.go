@@ -45,7 +45,7 @@ var tokenRoutes = []Route{
 type tokenRequest struct {
 	GrantType    string `json:"grant_type" v3:"required" doc:"client_credentials"`
 	Scope        string `json:"scope" doc:"separated by spaces; none: all that the key has"`
-	ExpiresIn    int64  `json:"expires_in" doc:"seconds, 60 to 3600"`
+	ExpiresIn    int64  `json:"expires_in" doc:"seconds, 60 to 3600; 900 if it is not given"`
 	ClientID     string `json:"client_id" doc:"the key's id, unless HTTP Basic has it"`
 	ClientSecret string `json:"client_secret" doc:"the whole key"`
 }
@@ -68,6 +68,7 @@ type tokenAnswer struct {
 // The lives of tokens, in seconds.
 const (
 	leastTokenLife   = 60
+	usualTokenLife   = 900
 	longestTokenLife = 3600
 )
 

@@ -53,12 +53,11 @@ func (c *Call) form() (oauthForm, error) {
 
 func (f oauthForm) one(name string) string { return f.values.Get(name) }
 
-// life reads expires_in, which is postern's own; without it a token lives as long
-// as it can.
+// life reads expires_in, which is postern's own.
 func (f oauthForm) life() (time.Duration, error) {
 	text := f.one("expires_in")
 	if text == "" {
-		return longestTokenLife * time.Second, nil
+		return usualTokenLife * time.Second, nil
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < leastTokenLife || n > longestTokenLife {

@@ -109,7 +109,7 @@ func TestToken(t *testing.T) {
 	inForm := url.Values{"grant_type": {"client_credentials"}, "client_id": {k.ID.String()}, "client_secret": {text}}
 	a := w.nobody().want("POST", "/oauth/token", inForm.Encode(), 200, nil)
 	got := decode[tokenAnswer](t, a)
-	if want := fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","expires_in":3600,"scope":"api_keys.read mail.send"}`+"\n", got.AccessToken); a.Body != want {
+	if want := fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","expires_in":900,"scope":"api_keys.read mail.send"}`+"\n", got.AccessToken); a.Body != want {
 		t.Errorf("%s want %s", a.Body, want)
 	}
 	if a.Header.Get("Cache-Control") != "no-store" || a.Header.Get("Pragma") != "no-cache" || a.Header.Get("Content-Type") != "application/json" {
