@@ -256,4 +256,7 @@ func (r *identityRelay) testLastUse(t *testing.T) {
 		t.Errorf("a revoked key worked for %v", took)
 	}
 	wantStatus(t, "HTTP", r.api(t, apiRequest{from: "127.0.9.3", key: k.APIKey, path: "/v3/user/account"}), 401, "")
+	if text := r.postern(t, "key", "users", k.ID); !strings.Contains(text, "app2.example") {
+		t.Errorf("who used a revoked key is not shown:\n%s", text)
+	}
 }
