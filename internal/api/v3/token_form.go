@@ -98,6 +98,11 @@ func (a *API) client(c *Call, form oauthForm) (*relay.Principal, error) {
 	case p.Token != nil || id != p.Key.ID.String():
 		return nil, errClient // a token is no client, and the key of another one is none
 	}
+	counted := *c
+	counted.Principal = p
+	if a.rates.take(a, &counted) != nil { // AP-14: asking for tokens is a request like any other
+		return nil, relay.E(relay.RateLimited, "too many requests")
+	}
 	return p, nil
 }
 
@@ -178,7 +183,7 @@ func (c *Call) tokenFailed(err error) error {
 	if !ok {
 		switch relay.KindOf(err) {
 		case relay.RateLimited:
-			status, e = http.StatusTooManyRequests, &tokenError{"temporarily_unavailable", "Too many failed attempts; try again later."}
+			status, e = http.StatusTooManyRequests, &tokenError{"temporarily_unavailable", "Too many requests or failed attempts; try again later."}
 		case relay.Unavailable:
 			status, e = http.StatusServiceUnavailable, &tokenError{"temporarily_unavailable", "Try again."}
 		default:

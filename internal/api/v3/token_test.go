@@ -130,6 +130,23 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// AP-14: a key's requests for tokens, and to end them, count with its others.
+func TestTokensAreRateLimited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(s *Services) { s.KeyRate = 3 })
+	k, text := w.addKey(w.acme, "mail.send")
+	c := w.nobody().with("Authorization", basicOf(k.ID.String(), text))
+	c.want("POST", "/oauth/token", "grant_type=client_credentials", 200, nil)
+	c.want("POST", "/oauth/revoke", "token=pst_x", 200, nil)
+	(&client{w: w, handler: w.handler, header: http.Header{"Authorization": {"Bearer " + text}}}).want("GET", "/v3/scopes", "", 200, nil)
+	a := c.want("POST", "/oauth/token", "grant_type=client_credentials", 429, nil)
+	if a.Header.Get("Retry-After") == "" || decode[tokenError](t, a).Code != "temporarily_unavailable" {
+		t.Errorf("%s %v", a.Body, a.Header)
+	}
+	w.now = w.now.Add(time.Minute)
+	c.want("POST", "/oauth/token", "grant_type=client_credentials", 200, nil)
+}
+
 func TestTokenRefusals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
