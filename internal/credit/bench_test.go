@@ -51,3 +51,15 @@ func BenchmarkRefuse(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkExhausted is what each AUTH and each MAIL of a tenant without limits
+// pays.
+func BenchmarkExhausted(b *testing.B) {
+	w := newWorld(b, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		if w.ledger.Exhausted(b.Context(), w.claim.Account, w.claim.Subuser, w.claim.Key) != nil {
+			b.Fatal("exhausted")
+		}
+	}
+}

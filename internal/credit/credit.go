@@ -212,7 +212,15 @@ func (l *Ledger) Reserve(ctx context.Context, c Claim) (Reservation, error) {
 // the plan refuses: for AUTH and MAIL. nil: there is room, or the mail would be
 // put off, or the store cannot say now (the commit asks again).
 func (l *Ledger) Exhausted(ctx context.Context, account relay.Account, subuser *relay.Subuser, key *relay.Key) *Exceeded {
-	p, err := l.parties(ctx, &Claim{Account: account, Subuser: subuser, Key: key})
+	c := Claim{Account: account, Subuser: subuser, Key: key}
+	if of := limitsOf(&c); !unlimited(&of) {
+		return l.exhausted(ctx, &c)
+	}
+	return nil // as most are, at each AUTH and MAIL: nothing is allocated
+}
+
+func (l *Ledger) exhausted(ctx context.Context, c *Claim) *Exceeded {
+	p, err := l.parties(ctx, c)
 	if err != nil {
 		return nil
 	}

@@ -15,6 +15,16 @@ type parties struct {
 	held [partyCount]*subject // those with a limit
 }
 
+// unlimited reports that none of a claim's subjects has a limit.
+func unlimited(of *[partyCount]limited) bool {
+	for i := range of {
+		if of[i].any {
+			return false
+		}
+	}
+	return true
+}
+
 // parties reads what is needed of a claim's subjects. They are released by
 // release.
 func (l *Ledger) parties(ctx context.Context, c *Claim) (*parties, error) {
