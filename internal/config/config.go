@@ -184,10 +184,14 @@ type Issuer struct {
 	// The signature algorithms that are believed. Empty: RS256, ES256, PS256, EdDSA.
 	Algorithms []string `toml:"algorithms" need:"restart"`
 
-	// Where opaque tokens are looked up (RFC 7662), and the credentials for it. The
-	// secret stands in a file that only postern can read.
+	// Where opaque tokens are looked up (RFC 7662); needs the two settings below.
 	IntrospectionURL string `toml:"introspection_url" need:"restart"`
-	ClientID         string `toml:"client_id" need:"restart"`
+
+	// Who postern is there.
+	ClientID string `toml:"client_id" need:"restart"`
+
+	// The file with the secret of client_id. Nobody but postern should be able to
+	// read it.
 	ClientSecretFile string `toml:"client_secret_file" need:"restart"`
 
 	// Certificates (PEM) to trust for its HTTPS instead of the system's.
