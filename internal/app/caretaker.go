@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"postern/internal/identity"
@@ -104,23 +103,13 @@ func (a *App) remind(ctx context.Context, now time.Time) error {
 		if err := a.store.SetKeyReminded(ctx, r.Key.ID, now); err != nil {
 			return err
 		}
-		text := reminderText(r)
-		a.alert(tenant, r.Key.ID, relay.Alert{Kind: relay.AlertExpiry, Text: text})
-		if err := a.writeToOwner(ctx, tenant, "An API key ends soon: "+r.Key.Name, text); err != nil {
+		alert := r.Alert()
+		a.alert(tenant, r.Key.ID, alert)
+		if err := a.writeToOwner(ctx, tenant, "An API key ends soon: "+r.Key.Name, alert.Text); err != nil {
 			a.log.Warn("app: a reminder could not be mailed; the alert stands", "key", r.Key.ID.String(), "error", err)
 		}
 	}
 	return nil
-}
-
-func reminderText(r identity.Reminder) string {
-	at := r.EndsAt.UTC().Format("Monday, 2 January 2006, 15:04 UTC")
-	if r.Ending == identity.EndingPrevious {
-		return fmt.Sprintf("The old secret of key %q (%s) ends on %s, and is still in use: from %s, as %s. Give that client the new secret before.",
-			r.Key.Name, r.Key.ID, at, r.Key.PreviousUsedFrom, r.Key.PreviousUsedHelo)
-	}
-	return fmt.Sprintf("Key %q (%s) ends on %s. Rotate it before (postern key rotate %s), or make a new one, and give that to the programs that use it.",
-		r.Key.Name, r.Key.ID, at, r.Key.ID)
 }
 
 // writeToOwner mails the person who answers for a tenant.

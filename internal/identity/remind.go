@@ -72,14 +72,14 @@ func remindable(ends, began, reminded, now time.Time, days ...int) (int, bool) {
 
 // Alert is the reminder in words.
 func (r Reminder) Alert() relay.Alert {
-	text := fmt.Sprintf("Key %q ends at %s. Give it a later expires_at, or put another key in its place.", r.Key.Name, stamp(r.EndsAt))
+	text := fmt.Sprintf("Key %q (%s) ends at %s. Give it a later expires_at, or put another key in its place.", r.Key.Name, r.Key.ID, stamp(r.EndsAt))
 	if r.Ending == EndingPrevious {
 		from := ""
 		if r.Key.PreviousUsedFrom != "" {
 			from = " from " + r.Key.PreviousUsedFrom
 		}
-		text = fmt.Sprintf("The old secret of key %q ends at %s and was last used at %s%s. Give that program the new secret.",
-			r.Key.Name, stamp(r.EndsAt), stamp(r.Key.PreviousUsedAt), from)
+		text = fmt.Sprintf("The old secret of key %q (%s) ends at %s and was last used at %s%s. Give that program the new secret.",
+			r.Key.Name, r.Key.ID, stamp(r.EndsAt), stamp(r.Key.PreviousUsedAt), from)
 	}
 	return relay.Alert{Kind: relay.AlertExpiry, Text: text, Addr: r.Key.PreviousUsedFrom}
 }
