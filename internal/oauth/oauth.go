@@ -105,6 +105,7 @@ type Verifier struct {
 	opaque  []*issuer // those that can be asked about opaque tokens
 	stop    context.CancelFunc
 	running sync.WaitGroup // refreshes under way
+	proven  proven
 }
 
 // issuer is an Issuer with what is known of it.
@@ -210,6 +211,9 @@ func (v *Verifier) signed(ctx context.Context, text string) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
+	if v.proven.has(text, v.now()) {
+		return t, nil
+	}
 	p := &proof{set: is.keys, header: j.header}
 	config := &oidc.Config{
 		SkipClientIDCheck:    true, // the audience is the caller's to compare
@@ -225,6 +229,7 @@ func (v *Verifier) signed(ctx context.Context, text string) (Token, error) {
 	if string(p.payload) != string(j.payload) {
 		return Token{}, refuse("what is signed is not what was read")
 	}
+	v.proven.add(text, v.now())
 	return t, nil
 }
 
