@@ -53,7 +53,7 @@ func (t *trial) finish() (hold time.Duration) {
 			}
 			hold = g.failed(t.stand, k, t.now)
 		case t.reply == ReplyThrottled:
-			hold = holdFor(t.stand.level)
+			hold = t.a.cfg.Guard.holdFor(t.stand.level)
 		}
 	}
 	t.record()

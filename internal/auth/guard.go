@@ -58,9 +58,10 @@ type Guard struct {
 	changed  chan struct{}
 }
 
-// Slowness: an address is held back from the 5th failure on.
+// Slowness: an address is held back from a quarter of the failures on that get it
+// refused: the 5th of 20.
 const (
-	slowFrom    = 5
+	slowSteps   = 5 // doublings from there to the last failure
 	longestHold = 16 * time.Second
 	longestTar  = 10 * time.Second
 	// longestShared is for how long an address is refused from which others log in:
@@ -202,7 +203,7 @@ func (g *Guard) failed(s standing, k *relay.Key, now time.Time) time.Duration {
 		g.change()
 	}
 	g.tell(told, s.from, now)
-	return holdFor(s.level)
+	return g.holdFor(s.level)
 }
 
 // Changed receives when somebody was shut out or let in again since it last did:
@@ -250,15 +251,18 @@ func (g *Guard) succeeded(s standing, k *relay.Key, now time.Time) {
 	}
 }
 
-// holdFor is how long a refusal is held back at a score: half a second at the
-// 5th failure, then twice as long with each.
-func holdFor(level float64) time.Duration {
-	n := int(level + 0.5)
-	if n < slowFrom {
+// holdFor is how long a refusal is held back at a score: half a second where
+// slowness begins, 16 s with the failure that gets the address refused.
+func (g *Guard) holdFor(level float64) time.Duration {
+	n, from := int(level+0.5), g.slowFrom()
+	if n < from {
 		return 0
 	}
-	return min(minHold<<min(n-slowFrom+1, 10), longestHold)
+	step := (n - from) * slowSteps / (g.cfg.Failures - from)
+	return min(minHold<<min(step+1, 10), longestHold)
 }
+
+func (g *Guard) slowFrom() int { return g.cfg.Failures / 4 }
 
 // Delay is how long a new connection from an address is kept waiting before the
 // greeting: 0 for one that has not failed, 10 s for one that is refused. Where
@@ -268,7 +272,7 @@ func holdFor(level float64) time.Duration {
 func (g *Guard) Delay(addr netip.Addr) time.Duration {
 	now := g.cfg.Now()
 	s := g.stand(addr, now)
-	wait := min(holdFor(s.level), longestTar)
+	wait := min(g.holdFor(s.level), longestTar)
 	if s.refused() {
 		wait = longestTar
 	}

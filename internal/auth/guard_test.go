@@ -82,7 +82,7 @@ func TestGuessingFromOneAddress(t *testing.T) {
 				ok, hold := g.try(from, nil)
 				if ok {
 					looked++
-					if hold < last || (looked < slowFrom) != (hold == 0) || hold > longestHold {
+					if hold < last || (looked < g.slowFrom()) != (hold == 0) || hold > longestHold {
 						t.Errorf("failure %d is held back %v after %v", looked, hold, last)
 					}
 					last = hold

@@ -65,6 +65,8 @@ func (w *world) openRelay(ctx context.Context, c *config.Config, o Options, log 
 		{Name: listenMX, Role: config.RoleMX, TLS: config.TLSStart, Addresses: []string{or("")}},
 	}
 	c.HTTP.Listen, c.Admin.Listen = []string{or(o.ListenHTTP)}, or("")
+	// All who try the demo, also what is to be refused, come from one address.
+	c.Auth.Failures = 56
 	show := w.inbox.Handler()
 	a, err := app.New(ctx, app.Options{
 		Config: c, Version: o.Version, Logger: log,
