@@ -430,7 +430,7 @@ func BenchmarkVerify(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if !again {
-					v.proven.until = nil
+					v.proven.good = nil
 				}
 				if _, err := v.Verify(b.Context(), token, ""); err != nil {
 					b.Fatal(err)

@@ -47,16 +47,16 @@ func TestProvenIsBounded(t *testing.T) {
 	var p proven
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	for i := range 3 * maxProven {
-		p.add(fmt.Sprint(i), now)
+		p.add(fmt.Sprint(i), jwt{}, now)
 	}
-	if len(p.until) > maxProven {
-		t.Errorf("%d entries", len(p.until))
+	if len(p.good) > maxProven {
+		t.Errorf("%d entries", len(p.good))
 	}
-	if !p.has(fmt.Sprint(3*maxProven-1), now) {
+	if _, ok := p.find(fmt.Sprint(3*maxProven-1), now); !ok {
 		t.Error("the newest is forgotten")
 	}
 	for _, at := range []time.Duration{provenFor, -time.Second} { // its time is over, or the clock went back
-		if p.has(fmt.Sprint(3*maxProven-1), now.Add(at)) {
+		if _, ok := p.find(fmt.Sprint(3*maxProven-1), now.Add(at)); ok {
 			t.Errorf("believed %v later", at)
 		}
 	}
