@@ -25,7 +25,7 @@ const (
 	// key may go on that its issuer has just withdrawn; its keys are read anew no
 	// faster than that anyway.
 	provenFor = 30 * time.Second
-	maxProven = 1024
+	maxProven = 2048
 )
 
 // find returns the token as it was read.
