@@ -273,7 +273,7 @@ func TestWeakKeys(t *testing.T) {
 	is, v, _ := issue(t)
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
-		t.Skip(err) // a Go that does not make them any more
+		t.Fatalf("%v: a Go that makes no such key needs one in testdata here", err)
 	}
 	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: weak.Public(), KeyID: "key-1"}}})
 	if err != nil {

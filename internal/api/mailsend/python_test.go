@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"testing"
 
@@ -15,6 +16,9 @@ func TestPythonReadsBack(t *testing.T) {
 	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err != nil {
+		if os.Getenv("POSTERN_TEST_EXTERNAL") == "1" {
+			t.Fatal("python3 is not installed (tools/testdeps installs it)")
+		}
 		t.Skip("python3 is not there")
 	}
 	o, wants := rich(), richSeen()
