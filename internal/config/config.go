@@ -67,6 +67,8 @@ type Config struct {
 	Queue   Queue      `toml:"queue"`
 	Deliver Deliver    `toml:"deliver"`
 	Sign    Sign       `toml:"sign"`
+	DNS     DNS        `toml:"dns"`
+	Domains Domains    `toml:"domains"`
 	Intake  Intake     `toml:"intake"`
 	HTTP    HTTP       `toml:"http"`
 	Admin   Admin      `toml:"admin"`
@@ -230,6 +232,11 @@ type Intake struct {
 
 // HTTP is the public HTTP listener.
 type HTTP struct {
+	// Where people reach this listener, "https://relay.example.org": links in mails
+	// begin with it. Without it no such mails can be sent, and single senders cannot
+	// be verified.
+	URL string `toml:"url"`
+
 	// Where the HTTP API listens. An address that is not loopback needs tls = true
 	// or at least one proxy.
 	Listen []string `toml:"listen" need:"restart"`

@@ -282,6 +282,12 @@ func (c *Config) checkHTTP(v *checker) {
 			v.fail(key, "%s is not a loopback address: keys would travel in the clear. Set http.tls = true, or name the proxies that terminate HTTPS in http.proxies", s)
 		}
 	}
+	if c.HTTP.URL != "" {
+		u, err := url.Parse(c.HTTP.URL)
+		if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && !(u.Scheme == "http" && loopbackName(u.Hostname())) {
+			v.fail("http.url", "%q cannot stand in a link: want \"https://host\", with or without a port and a path", c.HTTP.URL)
+		}
+	}
 	if c.Admin.Listen != "" {
 		v.listen("admin.listen", c.Admin.Listen, taken)
 		if a, text := parseListen(c.Admin.Listen); text == "" && !a.Addr().IsLoopback() {
@@ -291,4 +297,10 @@ func (c *Config) checkHTTP(v *checker) {
 	if c.Log.File != "" && filepath.Clean(c.Log.File) == filepath.Clean(c.DataDir) {
 		v.fail("log.file", "is the data directory, not a file")
 	}
+}
+
+// loopbackName reports whether a host is this machine itself: a lab's.
+func loopbackName(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
 }

@@ -34,6 +34,7 @@ func (c *Config) problems() []Problem {
 	c.checkDeliver(v)
 	c.checkStore(v)
 	c.checkHTTP(v)
+	c.checkDNS(v)
 	return v.problems
 }
 

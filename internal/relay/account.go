@@ -210,61 +210,6 @@ type PoolAddress struct {
 	DisabledAt time.Time  `json:"disabled_at,omitzero"`
 }
 
-// DomainState says how far a domain's proof has come.
-type DomainState string
-
-// The states.
-const (
-	DomainPending  DomainState = "pending"  // not usable yet
-	DomainAsserted DomainState = "asserted" // usable by the operator's word
-	DomainVerified DomainState = "verified" // proven by DNS
-	DomainFailed   DomainState = "failed"   // was proven, is no longer
-)
-
-// Domain is a domain that a tenant sends as.
-type Domain struct {
-	ID         DomainID    `json:"id"`
-	Account    AccountID   `json:"account_id"`
-	Name       string      `json:"domain"` // A-label form, lower case
-	State      DomainState `json:"state"`
-	AssertedBy string      `json:"asserted_by,omitempty"`
-	Subdomains bool        `json:"subdomains,omitempty"`  // names below it may be used too
-	Subusers   []SubuserID `json:"subusers,omitempty"`    // who shares it; empty: the account and all its subusers
-	ReturnPath string      `json:"return_path,omitempty"` // host of the envelope sender; empty: the system's
-	// System marks the domain of postern's own mail.
-	System     bool      `json:"system,omitempty"`
-	CreatedAt  time.Time `json:"created_at"`
-	DisabledAt time.Time `json:"disabled_at,omitzero"`
-}
-
-// Usable reports whether mail may be sent as the domain.
-func (d *Domain) Usable() bool {
-	return d.DisabledAt.IsZero() && (d.State == DomainAsserted || d.State == DomainVerified)
-}
-
-// DKIMAlgorithm names a signing algorithm.
-type DKIMAlgorithm string
-
-// The algorithms (RFC 6376, RFC 8463).
-const (
-	DKIMRSA     DKIMAlgorithm = "rsa-sha256"
-	DKIMEd25519 DKIMAlgorithm = "ed25519-sha256"
-)
-
-// DKIMKey is one selector of a domain with its sealed private key.
-type DKIMKey struct {
-	Domain    DomainID      `json:"domain_id"`
-	Selector  string        `json:"selector"`
-	Algorithm DKIMAlgorithm `json:"algorithm"`
-	Sealed    []byte        `json:"-"`      // PKCS #8 DER under the sealing key
-	Record    string        `json:"record"` // the TXT value to publish
-	// Active keys sign. An Ed25519 key becomes active when its record is seen or
-	// the operator says so.
-	Active    bool      `json:"active"`
-	CreatedAt time.Time `json:"created_at"`
-	RetiredAt time.Time `json:"retired_at,omitzero"`
-}
-
 // Principal is who is behind a session after AUTH: what every login ends in.
 type Principal struct {
 	Tenant

@@ -24,6 +24,7 @@ const (
 	EventRecovered   EventKind = "recovered"   // found in flight after a crash: possibly delivered
 	EventNotified    EventKind = "notified"    // a DSN about it was queued
 	EventRelayed     EventKind = "relayed"     // delivered to a hop without DSN (RFC 3461 §5.2.2)
+	EventRefused     EventKind = "refused"     // not accepted: the sender may not write as this
 	// EventAlert is not about a message: something that a person should look at.
 	// Its data has an Alert in Alert.
 	EventAlert EventKind = "alert"
@@ -72,6 +73,11 @@ type EventData struct {
 	Ambiguous  bool      `json:"ambiguous,omitempty"` // the link died after the data: the hop may have it
 	DurationMS int64     `json:"duration_ms,omitempty"`
 
+	// Rule is why the sender was or was not allowed, Field and Address what decided.
+	Rule    string `json:"sender_rule,omitempty"`
+	Field   string `json:"sender_field,omitempty"`
+	Address string `json:"sender_address,omitempty"`
+
 	Alert *Alert `json:"alert,omitempty"`
 }
 
@@ -87,6 +93,8 @@ const (
 	AlertGuessing AlertKind = "guessing"     // many failed logins on one account or key
 	AlertBan      AlertKind = "ban"          // an address or network was shut out
 	AlertAccess   AlertKind = "access_trial" // a trial of IP access rules ended by itself
+	AlertDomain   AlertKind = "domain"       // a domain's proof, or what receivers see of it, has changed
+	AlertDKIM     AlertKind = "dkim"         // a step of a key rotation, or one that is due
 )
 
 // Alert is the detail of an alert event.
@@ -97,6 +105,9 @@ type Alert struct {
 	Limit string    `json:"limit,omitempty"` // which limit
 	Used  int64     `json:"used,omitempty"`
 	Total int64     `json:"total,omitempty"`
+	// Domain and State: of a domain, and what became of it.
+	Domain string `json:"domain,omitempty"`
+	State  string `json:"state,omitempty"`
 }
 
 // LoginResult is how an attempt to log in ended.

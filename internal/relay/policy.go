@@ -15,6 +15,11 @@ type Policy struct {
 	// Mechanisms are those that its keys may log in with on SMTP; empty: all that
 	// the listener offers.
 	Mechanisms []string `json:"mechanisms,omitempty"`
+	// BindReplyTo: answers too may go only to addresses that the sender may use.
+	BindReplyTo bool `json:"bind_reply_to,omitempty"`
+	// ForeignNames allows display names that show an address which the sender may
+	// not use ("ann@partner.example via us").
+	ForeignNames bool `json:"foreign_names,omitempty"`
 }
 
 // Plan is how much a tenant may send. Zero members do not limit.
