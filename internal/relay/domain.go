@@ -223,3 +223,10 @@ type SingleSender struct {
 	CreatedAt  time.Time `json:"created_at"`
 	DeletedAt  time.Time `json:"deleted_at,omitzero"`
 }
+
+// DomainStateChange moves a domain's state.
+type DomainStateChange struct {
+	State        DomainState
+	FailingSince time.Time // zero: its records are there
+	Reason       string
+}
