@@ -138,7 +138,7 @@ func unprintable(r rune) bool { return r < ' ' || r == 0x7f || r == '\u2028' || 
 
 func mailboxOf(field, text string) (smtp.Address, error) {
 	a, err := smtp.ParseAddress(text, true)
-	if err != nil || a.IsLiteral() || a.ASCIIDomain() == "" || singleLabel(a.ASCIIDomain()) {
+	if err != nil || a.IsLiteral() || a.ASCIIDomain() == "" || !strings.Contains(a.ASCIIDomain(), ".") {
 		return a, &relay.Error{Kind: relay.Invalid, Field: field, Public: "Not an email address."}
 	}
 	return a, nil
