@@ -64,6 +64,9 @@ type Record struct {
 	Aggregate   []string  // rua: URIs, without the obsolete size suffix
 	Failure     []string  // ruf
 	Options     string    // fo: "0" unless said otherwise
+	// Extra are tags that mean nothing any more or not yet, as "name=value": the
+	// removed pct, rf and ri, and unknown ones. At most 20.
+	Extra []string
 	// Warnings says in words what a reader of the record should know: tags that
 	// were ignored, are obsolete or are unknown. At most 20.
 	Warnings []string
@@ -137,6 +140,12 @@ func (r *Record) warn(format string, args ...any) {
 	}
 }
 
+func (r *Record) keep(name, value string) {
+	if len(r.Extra) < maxWarnings {
+		r.Extra = append(r.Extra, name+"="+value)
+	}
+}
+
 // set takes one tag. It reports false for a policy that is none.
 func (r *Record) set(name, value string) (ok bool) {
 	lower := strings.ToLower(value)
@@ -183,8 +192,10 @@ func (r *Record) setOther(name, value, lower string) {
 		r.Failure = r.uris(name, value)
 	case "pct", "rf", "ri":
 		r.warn("%q was removed from DMARC; older receivers still read it", name)
+		r.keep(name, value)
 	default:
 		r.warn("tag %.20q is unknown", name)
+		r.keep(name, value)
 	}
 	if !known {
 		r.warn("%q cannot be %.40q", name, value)
@@ -223,7 +234,8 @@ func (r *Record) uris(tag, list string) (out []string) {
 	return out
 }
 
-// String is the record as it would be published, without what is default.
+// String is the record as it would be published, without what is default and
+// without Extra.
 func (r *Record) String() string {
 	var b strings.Builder
 	b.WriteString("v=DMARC1; p=" + string(r.Policy))

@@ -32,8 +32,8 @@ func TestParseRecord(t *testing.T) {
 		{"v=DMARC1; p=reject; rua=mailto:a@example.com!10m, https://r.example.com/x ; ruf=mailto:f@example.com", base(func(r *Record) {
 			r.Policy, r.Aggregate, r.Failure = Reject, []string{"mailto:a@example.com", "https://r.example.com/x"}, []string{"mailto:f@example.com"}
 		}), 1},
-		{"v=DMARC1; p=reject; pct=20; rf=afrf; ri=3600", base(func(r *Record) { r.Policy = Reject }), 3},
-		{"v=DMARC1; p=reject; adkim=x; aspf=; fo=2; t=maybe; psd=?; future=1; junk", base(func(r *Record) { r.Policy = Reject }), 7},
+		{"v=DMARC1; p=reject; pct=20; rf=afrf; ri=3600", base(func(r *Record) { r.Policy, r.Extra = Reject, []string{"pct=20", "rf=afrf", "ri=3600"} }), 3},
+		{"v=DMARC1; p=reject; adkim=x; aspf=; fo=2; t=maybe; psd=?; future=1; junk", base(func(r *Record) { r.Policy, r.Extra = Reject, []string{"future=1"} }), 7},
 		// RFC 9989 §4.10.1: a policy that is missing or wrong is none if somebody can be reported to.
 		{"v=DMARC1; rua=mailto:a@example.com", base(func(r *Record) { r.Aggregate = []string{"mailto:a@example.com"} }), 1},
 		{"v=DMARC1; p=rejekt; sp=reject; rua=mailto:a@example.com", base(func(r *Record) { r.Aggregate = []string{"mailto:a@example.com"} }), 1},
@@ -81,7 +81,7 @@ func FuzzParseRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(r.Warnings) > maxWarnings || len(r.Aggregate) > maxURIs || len(r.Failure) > maxURIs {
+		if len(r.Warnings) > maxWarnings || len(r.Extra) > maxWarnings || len(r.Aggregate) > maxURIs || len(r.Failure) > maxURIs {
 			t.Fatalf("over the limits: %+v", r)
 		}
 		if len(s) > maxRecord/2 {
@@ -91,7 +91,7 @@ func FuzzParseRecord(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q: %v", r.String(), err)
 		}
-		r.Warnings, again.Warnings = nil, nil
+		r.Warnings, again.Warnings, r.Extra = nil, nil, nil
 		if diff := cmp.Diff(r, again); diff != "" {
 			t.Fatal(diff)
 		}
