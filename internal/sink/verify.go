@@ -9,12 +9,12 @@ import (
 	"net/netip"
 	"strings"
 
-	"blitiri.com.ar/go/spf"
 	"github.com/emersion/go-msgauth/dkim"
 
 	"postern/internal/dmarc"
 	"postern/internal/dns"
 	"postern/internal/message"
+	"postern/internal/spf"
 )
 
 // maxSignatures bounds the DKIM signatures that are looked at in one message.
@@ -53,7 +53,7 @@ func (v *Verifier) Verify(ctx context.Context, env Envelope, raw []byte) Verdict
 	out.Author = author(raw)
 	in := dmarc.Input{
 		Author: out.Author,
-		SPF:    dmarc.Check{Domain: out.SPFDomain, Pass: out.SPF == string(spf.Pass), Temp: out.SPF == string(spf.TempError)},
+		SPF:    dmarc.Check{Domain: out.SPFDomain, Pass: out.SPF == spf.Pass, Temp: out.SPF == spf.TempError},
 	}
 	for _, s := range out.Signatures {
 		in.DKIM = append(in.DKIM, dmarc.Check{Domain: s.Domain, Pass: s.Result == "pass", Temp: s.Result == "temperror"})
@@ -66,20 +66,14 @@ func (v *Verifier) Verify(ctx context.Context, env Envelope, raw []byte) Verdict
 // spf checks the sender's host against the reverse-path's domain or, where that
 // is null, the HELO name (RFC 7208 §2.4).
 func (v *Verifier) spf(ctx context.Context, env Envelope) (result, domain string) {
-	sender := env.MailFrom
+	sender := ""
 	if domain = env.Domain; domain == "" {
 		domain = strings.ToLower(env.Helo)
-		sender = "postmaster@" + domain
-	} else if at := strings.LastIndexByte(sender, '@'); at >= 0 {
-		sender = strings.ReplaceAll(sender[:at], "@", "") + "@" + domain // the library splits at the first @
+	} else {
+		sender = env.MailFrom[:max(strings.LastIndexByte(env.MailFrom, '@'), 0)] + "@" + domain
 	}
-	if strings.HasPrefix(domain, "[") || !strings.Contains(domain, ".") {
-		return string(spf.None), domain // RFC 7208 §4.3: not a domain that could publish
-	}
-	// RX-13: the library keeps the limits of RFC 7208 §4.6.4 (10 look-ups, 2 void).
-	r, _ := spf.CheckHostWithSender(net.IP(env.Remote.Unmap().AsSlice()), env.Helo, sender,
-		spf.WithContext(ctx), spf.WithResolver(netResolver{v.Resolver}))
-	return string(r), domain
+	result, _ = spf.Check(ctx, v.Resolver, env.Remote, env.Helo, sender)
+	return result, domain
 }
 
 // dkim checks every signature, the topmost 16.
@@ -87,7 +81,7 @@ func (v *Verifier) dkim(ctx context.Context, raw []byte) (sigs []Signature, best
 	results, err := dkim.VerifyWithOptions(bytes.NewReader(raw), &dkim.VerifyOptions{
 		MaxVerifications: maxSignatures,
 		LookupTXT: func(name string) ([]string, error) {
-			return netResolver{v.Resolver}.LookupTXT(ctx, name)
+			return v.txt(ctx, name)
 		},
 	})
 	if err != nil && !errors.Is(err, dkim.ErrTooManySignatures) {
@@ -189,46 +183,12 @@ func token(s string) string {
 	}, s)
 }
 
-// netResolver shows a dns.Resolver in the shape of net.Resolver, with its kind
-// of errors, which the libraries judge.
-type netResolver struct{ r dns.Resolver }
-
-func dnsError(name string, err error) error {
+// txt asks for records with the kind of error that the DKIM library judges.
+func (v *Verifier) txt(ctx context.Context, name string) ([]string, error) {
+	txt, _, err := v.Resolver.TXT(ctx, name)
 	if err == nil {
-		return nil
+		return txt, nil
 	}
 	missing := errors.Is(err, dns.ErrNotFound) || errors.Is(err, dns.ErrNoData)
-	return &net.DNSError{Err: err.Error(), Name: name, IsNotFound: missing, IsTemporary: !missing, UnwrapErr: err}
-}
-
-func (n netResolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	txt, _, err := n.r.TXT(ctx, name)
-	return txt, dnsError(name, err)
-}
-
-func (n netResolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	mx, _, err := n.r.MX(ctx, name)
-	out := make([]*net.MX, len(mx))
-	for i, m := range mx {
-		out[i] = &net.MX{Host: m.Host, Pref: m.Preference}
-	}
-	return out, dnsError(name, err)
-}
-
-func (n netResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	addrs, _, err := n.r.Addr(ctx, host)
-	out := make([]net.IPAddr, len(addrs))
-	for i, a := range addrs {
-		out[i] = net.IPAddr{IP: net.IP(a.AsSlice()), Zone: a.Zone()}
-	}
-	return out, dnsError(host, err)
-}
-
-func (n netResolver) LookupAddr(ctx context.Context, addr string) ([]string, error) {
-	ip, err := netip.ParseAddr(addr)
-	if err != nil {
-		return nil, dnsError(addr, dns.ErrNotFound)
-	}
-	names, _, err := n.r.PTR(ctx, ip)
-	return names, dnsError(addr, err)
+	return nil, &net.DNSError{Err: err.Error(), Name: name, IsNotFound: missing, IsTemporary: !missing, UnwrapErr: err}
 }

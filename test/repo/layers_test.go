@@ -25,7 +25,7 @@ var layers = []layerRule{
 	{path: "message", layer: 0, why: "header index and edits"},
 	{path: "dkim", layer: 0, why: "signer"},
 	{path: "finding", layer: 0, why: "what a check found, in words"},
-	{path: "spf", layer: 0, why: "SPF records as receivers count them", later: true},
+	{path: "spf", layer: 0, why: "SPF records as receivers count them"},
 	{path: "mailauth", layer: 0, why: "all of a domain's mail authentication", later: true},
 	{path: "dmarc", layer: 0, why: "policy discovery and alignment"},
 	{path: "report", layer: 0, why: "DSN and ARF"},
@@ -63,6 +63,7 @@ var layers = []layerRule{
 // golang.org/x, each in one place.
 var leafLibraries = []struct{ path, library, why string }{
 	{"dns", "github.com/miekg/dns", "messages and records; hidden behind Resolver"},
+	{"spf", "blitiri.com.ar/go/spf", "evaluates a message's identity; Analyse beside it only explains"},
 	{"dkim", "github.com/ebitengine/purego", "the system's libcrypto without cgo"},
 	{"report", "github.com/emersion/go-message", "foreign bounces are read by a MIME parser that is not ours"},
 }
