@@ -2,7 +2,6 @@ package dns
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,9 +10,6 @@ import (
 
 	mdns "github.com/miekg/dns"
 )
-
-// errLame: the server gave neither an answer nor a denial. Another server may.
-var errLame = errors.New("lame answer")
 
 // question is what is asked and what an answer is kept under.
 type question struct {
@@ -29,6 +25,7 @@ type answer struct {
 	addrs  []netip.Addr
 	txt    []string
 	names  []string // PTR, or the one target of CNAME
+	ns     []string
 	tlsa   []TLSA
 	secure bool
 	denial error         // ErrNotFound, ErrNoData or nil
@@ -47,6 +44,9 @@ func (a *answer) size() int {
 	for _, s := range a.names {
 		n += 16 + len(s)
 	}
+	for _, s := range a.ns {
+		n += 16 + len(s)
+	}
 	for _, t := range a.tlsa {
 		n += 32 + len(t.Data)
 	}
@@ -57,7 +57,7 @@ func (a *answer) size() int {
 func (a *answer) clone() *answer {
 	c := *a
 	c.mx, c.addrs = slices.Clone(a.mx), slices.Clone(a.addrs)
-	c.txt, c.names = slices.Clone(a.txt), slices.Clone(a.names)
+	c.txt, c.names, c.ns = slices.Clone(a.txt), slices.Clone(a.names), slices.Clone(a.ns)
 	c.tlsa = slices.Clone(a.tlsa)
 	for i := range c.tlsa {
 		c.tlsa[i].Data = slices.Clone(c.tlsa[i].Data)
@@ -66,7 +66,7 @@ func (a *answer) clone() *answer {
 }
 
 func (a *answer) empty() bool {
-	return len(a.mx)+len(a.addrs)+len(a.txt)+len(a.names)+len(a.tlsa) == 0
+	return len(a.mx)+len(a.addrs)+len(a.txt)+len(a.names)+len(a.ns)+len(a.tlsa) == 0
 }
 
 // read makes an answer of a response to q. Only the answer section counts, and
@@ -76,7 +76,7 @@ func (a *answer) empty() bool {
 func read(q question, r *mdns.Msg, hops int) (a *answer, next string, used int, err error) {
 	a = &answer{ttl: maxTTL}
 	owner := q.name
-	for q.typ != mdns.TypeCNAME {
+	for q.typ != mdns.TypeCNAME && q.typ != mdns.TypeNS {
 		target, ttl, ok, err := alias(r, owner)
 		if err != nil {
 			return nil, "", 0, err
@@ -115,9 +115,11 @@ func read(q question, r *mdns.Msg, hops int) (a *answer, next string, used int, 
 		a.denial = ErrNotFound
 	case used > 0 && !soa:
 		return a, owner, used, nil
+	case q.typ == mdns.TypeNS && isAlias(r, owner):
+		a.denial = ErrNoData // no zone begins at an alias (RFC 2181 §10.1)
 	case !soa && !r.Authoritative && hasNS(r):
 		// A referral: the server does not recurse for us.
-		return nil, "", 0, fmt.Errorf("%s: referral: %w", q, errLame)
+		return nil, "", 0, fmt.Errorf("%s: referral: %w", q, ErrLame)
 	default:
 		a.denial = ErrNoData
 	}
@@ -138,6 +140,11 @@ func alias(r *mdns.Msg, owner string) (target string, ttl time.Duration, ok bool
 		return target, seconds(c.Hdr.Ttl), true, nil
 	}
 	return "", 0, false, nil
+}
+
+func isAlias(r *mdns.Msg, owner string) bool {
+	_, _, ok, err := alias(r, owner)
+	return ok || err != nil
 }
 
 // owns compares a normal name with one as the library spells it.
@@ -196,6 +203,10 @@ func (a *answer) add(rr mdns.RR) {
 		if host, ok := hostname(rr.Ptr); ok {
 			a.names = append(a.names, host)
 		}
+	case *mdns.NS:
+		if host, ok := hostname(rr.Ns); ok {
+			a.ns = append(a.ns, host)
+		}
 	case *mdns.CNAME:
 		if host, err := normal(rr.Target); err == nil {
 			a.names = append(a.names, host)
@@ -225,6 +236,7 @@ func (a *answer) trim() {
 	a.mx = head(a.mx, maxMX)
 	a.addrs = head(unique(a.addrs), maxAddrs)
 	a.names = head(unique(a.names), maxNames)
+	a.ns = head(unique(a.ns), maxServers)
 	a.tlsa = head(a.tlsa, maxTLSA)
 	total := 0
 	for i, s := range a.txt {

@@ -181,6 +181,15 @@ func (c *Client) CNAME(ctx context.Context, name string) (string, bool, error) {
 	return a.names[0], a.secure, nil
 }
 
+// NS implements Resolver: at most 13.
+func (c *Client) NS(ctx context.Context, name string) ([]string, bool, error) {
+	a, err := c.ask(ctx, name, mdns.TypeNS)
+	if a == nil {
+		return nil, false, err
+	}
+	return a.ns, a.secure, err
+}
+
 // PTR implements Resolver: at most 10.
 func (c *Client) PTR(ctx context.Context, addr netip.Addr) ([]string, bool, error) {
 	if !addr.IsValid() {

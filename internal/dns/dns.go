@@ -5,7 +5,8 @@
 //
 // Client is the Resolver of a running relay: a stub that asks the configured
 // recursive servers and keeps their answers as long as they may be kept. Zone
-// and ZoneServer publish records, without ever recursing. Static is a Resolver
+// and ZoneServer publish records, without ever recursing. Authority asks the
+// name servers of a domain themselves, past every cache. Static is a Resolver
 // over plain maps for tests and labs.
 //
 // One invariant holds for every Resolver here: an error says truthfully whether
@@ -47,7 +48,7 @@ type TLSA struct {
 
 // Resolver asks. Names are A-labels, with or without a trailing dot, in any
 // case; names in answers are lower case and have none. Aliases are followed,
-// except by CNAME. secure reports that every answer on the way was validated by
+// except by CNAME and NS. secure reports that every answer on the way was validated by
 // DNSSEC and that the resolver's word for it is to be trusted; beside
 // ErrNotFound and ErrNoData it says the same of the denial. Errors wrap one of
 // ErrNotFound, ErrNoData, ErrTemporary. The results belong to the caller.
@@ -57,6 +58,8 @@ type Resolver interface {
 	TXT(ctx context.Context, name string) (txt []string, secure bool, err error)        // one string per record
 	CNAME(ctx context.Context, name string) (target string, secure bool, err error)
 	PTR(ctx context.Context, addr netip.Addr) (names []string, secure bool, err error)
+	// NS names the servers of the zone that begins at exactly this name.
+	NS(ctx context.Context, name string) (hosts []string, secure bool, err error)
 	TLSA(ctx context.Context, name string) (tlsa []TLSA, secure bool, err error)
 }
 

@@ -78,13 +78,8 @@ func (c *Client) exchange(ctx context.Context, addr string, q question) (*mdns.M
 	m.RecursionDesired = true
 	m.AuthenticatedData = true // RFC 6840 §5.7: the AD bit is wanted
 	m.SetEdns0(ednsSize, true)
-	r, err := c.roundTrip(ctx, addr, m)
-	if err == nil && (r.Rcode == mdns.RcodeFormatError || r.Rcode == mdns.RcodeNotImplemented) && r.IsEdns0() == nil {
-		// RFC 6891 §7: a server from before EDNS.
-		m.Extra = nil
-		m.Id = mdns.Id()
-		r, err = c.roundTrip(ctx, addr, m)
-	}
+	x := exchanger{timeout: c.timeout}
+	r, err := x.exchange(ctx, addr, m)
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +96,27 @@ func rcodeName(rc int) string {
 	return fmt.Sprintf("RCODE %d", rc)
 }
 
-func (c *Client) roundTrip(ctx context.Context, addr string, m *mdns.Msg) (*mdns.Msg, error) {
-	r, err := c.transfer(ctx, "udp", addr, m)
+// exchanger sends questions, whoever is asked.
+type exchanger struct {
+	timeout time.Duration // for one question on one network
+	// before, if set, is called before each of them, and what it returns after.
+	before func(context.Context) (after func(), err error)
+}
+
+// exchange sends m and returns the response to it, whatever it says.
+func (x exchanger) exchange(ctx context.Context, addr string, m *mdns.Msg) (*mdns.Msg, error) {
+	r, err := x.roundTrip(ctx, addr, m)
+	if err == nil && (r.Rcode == mdns.RcodeFormatError || r.Rcode == mdns.RcodeNotImplemented) && r.IsEdns0() == nil {
+		// RFC 6891 §7: a server from before EDNS.
+		m.Extra = nil
+		m.Id = mdns.Id()
+		r, err = x.roundTrip(ctx, addr, m)
+	}
+	return r, err
+}
+
+func (x exchanger) roundTrip(ctx context.Context, addr string, m *mdns.Msg) (*mdns.Msg, error) {
+	r, err := x.transfer(ctx, "udp", addr, m)
 	if err == nil && !r.Truncated {
 		return r, nil
 	}
@@ -112,16 +126,23 @@ func (c *Client) roundTrip(ctx context.Context, addr string, m *mdns.Msg) (*mdns
 	// RFC 7766 §5: a truncated answer is asked for again over TCP. A new ID,
 	// for the old one has been seen on the wire.
 	m.Id = mdns.Id()
-	if r, err = c.transfer(ctx, "tcp", addr, m); err == nil && r.Truncated {
-		return nil, fmt.Errorf("truncated over TCP: %w", errLame)
+	if r, err = x.transfer(ctx, "tcp", addr, m); err == nil && r.Truncated {
+		return nil, fmt.Errorf("truncated over TCP: %w", ErrLame)
 	}
 	return r, err
 }
 
 // transfer sends m from a socket of its own, so that the source port is a
 // fresh random one (RFC 5452 §9.2), and waits for the response to it.
-func (c *Client) transfer(ctx context.Context, network, addr string, m *mdns.Msg) (*mdns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+func (x exchanger) transfer(ctx context.Context, network, addr string, m *mdns.Msg) (*mdns.Msg, error) {
+	if x.before != nil {
+		after, err := x.before(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer after()
+	}
+	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, addr)
@@ -150,7 +171,7 @@ func (c *Client) transfer(ctx context.Context, network, addr string, m *mdns.Msg
 			return r, nil
 		}
 		if network == "tcp" {
-			return nil, fmt.Errorf("not an answer to the question: %w", errors.Join(err, errLame))
+			return nil, fmt.Errorf("not an answer to the question: %w", errors.Join(err, ErrLame))
 		}
 	}
 	return nil, errStray

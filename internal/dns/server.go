@@ -13,11 +13,9 @@ import (
 	"time"
 
 	mdns "github.com/miekg/dns"
-	"golang.org/x/net/netutil"
 )
 
 const (
-	maxTCPConns    = 256             // at once
 	maxTCPQueries  = 128             // per connection
 	tcpIdle        = 5 * time.Second // RFC 7766 §6.2.3: a few seconds
 	stopLimit      = 3 * time.Second // for answers under way when the server stops
@@ -34,16 +32,50 @@ type ZoneServer struct {
 	zones    atomic.Pointer[map[string]*Zone] // by origin; replaced, never changed
 	mu       sync.Mutex                       // held to replace zones
 	answered atomic.Uint64
+	limited  atomic.Uint64
 	panics   atomic.Uint64
+
+	secondaries []netip.AddrPort
+	limiter     *limiter // nil: no limit
+	notifier    *notifier
+	transfers   chan struct{} // one per transfer under way
 }
 
-// ListenZones binds addr ("127.0.0.1:0" for a free port) for UDP and TCP. The
-// server answers once Run is called; Close releases the port if it never is.
+// ServeConfig says how zones are served. The zero value serves them to all,
+// without limit, and transfers them to nobody.
+type ServeConfig struct {
+	Log *slog.Logger
+	// Transfer are the secondaries: their addresses alone may transfer the zones
+	// (AXFR, IXFR), and they are told of changes (NOTIFY) at that port, 53 if it is 0.
+	Transfer []netip.AddrPort
+	// AnswersPerSecond bounds the answers over UDP to one network, /24 or /56.
+	// Beyond that every second answer is dropped and every other sent truncated, so
+	// that a true asker comes back over TCP. 0: no limit. Secondaries are exempt.
+	AnswersPerSecond int
+}
+
+// ListenZones is ListenZonesWith with nothing but a log.
 func ListenZones(addr string, log *slog.Logger, zones ...*Zone) (*ZoneServer, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	return ListenZonesWith(addr, ServeConfig{Log: log}, zones...)
+}
+
+// ListenZonesWith binds addr ("127.0.0.1:0" for a free port) for UDP and TCP. The
+// server answers once Run is called; Close releases the port if it never is.
+func ListenZonesWith(addr string, c ServeConfig, zones ...*Zone) (*ZoneServer, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &ZoneServer{log: log}
+	s := &ZoneServer{log: c.Log, transfers: make(chan struct{}, maxTransfers)}
+	for _, t := range c.Transfer {
+		if t.Port() == 0 {
+			t = netip.AddrPortFrom(t.Addr(), defaultDNSPort)
+		}
+		s.secondaries = append(s.secondaries, netip.AddrPortFrom(t.Addr().Unmap().WithZone(""), t.Port()))
+	}
+	if c.AnswersPerSecond > 0 {
+		s.limiter = newLimiter(c.AnswersPerSecond)
+	}
+	s.notifier = newNotifier(s.notify)
 	s.zones.Store(&map[string]*Zone{})
 	for _, z := range zones {
 		s.Add(z)
@@ -98,18 +130,33 @@ func (s *ZoneServer) change(f func(map[string]*Zone)) {
 // Answered counts the responses sent.
 func (s *ZoneServer) Answered() uint64 { return s.answered.Load() }
 
+// Limited counts the answers that were dropped or cut for AnswersPerSecond.
+func (s *ZoneServer) Limited() uint64 { return s.limited.Load() }
+
 // Close releases the port of a server that is not running.
 func (s *ZoneServer) Close() error { return errors.Join(s.tcp.Close(), s.udp.Close()) }
 
-// Run answers until ctx is done, or until one of the two sockets fails.
+// Run answers until ctx is done, or until one of the two sockets fails. It
+// begins by telling the secondaries: the zones may have changed since the last run.
 func (s *ZoneServer) Run(ctx context.Context) error {
+	ctx, cancelAll := context.WithCancel(ctx)
+	defer cancelAll()
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	defer cancelAll()
+	if len(s.secondaries) > 0 {
+		telling.Go(func() { s.notifier.run(ctx, s.secondaries, s.untold) })
+		for origin := range *s.zones.Load() {
+			s.Changed(origin)
+		}
+	}
 	servers := [...]*mdns.Server{
 		{PacketConn: s.udp, UDPSize: ednsSize},
-		{Listener: netutil.LimitListener(s.tcp, maxTCPConns), MaxTCPQueries: maxTCPQueries, IdleTimeout: func() time.Duration { return tcpIdle }},
+		{Listener: newStreams(ctx, s.tcp, s.secondary), MaxTCPQueries: maxTCPQueries, IdleTimeout: func() time.Duration { return tcpIdle }},
 	}
 	ended := make(chan error, len(servers))
 	for _, srv := range servers {
-		srv.Handler = mdns.HandlerFunc(s.serve)
+		srv.Handler = mdns.HandlerFunc(func(w mdns.ResponseWriter, q *mdns.Msg) { s.serve(ctx, w, q) })
 		go func() { ended <- srv.ActivateAndServe() }()
 	}
 	var err error
@@ -140,13 +187,20 @@ func (s *ZoneServer) Run(ctx context.Context) error {
 }
 
 // serve answers one message; it is the root of a goroutine of the library.
-func (s *ZoneServer) serve(w mdns.ResponseWriter, q *mdns.Msg) {
+func (s *ZoneServer) serve(ctx context.Context, w mdns.ResponseWriter, q *mdns.Msg) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.panics.Add(1)
 			s.log.Error("dns question made the server panic", "panic", fmt.Sprint(p))
 		}
 	}()
+	if s.limit(w, q) {
+		return
+	}
+	if asksTransfer(q) {
+		s.transfer(ctx, w, q)
+		return
+	}
 	r := s.respond(q)
 	size := mdns.MaxMsgSize
 	if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
@@ -156,11 +210,41 @@ func (s *ZoneServer) serve(w mdns.ResponseWriter, q *mdns.Msg) {
 		}
 	}
 	r.Truncate(size)
+	s.send(w, r)
+}
+
+func (s *ZoneServer) send(w mdns.ResponseWriter, r *mdns.Msg) {
 	if err := w.WriteMsg(r); err != nil {
 		s.log.Debug("dns response not sent", "error", err, "remote", w.RemoteAddr().String())
 		return
 	}
 	s.answered.Add(1)
+}
+
+// limit reports that the question gets no answer, or got an empty one, because
+// its network has had enough of them.
+func (s *ZoneServer) limit(w mdns.ResponseWriter, q *mdns.Msg) bool {
+	from, udp := w.RemoteAddr().(*net.UDPAddr)
+	if s.limiter == nil || !udp || s.secondary(from) {
+		return false
+	}
+	v := s.limiter.take(addrOf(from), time.Now())
+	if v == send {
+		return false
+	}
+	s.limited.Add(1)
+	if v == slip {
+		r := new(mdns.Msg)
+		r.SetReply(q)
+		r.Truncated = true
+		_ = w.WriteMsg(r)
+	}
+	return true
+}
+
+// untold is called for a secondary that could not be told of a change.
+func (s *ZoneServer) untold(origin string, to netip.AddrPort, err error) {
+	s.log.Warn("secondary not told of a changed zone", "zone", origin, "secondary", to.String(), "error", err)
 }
 
 // respond makes the response to a message.
@@ -258,6 +342,5 @@ func (s *ZoneServer) deny(r *mdns.Msg, z *Zone, f found) {
 	if !f.name {
 		r.Rcode = mdns.RcodeNameError
 	}
-	soa := z.find(z.origin, mdns.TypeSOA)
-	r.Ns = append(r.Ns, soa.rrs...)
+	r.Ns = append(r.Ns, z.current())
 }

@@ -20,6 +20,7 @@ type Static struct {
 	Addrs  map[string][]netip.Addr
 	TXTs   map[string][]string
 	CNAMEs map[string]string
+	NSs    map[string][]string
 	PTRs   map[netip.Addr][]string
 	TLSAs  map[string][]TLSA
 	// Fail lists look-ups that end in ErrTemporary: a name ("mx.example.test"),
@@ -50,7 +51,7 @@ func find[V any](ctx context.Context, s *Static, m map[string]V, typ, name strin
 			return v, secure, nil
 		}
 		target, ok := s.CNAMEs[n]
-		if !ok || typ == "cname" {
+		if !ok || typ == "cname" || typ == "ns" {
 			if s.exists(n) {
 				return v, secure, fmt.Errorf("%s %s: %w", typ, n, ErrNoData)
 			}
@@ -66,7 +67,7 @@ func listed(list []string, typ, name string) bool {
 }
 
 func (s *Static) exists(name string) bool {
-	return has(s.MXs, name) || has(s.Addrs, name) || has(s.TXTs, name) || has(s.CNAMEs, name) || has(s.TLSAs, name)
+	return has(s.MXs, name) || has(s.Addrs, name) || has(s.TXTs, name) || has(s.CNAMEs, name) || has(s.NSs, name) || has(s.TLSAs, name)
 }
 
 func has[V any](m map[string]V, name string) bool {
@@ -101,6 +102,12 @@ func (s *Static) TXT(ctx context.Context, name string) ([]string, bool, error) {
 // CNAME implements Resolver.
 func (s *Static) CNAME(ctx context.Context, name string) (string, bool, error) {
 	return find(ctx, s, s.CNAMEs, "cname", name)
+}
+
+// NS implements Resolver.
+func (s *Static) NS(ctx context.Context, name string) ([]string, bool, error) {
+	v, secure, err := find(ctx, s, s.NSs, "ns", name)
+	return slices.Clone(v), secure, err
 }
 
 // TLSA implements Resolver.

@@ -25,7 +25,11 @@ type Zone struct {
 	names   map[string]map[uint16][]mdns.RR // by normal owner name
 	below   map[string]int                  // names with records below this one
 	records int
+	stars   int // names that are wildcards
 	failing map[string]bool
+	source  Source // may be nil
+
+	fixedSerial bool // ZoneConfig.Serial was given; never changes
 }
 
 // maxZoneRecords bounds what one zone holds; everything is kept in memory.
@@ -37,6 +41,9 @@ type ZoneConfig struct {
 	NameServers []string // host names; empty: "ns." + Origin. Their addresses are set like any record
 	Contact     string   // mailbox of who answers for it; empty: hostmaster@Origin
 	DenialTTL   time.Duration
+	// Serial is where the serial begins to count. 0: 1, or with a source the
+	// current time. Several servers of one zone need a common one.
+	Serial uint32
 }
 
 // NewZone makes a zone with nothing but its SOA and NS records. DenialTTL is how
@@ -74,7 +81,10 @@ func NewZone(c ZoneConfig) (*Zone, error) {
 		names:   make(map[string]map[uint16][]mdns.RR),
 		below:   make(map[string]int),
 		failing: make(map[string]bool),
+
+		fixedSerial: c.Serial != 0,
 	}
+	z.soa.Serial = max(c.Serial, 1)
 	if err := z.Set(origin, "NS", time.Hour, c.NameServers...); err != nil {
 		return nil, err
 	}
@@ -89,11 +99,19 @@ func header(name string, typ uint16, ttl time.Duration) mdns.RR_Header {
 // Origin is the zone's name.
 func (z *Zone) Origin() string { return z.origin }
 
-// Serial is the SOA serial; it rises with every change.
-func (z *Zone) Serial() uint32 {
+// Serial is the SOA serial; it rises with every change of the zone and of its
+// source.
+func (z *Zone) Serial() uint32 { return z.current().Serial }
+
+// current is the zone's SOA record as it is now.
+func (z *Zone) current() *mdns.SOA {
 	z.mu.RLock()
-	defer z.mu.RUnlock()
-	return z.soa.Serial
+	soa, source := mdns.Copy(z.soa).(*mdns.SOA), z.source
+	z.mu.RUnlock()
+	if source != nil {
+		soa.Serial += source.Serial()
+	}
+	return soa
 }
 
 // Set replaces the records of one name and type; without rdata it removes them.
@@ -250,8 +268,12 @@ func (z *Zone) drop(owner string, typ uint16) {
 	}
 }
 
-// climb adds n to what the names above owner have below them. z.mu is held.
+// climb counts an owner in or out: n is added to what the names above it have
+// below them. z.mu is held.
 func (z *Zone) climb(owner string, n int) {
+	if strings.HasPrefix(owner, "*.") {
+		z.stars += n
+	}
 	for up := parent(owner); owner != z.origin && within(up, z.origin); up = parent(up) {
 		if z.below[up] += n; z.below[up] == 0 {
 			delete(z.below, up)
@@ -300,7 +322,7 @@ func (z *Zone) Parse(r io.Reader) error {
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	trial := &Zone{origin: z.origin, soa: mdns.Copy(z.soa).(*mdns.SOA), records: z.records, below: maps.Clone(z.below)}
+	trial := &Zone{origin: z.origin, soa: mdns.Copy(z.soa).(*mdns.SOA), records: z.records, stars: z.stars, below: maps.Clone(z.below)}
 	trial.names = make(map[string]map[uint16][]mdns.RR, len(z.names))
 	for n, sets := range z.names {
 		trial.names[n] = maps.Clone(sets)
@@ -310,7 +332,7 @@ func (z *Zone) Parse(r io.Reader) error {
 			return err
 		}
 	}
-	z.soa, z.names, z.below, z.records = trial.soa, trial.names, trial.below, trial.records
+	z.soa, z.names, z.below, z.records, z.stars = trial.soa, trial.names, trial.below, trial.records, trial.stars
 	return nil
 }
 
@@ -341,27 +363,60 @@ type found struct {
 // find looks a normal name up. Names between an owner and the origin exist
 // without records (RFC 4592 §2.2.2).
 func (z *Zone) find(name string, typ uint16) found {
+	if name == z.origin && typ == mdns.TypeSOA && !z.fails(name) {
+		return found{rrs: []mdns.RR{z.current()}, name: true}
+	}
+	f, source := z.own(name, typ)
+	if f.fail || len(f.rrs) > 0 || source == nil && f.name {
+		return f
+	}
+	if source != nil && name != z.origin && !z.holds(name) {
+		made := z.made(source, name, typ)
+		if made.fail || made.name || f.name {
+			made.name = true
+			return made
+		}
+	}
+	if f.name {
+		return f
+	}
+	return z.wildcard(source, name, typ)
+}
+
+func (z *Zone) fails(name string) bool {
+	z.mu.RLock()
+	defer z.mu.RUnlock()
+	return z.failing[name]
+}
+
+// own is what the zone itself knows about a name, wildcards apart.
+func (z *Zone) own(name string, typ uint16) (found, Source) {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
 	if z.failing[name] {
-		return found{fail: true}
-	}
-	if name == z.origin && typ == mdns.TypeSOA {
-		return found{rrs: []mdns.RR{mdns.Copy(z.soa)}, name: true}
+		return found{fail: true}, z.source
 	}
 	if sets, ok := z.names[name]; ok {
-		return pick(sets, typ, name)
+		return pick(sets, typ, name), z.source
 	}
-	if name == z.origin || z.below[name] > 0 {
-		return found{name: true}
-	}
-	// RFC 4592 §3.3.1: the wildcard below the closest name that exists.
-	for up := parent(name); within(up, z.origin); up = parent(up) {
+	return found{name: name == z.origin || z.below[name] > 0}, z.source
+}
+
+// wildcard looks below the closest name that exists, RFC 4592 §3.3.1.
+func (z *Zone) wildcard(source Source, name string, typ uint16) found {
+	z.mu.RLock()
+	defer z.mu.RUnlock()
+	for up := parent(name); z.stars > 0 && within(up, z.origin); up = parent(up) {
 		if sets, ok := z.names["*."+up]; ok {
 			return pick(sets, typ, name)
 		}
 		if _, ok := z.names[up]; ok || up == z.origin || z.below[up] > 0 {
 			break
+		}
+		if source != nil {
+			if rs, exists := source.Records(up); exists || len(rs) > 0 {
+				break
+			}
 		}
 	}
 	return found{}

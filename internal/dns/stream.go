@@ -1,0 +1,101 @@
+package dns
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	maxTCPConns    = 256              // at once
+	maxPerNetwork  = 32               // of them from one /24 or /56
+	tcpWrite       = 10 * time.Second // for one message to be taken
+	tcpWriteAtStop = time.Second
+)
+
+// streams is the TCP listener with bounds on what others can hold: connections
+// in all and from one network, and the time in which an answer must be taken.
+// Secondaries are outside the bound on networks, not the others.
+type streams struct {
+	net.Listener
+	ctx    context.Context // done: the server stops
+	exempt func(net.Addr) bool
+	slots  chan struct{}
+
+	mu   sync.Mutex
+	from map[netip.Addr]int // connections by network
+}
+
+func newStreams(ctx context.Context, l net.Listener, exempt func(net.Addr) bool) *streams {
+	return &streams{Listener: l, ctx: ctx, exempt: exempt, slots: make(chan struct{}, maxTCPConns), from: make(map[netip.Addr]int)}
+}
+
+// Accept waits for a connection within the bounds; those beyond are closed.
+func (l *streams) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if s, ok := l.admit(conn); ok {
+			return s, nil
+		}
+		conn.Close()
+	}
+}
+
+func (l *streams) admit(conn net.Conn) (*stream, bool) {
+	select {
+	case l.slots <- struct{}{}:
+	default:
+		return nil, false
+	}
+	network := limitNetwork(addrOf(conn.RemoteAddr()))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.from[network] >= maxPerNetwork && !l.exempt(conn.RemoteAddr()) {
+		<-l.slots
+		return nil, false
+	}
+	l.from[network]++
+	s := &stream{Conn: conn, ctx: l.ctx, left: sync.OnceFunc(func() { l.leave(network) })}
+	s.unhook = context.AfterFunc(l.ctx, func() { _ = conn.SetWriteDeadline(time.Now().Add(tcpWriteAtStop)) })
+	return s, true
+}
+
+func (l *streams) leave(network netip.Addr) {
+	l.mu.Lock()
+	if l.from[network]--; l.from[network] == 0 {
+		delete(l.from, network)
+	}
+	l.mu.Unlock()
+	<-l.slots
+}
+
+// stream is one connection, on which no write waits for ever.
+type stream struct {
+	net.Conn
+	ctx    context.Context
+	unhook func() bool
+	left   func()
+}
+
+func (s *stream) Write(b []byte) (int, error) {
+	if err := s.SetWriteDeadline(time.Now().Add(tcpWrite)); err != nil {
+		return 0, err
+	}
+	if s.ctx.Err() != nil {
+		if err := s.SetWriteDeadline(time.Now().Add(tcpWriteAtStop)); err != nil {
+			return 0, err
+		}
+	}
+	return s.Conn.Write(b)
+}
+
+func (s *stream) Close() error {
+	s.unhook()
+	s.left()
+	return s.Conn.Close()
+}
