@@ -45,10 +45,10 @@ func (m *memory) CreatePool(_ context.Context, _ store.By, p relay.Pool) error {
 	return nil
 }
 func (m *memory) Pools(context.Context) ([]relay.Pool, error) { return m.pools, nil }
-func (m *memory) CreateDomain(_ context.Context, _ store.By, d relay.Domain, keys ...relay.DKIMKey) error {
+func (m *memory) CreateDomain(_ context.Context, _ store.By, d relay.Domain, keys ...relay.DKIMKey) (relay.Domain, error) {
 	m.domains = append(m.domains, d)
 	m.dkim[d.ID] = keys
-	return nil
+	return d, nil
 }
 func (m *memory) Domains(context.Context, relay.AccountID) ([]relay.Domain, error) {
 	return m.domains, nil

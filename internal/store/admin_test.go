@@ -48,16 +48,25 @@ func newWorld(t testing.TB, s *Store) *world {
 		Mode:     relay.KeyLive, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Senders: []string{"a@example.test"},
 		RecipientDomains: []string{"b.test"}, PerMinute: 1, PerHour: 2, PerDay: 3, PerMonth: 4, Hours: "mon-fri 08-18", Canary: true, ExpiresAt: now.Add(time.Hour), CreatedAt: now}
 	w.domain = relay.Domain{ID: relay.DomainID{ID: id()}, Account: w.account.ID, Name: "d" + fmt.Sprint(now.UnixNano()) + ".test", State: relay.DomainAsserted,
-		AssertedBy: "uid 0", Subdomains: true, Subusers: []relay.SubuserID{w.subuser.ID}, ReturnPath: "bounce.example.test", CreatedAt: now}
-	w.dkim = relay.DKIMKey{Domain: w.domain.ID, Selector: "s1", Algorithm: relay.DKIMRSA, Sealed: []byte("sealed"), Record: "v=DKIM1; p=x", Active: true, CreatedAt: now}
+		AssertedBy: "uid 0", Reason: "r", Token: id().String(), Automatic: true, Label: "em", Selector: "org", KeyBits: 4096, Rotate: 30 * 24 * time.Hour, Reveal: true,
+		CustomSPF: true, Default: true, IPs: []netip.Addr{netip.MustParseAddr("192.0.2.9")}, Quiet: true, VerifiedAt: now, FailingSince: now,
+		Subdomains: true, Subusers: []relay.SubuserID{w.subuser.ID}, ReturnPath: "bounce.example.test", CreatedAt: now}
+	w.dkim = relay.DKIMKey{Domain: w.domain.ID, Selector: "s1", Algorithm: relay.DKIMRSA, Bits: 2048, Generation: 1, Sealed: []byte("sealed"), Record: "v=DKIM1; p=x",
+		Active: true, Imported: true, CreatedAt: now, SeenAt: now, ActivatedAt: now}
 	for _, err := range []error{
 		s.CreatePool(ctx, testBy, w.pool), s.CreateAccount(ctx, testBy, w.account), s.CreateSubuser(ctx, testBy, w.subuser),
-		s.CreateKey(ctx, testBy, w.key), s.CreateDomain(ctx, testBy, w.domain, w.dkim),
+		s.CreateKey(ctx, testBy, w.key),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
+	d, err := s.CreateDomain(ctx, testBy, w.domain, w.dkim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.domain.Number = d.Number
+	same(t, "domain as created", w.domain, d, nil)
 	w.account.Number, w.subuser.Number = numbers(t, s, w)
 	return w
 }
@@ -72,6 +81,9 @@ func numbers(t testing.TB, s *Store, w *world) (account, subuser int64) {
 	}
 	return a.Number, u.Number
 }
+
+// created is the error of making something.
+func created[T any](_ T, err error) error { return err }
 
 // same fails when a reading differs from what was written.
 func same[T any](t testing.TB, what string, want, got T, err error) {
@@ -119,7 +131,7 @@ func TestAdministrationRoundTrip(t *testing.T) {
 			t.Errorf("pools: %+v, %v", all, err)
 		}
 		off := time.Now().UTC().Truncate(time.Microsecond)
-		w.account.OwnerEmail, w.subuser.Email, w.key.Name, w.pool.Addresses, w.domain.Subusers = "n@example.test", "n@example.test", "n", w.pool.Addresses[1:], nil
+		w.account.OwnerEmail, w.subuser.Email, w.key.Name, w.pool.Addresses, w.domain.Rotate = "n@example.test", "n@example.test", "n", w.pool.Addresses[1:], -time.Microsecond
 		for what, err := range map[string]error{
 			"account": s.UpdateAccount(ctx, testBy, w.account), "subuser": s.UpdateSubuser(ctx, testBy, w.subuser), "key": s.UpdateKey(ctx, testBy, w.key),
 			"pool": s.UpdatePool(ctx, testBy, w.pool), "domain": s.UpdateDomain(ctx, testBy, w.domain),
@@ -172,7 +184,7 @@ func TestAdministrationErrors(t *testing.T) {
 		account, subuser, pool, domain, key := w.account, w.subuser, w.pool, w.domain, w.key
 		account.ID.ID, subuser.ID.ID, pool.ID.ID, domain.ID.ID, key.ID.ID = fresh(), fresh(), fresh(), fresh(), fresh()
 		stolen, foreign, orphan, sharing := domain, key, w.subuser, other.domain
-		stolen.Account, stolen.Subusers = other.account.ID, nil
+		stolen.Account, stolen.Subusers, stolen.Token = other.account.ID, nil, "another"
 		foreign.Subuser = other.subuser.ID
 		orphan.ID.ID, orphan.Name, orphan.Account.ID = fresh(), "orphan", fresh()
 		sharing.Subusers = []relay.SubuserID{w.subuser.ID}
@@ -185,12 +197,12 @@ func TestAdministrationErrors(t *testing.T) {
 			{"account of the same id", s.CreateAccount(ctx, testBy, w.account), relay.Conflict},
 			{"subuser of the same name", s.CreateSubuser(ctx, testBy, subuser), relay.Conflict},
 			{"pool of the same name", s.CreatePool(ctx, testBy, pool), relay.Conflict},
-			{"same domain again", s.CreateDomain(ctx, testBy, domain), relay.Conflict},
-			{"another account's usable domain", s.CreateDomain(ctx, testBy, stolen), relay.Conflict},
+			{"same domain again", created(s.CreateDomain(ctx, testBy, domain)), relay.Conflict},
+			{"another account's usable domain", created(s.CreateDomain(ctx, testBy, stolen)), relay.Conflict},
 			{"same selector", s.AddDKIMKey(ctx, testBy, w.dkim), relay.Conflict},
 			{"subuser without account", s.CreateSubuser(ctx, testBy, orphan), relay.NotFound},
 			{"key of another account's subuser", s.CreateKey(ctx, testBy, foreign), relay.NotFound},
-			{"domain shared with another account's subuser", s.UpdateDomain(ctx, testBy, sharing), relay.NotFound},
+			{"domain shared with another account's subuser", s.SetDomainSharing(ctx, testBy, sharing.ID, sharing.Subusers, false), relay.NotFound},
 			{"update of no account", s.SetAccountDisabled(ctx, testBy, account.ID, time.Now()), relay.NotFound},
 			{"update of no key", s.RevokeKey(ctx, testBy, key.ID, time.Now()), relay.NotFound},
 			{"selector of no domain", s.SetDKIMKeyActive(ctx, testBy, domain.ID, "s1", true), relay.NotFound},
@@ -208,14 +220,13 @@ func TestAdministrationErrors(t *testing.T) {
 		}
 		// An unproven claim keeps nobody out, and a domain that is off neither.
 		stolen.State = relay.DomainPending
-		if err := s.CreateDomain(ctx, testBy, stolen); err != nil {
+		if _, err := s.CreateDomain(ctx, testBy, stolen); err != nil {
 			t.Errorf("claim of another's domain: %v", err)
 		}
 		if err := s.SetDomainDisabled(ctx, testBy, w.domain.ID, time.Now()); err != nil {
 			t.Error(err)
 		}
-		stolen.State = relay.DomainVerified
-		if err := s.UpdateDomain(ctx, testBy, stolen); err != nil {
+		if _, err := s.ProveDomain(ctx, testBy, stolen.ID, time.Now()); err != nil {
 			t.Errorf("after the owner switched it off: %v", err)
 		}
 		if err := s.SetDomainDisabled(ctx, testBy, w.domain.ID, time.Time{}); relay.KindOf(err) != relay.Conflict {

@@ -19,9 +19,12 @@ type Snapshot struct {
 	Subusers []relay.Subuser // deleted ones too
 	Keys     []relay.Key     // revoked ones too
 	Pools    []relay.Pool
-	Domains  []relay.Domain
+	Domains  []relay.Domain // deleted ones too
+	// DKIMKeys are all keys of all domains; those that do not sign now come without
+	// their private part (Sealed).
 	DKIMKeys []relay.DKIMKey
-	Access   []relay.AccessList // an emptied list comes without rules
+	Senders  []relay.SingleSender // deleted and unproven ones too, without Secret
+	Access   []relay.AccessList   // an emptied list comes without rules
 	// RevokedTokens maps tokens that were revoked to the time at which they would
 	// have ended anyway; nil: none.
 	RevokedTokens map[relay.TokenID]time.Time
@@ -67,7 +70,7 @@ func (sn *Snapshot) read(ctx context.Context, tx *sql.Tx, since, now int64) (err
 	if !sn.Full && sn.Since == sn.Revision {
 		return nil
 	}
-	for _, part := range []func(context.Context, *sql.Tx, *where) error{sn.readTenants, sn.readKeys, sn.readPools, sn.readDomains, sn.readAccess} {
+	for _, part := range []func(context.Context, *sql.Tx, *where) error{sn.readTenants, sn.readKeys, sn.readPools, sn.readDomains, sn.readSenders, sn.readAccess} {
 		if err := part(ctx, tx, sn.changed()); err != nil {
 			return err
 		}
@@ -121,13 +124,30 @@ func (sn *Snapshot) readPools(ctx context.Context, tx *sql.Tx, w *where) (err er
 }
 
 func (sn *Snapshot) readDomains(ctx context.Context, tx *sql.Tx, w *where) (err error) {
-	if sn.DKIMKeys, err = list(ctx, tx, scanDKIMKey, selectDKIMKeys+w.String()+sn.order("domain_id, selector"), w.args...); err != nil {
+	if sn.Full { // one large piece of memory in place of many that grow
+		var domains, keys int64
+		if err := tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM domains), (SELECT count(*) FROM dkim_keys)`).Scan(&domains, &keys); err != nil {
+			return err
+		}
+		sn.Domains, sn.DKIMKeys = make([]relay.Domain, 0, domains), make([]relay.DKIMKey, 0, keys)
+	}
+	sn.DKIMKeys, err = listInto(ctx, tx, sn.DKIMKeys, scanDKIMKey, followDKIMKeys+w.String()+sn.order("domain_id, selector"), w.args...)
+	if err != nil {
 		return err
 	}
-	if sn.Domains, err = list(ctx, tx, scanDomain, selectDomains+w.String()+sn.order("id"), w.args...); err != nil || len(sn.Domains) == 0 {
+	sn.Domains, err = listInto(ctx, tx, sn.Domains, scanDomain, selectDomains+w.String()+sn.order("id"), w.args...)
+	if err != nil || len(sn.Domains) == 0 {
 		return err
 	}
 	return addSharers(ctx, tx, sn.Domains, partOf(w, "domain_id", "domains"), w.args...)
+}
+
+func (sn *Snapshot) readSenders(ctx context.Context, tx *sql.Tx, w *where) (err error) {
+	sn.Senders, err = list(ctx, tx, scanSender, selectSenders+w.String()+sn.order("number"), w.args...)
+	for i := range sn.Senders {
+		sn.Senders[i].Secret = nil
+	}
+	return err
 }
 
 // partOf restricts to the parts of the rows that w selects.

@@ -82,7 +82,7 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 		v2 := w.key.Verifier
 		v2.SHA256 = [32]byte{9}
 		u, a, p, d := w.subuser, w.account, w.pool, w.domain
-		u.Email, a.OwnerEmail, p.Addresses, d.Subusers = "x@example.test", "y@example.test", p.Addresses[:1], nil
+		u.Email, a.OwnerEmail, p.Addresses, d.Quiet = "x@example.test", "y@example.test", p.Addresses[:1], !d.Quiet
 		rules := relay.AccessList{Tenant: tenant, Rules: []relay.AccessRule{{Network: netip.MustParsePrefix("192.0.2.0/24")}, {Host: "vpn.example.test"}}}
 		for _, c := range []struct {
 			what string
