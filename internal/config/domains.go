@@ -109,8 +109,11 @@ func (c *Config) checkZone(v *checker) {
 		v.fail("dns.name_servers", "is needed with dns.zone: the names that the parent zone delegates to")
 	}
 	for i, n := range d.NameServers {
+		key := "dns.name_servers[" + strconv.Itoa(i) + "]"
 		if text := hostnameText(n); text != "" {
-			v.fail("dns.name_servers["+strconv.Itoa(i)+"]", "%s", text)
+			v.fail(key, "%s", text)
+		} else if strings.HasSuffix("."+strings.ToLower(n), "."+strings.ToLower(d.Zone)) {
+			v.fail(key, "%q is within the zone, which has no records of hosts; give it a name outside of %s", n, d.Zone)
 		}
 	}
 	for i, s := range d.Secondaries {
