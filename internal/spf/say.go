@@ -94,7 +94,7 @@ func almost(s string) (text, fix string) {
 	case strings.HasPrefix(lower, "v=spf1"):
 		return "there is no space after “v=spf1”", "Put a space after “v=spf1”; where the value is made of several strings, a space belongs at the end of a string."
 	case strings.HasPrefix(bare, "v=spf1"):
-		return "it does not begin with “v=spf1” and nothing else", asIs
+		return "something stands before “v=spf1” or within it", asIs
 	case strings.HasPrefix(lower, "spf1 "), strings.HasPrefix(lower, "v=spf "), strings.HasPrefix(lower, "v=spf2"), strings.HasPrefix(lower, "v=spfl"), strings.HasPrefix(lower, "v:spf1"), strings.HasPrefix(lower, "spf="):
 		return "the version is written wrong", asIs
 	}
@@ -128,9 +128,20 @@ func (w *walker) badTerm(path []string, t term, i int) {
 }
 
 func (w *walker) modifier(path []string, t term) {
-	w.add(finding.Finding{Severity: finding.Info, Code: CodeModifier, Where: path[len(path)-1], Found: cut(t.text),
+	f := finding.Finding{Severity: finding.Info, Code: CodeModifier, Where: path[len(path)-1], Found: cut(t.text),
 		Text: fmt.Sprintf("%s in the record of %s is an unknown modifier; receivers ignore it.", quoted(t.text), path[len(path)-1]),
-		Fix:  "Take it out, unless something of yours reads it; a colon instead of the equals sign may have been meant."})
+		Fix:  elsewhere(path, "Take it out, unless something of yours reads it.")}
+	switch t.name {
+	case "v":
+		f.Severity = finding.Warning
+		f.Text = fmt.Sprintf("%s stands in the middle of the record of %s: two records were pasted into one. Receivers ignore the word and read on.", quoted(t.text), path[len(path)-1])
+		f.Fix = elsewhere(path, "Keep one version at the beginning, and one “all” at the end.")
+	case "include", "ip4", "ip6", "a", "mx", "exists", "ptr", "all":
+		f.Severity = finding.Warning
+		f.Text = fmt.Sprintf("%s in the record of %s is written with an equals sign: receivers take it for an unknown modifier and ignore it.", quoted(t.text), path[len(path)-1])
+		f.Fix = elsewhere(path, fmt.Sprintf("Write %q and the value.", t.name+":"))
+	}
+	w.add(f)
 }
 
 // afterAll says which terms of a record no receiver gets to.
@@ -297,7 +308,7 @@ func (w *walker) totals(node *Node, end ending) {
 	}
 	a.All = end.all
 	for _, t := range node.Terms {
-		if t.Name == "redirect" && !t.Ignored && t.Problem == "" {
+		if t.Name == "redirect" && !t.Ignored && t.Lookups > 0 {
 			a.All = "redirect"
 		}
 	}
@@ -320,6 +331,11 @@ func (w *walker) limits() {
 		w.add(finding.Finding{Severity: finding.Info, Code: CodeNearLimit, Where: a.Domain, Found: need,
 			Text: fmt.Sprintf("The record of %s needs %s, all that receivers make: if one of the domains that it refers to adds one, it breaks.", a.Domain, need),
 			Fix:  "Take out includes that are no longer needed."})
+	}
+	if a.Void == MaxVoid {
+		w.add(finding.Finding{Severity: finding.Warning, Code: CodeNearLimit, Where: a.Domain, Expected: fmt.Sprintf("at most %d", MaxVoid), Found: fmt.Sprint(a.Void),
+			Text: fmt.Sprintf("%d look-ups of the record of %s have no answer, all that receivers bear: one more, and the record counts as broken.", a.Void, a.Domain),
+			Fix:  "Take out the terms whose names no longer exist."})
 	}
 	if a.Void > MaxVoid {
 		w.add(finding.Finding{Severity: finding.Error, Code: CodeVoid, Where: a.Domain, Expected: fmt.Sprintf("at most %d", MaxVoid), Found: fmt.Sprint(a.Void),
