@@ -18,6 +18,7 @@ type Mailbox struct {
 type AddressLimits struct {
 	Mailboxes int  // default 1,000
 	UTF8      bool // RFC 6532: UTF-8 in display names, local parts and domains
+	UTF8Names bool // UTF-8 in display names and comments only
 }
 
 // maxComments is how deep comments may nest.
@@ -38,7 +39,7 @@ func ParseMailboxes(value []byte, l AddressLimits) ([]Mailbox, error) {
 	if l.Mailboxes <= 0 {
 		l.Mailboxes = 1000
 	}
-	p := addressParser{s: value, utf8: l.UTF8}
+	p := addressParser{s: value, utf8: l.UTF8, names: l.UTF8Names}
 	if err := p.check(); err != nil {
 		return nil, err
 	}

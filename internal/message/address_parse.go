@@ -14,9 +14,10 @@ import (
 // addressParser walks the octets once; every method leaves i behind what it
 // took.
 type addressParser struct {
-	s    []byte
-	i    int
-	utf8 bool
+	s     []byte
+	i     int
+	utf8  bool // in addresses too
+	names bool // in names and comments
 }
 
 // check refuses, before anything is parsed, what no address field may hold:
@@ -35,11 +36,11 @@ func (p *addressParser) check() error {
 			}
 		case c < ' ' && c != '\t' || c == 0x7f:
 			return unparseable("a control character")
-		case c >= 0x80 && !p.utf8:
+		case c >= 0x80 && !p.utf8 && !p.names:
 			return unparseable("an 8-bit octet")
 		}
 	}
-	if p.utf8 && !utf8.Valid(p.s) {
+	if (p.utf8 || p.names) && !utf8.Valid(p.s) {
 		return unparseable("octets that are not UTF-8")
 	}
 	return nil

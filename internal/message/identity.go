@@ -4,16 +4,28 @@ import "fmt"
 
 // Identity is who a header section says the message is from.
 type Identity struct {
-	From   Mailbox
-	Sender Mailbox // zero if there is no Sender field
+	From Mailbox
+	// CoAuthors are the further mailboxes of From, all at the domain of the first.
+	CoAuthors []Mailbox
+	Sender    Mailbox // zero if there is no Sender field
 	// Resent holds every mailbox of Resent-From and Resent-Sender, topmost
 	// field first.
 	Resent []Mailbox
+	// Values are the fields as they stand: what they would show beside the
+	// addresses.
+	Values IdentityValues
+}
+
+// IdentityValues are the values of fields, folding included; nil where there is
+// no such field. Reply-To is no identity and not parsed.
+type IdentityValues struct {
+	From, Sender, ReplyTo []byte
+	Resent                [][]byte
 }
 
 // Mailboxes lists all of them: the caller must be allowed to use each.
 func (id Identity) Mailboxes() []Mailbox {
-	out := []Mailbox{id.From}
+	out := append([]Mailbox{id.From}, id.CoAuthors...)
 	if !id.Sender.Address.IsZero() {
 		out = append(out, id.Sender)
 	}
@@ -29,13 +41,20 @@ var once = []string{
 }
 
 // Identify reads who the message is from, on the exact octets of the section:
-// one From field with one mailbox, at most one Sender with one mailbox, and
-// the Resent- fields. It also refuses sections with two of a field that may
-// stand once. utf8 allows RFC 6532 addresses.
+// one From field, at most one Sender with one mailbox, and the Resent- fields. It
+// also refuses sections with two of a field that may stand once. utf8 allows
+// RFC 6532 addresses.
 //
-// Errors are *Error: Missing (no From), Duplicate, Unparseable, Several
-// (RFC 6854 allows several authors; one identity is what can be checked) or
-// TooLarge, each with its Field.
+// From has one mailbox. RFC 5322 §3.6.2 allows several with a Sender field: they
+// are taken where all are at one domain, so that whichever of them a receiver
+// shows or asks DMARC about (RFC 9989 leaves it open), it is that domain.
+//
+// Display names may be UTF-8 without utf8 too: all readers agree on the address
+// beside them. Other octets over 127 are refused: in some charsets a character
+// ends in what another reader takes for a quote or a backslash.
+//
+// Errors are *Error: Missing (no From), Duplicate, Unparseable, Several (authors
+// at several domains, or without a Sender) or TooLarge, each with its Field.
 func Identify(h *Header, utf8 bool) (Identity, error) {
 	var count [16]int
 	for _, f := range h.Fields {
@@ -48,19 +67,48 @@ func Identify(h *Header, utf8 bool) (Identity, error) {
 		}
 	}
 	var id Identity
-	from, ok := h.First("From")
-	if !ok {
-		return Identity{}, &Error{Reason: Missing, Field: "From"}
-	}
-	var err error
-	if id.From, err = single(from, "From", utf8); err != nil {
+	if err := id.author(h, utf8); err != nil {
 		return Identity{}, err
 	}
+	if f, ok := h.First("Reply-To"); ok {
+		id.Values.ReplyTo = f.Value()
+	}
+	return id, id.resent(h, utf8)
+}
+
+// author reads From and Sender.
+func (id *Identity) author(h *Header, utf8 bool) error {
+	from, ok := h.First("From")
+	if !ok {
+		return &Error{Reason: Missing, Field: "From"}
+	}
+	ms, err := mailboxes(from, "From", utf8)
+	if err != nil {
+		return err
+	}
+	id.From, id.CoAuthors, id.Values.From = ms[0], ms[1:], from.Value()
 	if f, ok := h.First("Sender"); ok {
+		id.Values.Sender = f.Value()
 		if id.Sender, err = single(f, "Sender", utf8); err != nil {
-			return Identity{}, err
+			return err
 		}
 	}
+	if len(id.CoAuthors) > maxCoAuthors {
+		return &Error{Reason: TooLarge, Field: "From", Detail: fmt.Sprintf("more than %d mailboxes", maxCoAuthors+1)}
+	}
+	for _, m := range id.CoAuthors {
+		if m.Address.ASCIIDomain() != id.From.Address.ASCIIDomain() {
+			return &Error{Reason: Several, Field: "From", Detail: "authors at several domains"}
+		}
+	}
+	if len(id.CoAuthors) > 0 && id.Values.Sender == nil {
+		return &Error{Reason: Several, Field: "From", Detail: "several authors need a Sender field"}
+	}
+	return nil
+}
+
+// resent reads the Resent- fields.
+func (id *Identity) resent(h *Header, utf8 bool) error {
 	for _, f := range h.Fields {
 		name := ""
 		switch {
@@ -73,14 +121,18 @@ func Identify(h *Header, utf8 bool) (Identity, error) {
 		}
 		ms, err := mailboxes(f, name, utf8)
 		if err != nil {
-			return Identity{}, err
+			return err
 		}
+		id.Values.Resent = append(id.Values.Resent, f.Value())
 		if id.Resent = append(id.Resent, ms...); len(id.Resent) > maxResent {
-			return Identity{}, &Error{Reason: TooLarge, Field: name, Detail: fmt.Sprintf("more than %d resent mailboxes", maxResent)}
+			return &Error{Reason: TooLarge, Field: name, Detail: fmt.Sprintf("more than %d resent mailboxes", maxResent)}
 		}
 	}
-	return id, nil
+	return nil
 }
+
+// maxCoAuthors bounds the authors beside the first.
+const maxCoAuthors = 9
 
 // maxResent bounds how many resent identities one message may make the caller
 // check.
@@ -99,7 +151,7 @@ func single(f Field, name string, utf8 bool) (Mailbox, error) {
 
 // mailboxes parses an address field and puts its name into the error.
 func mailboxes(f Field, name string, utf8 bool) ([]Mailbox, error) {
-	ms, err := ParseMailboxes(f.Value(), AddressLimits{UTF8: utf8})
+	ms, err := ParseMailboxes(f.Value(), AddressLimits{UTF8: utf8, UTF8Names: true})
 	if e, ok := err.(*Error); ok {
 		e.Field = name
 	}

@@ -24,7 +24,12 @@ func TestIdentify(t *testing.T) {
 		"ID-03 other case":         {"From: a@x.test\r\nfRoM: b@x.test\r\n", nil, Duplicate, "From"},
 		"ID-03 far apart":          {"From: a@x.test\r\n" + far + "FROM: b@x.test\r\n", nil, Duplicate, "From"},
 		"ID-03 the same twice":     {"From: a@x.test\r\nFrom: a@x.test\r\n", nil, Duplicate, "From"},
-		"ID-04 several":            {"From: a@x.test, b@x.test\r\nSender: a@x.test\r\n", nil, Several, "From"},
+		"ID-04 several":            {"From: a@x.test, b@y.test\r\nSender: a@x.test\r\n", nil, Several, "From"},
+		"ID-04 no Sender":          {"From: a@x.test, b@x.test\r\n", nil, Several, "From"},
+		"ID-04 one domain, Sender": {"From: a@x.test, B <b@X.test>\r\nSender: s@x.test\r\n", []string{"a@x.test", "b@x.test", "s@x.test"}, "", ""},
+		"ID-04 two Senders":        {"From: a@x.test, b@x.test\r\nSender: a@x.test, b@x.test\r\n", nil, Several, "Sender"},
+		"ID-04 many":               {"From: " + strings.Repeat("a@x.test, ", 10) + "a@x.test\r\nSender: a@x.test\r\n", nil, TooLarge, "From"},
+		"ID-04 group":              {"From: g: a@x.test, b@x.test;\r\nSender: a@x.test\r\n", nil, Unparseable, "From"},
 		"ID-05 none":               {"To: a@x.test\r\n", nil, Missing, "From"},
 		"ID-05 Sender only":        {"Sender: a@x.test\r\n", nil, Missing, "From"},
 		"ID-07 empty":              {"From:\r\n", nil, Unparseable, "From"},
@@ -43,6 +48,7 @@ func TestIdentify(t *testing.T) {
 		"HD-10 two Content-Type":   {"From: a@x.test\r\nContent-Type: text/plain\r\nContent-Type: text/html\r\n", nil, Duplicate, "Content-Type"},
 		"two Bcc are only removed": {"From: a@x.test\r\nBcc: a@x.test\r\nBcc: b@x.test\r\n", []string{"a@x.test"}, "", ""},
 		"8-bit name":               {"From: J\xf6rg <a@x.test>\r\n", nil, Unparseable, "From"},
+		"UTF-8 name":               {"From: J\u00f6rg <a@x.test>\r\n", []string{"a@x.test"}, "", ""},
 	} {
 		h := mustHeader(t, c.head+"\r\n")
 		id, err := Identify(&h, true)
@@ -58,6 +64,23 @@ func TestIdentify(t *testing.T) {
 			if diff := cmp.Diff(c.want, addressesOf(id.Mailboxes())); diff != "" {
 				t.Errorf("%s: %s", name, diff)
 			}
+		}
+	}
+}
+
+// Without SMTPUTF8 a name may be UTF-8, an address may not.
+func TestIdentifyNeedsUTF8(t *testing.T) {
+	t.Parallel()
+	for from, want := range map[string]Reason{
+		"J\u00f6rg <a@x.test>": "", "\"J\u00f6rg\" <a@x.test> (\u00e9)": "", "\u00e9@x.test": Unparseable, "<a@b\u00fccher.test>": Unparseable,
+		"\"\u00e9\"@x.test": Unparseable, "J\xf6rg <a@x.test>": Unparseable, "\x83\x5c <a@x.test>": Unparseable,
+	} {
+		h, err := ParseHeader([]byte("From: "+from+"\r\n\r\n"), Limits{Octets: AnyOctet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Identify(&h, false); ReasonOf(err) != want || (err == nil) != (want == "") {
+			t.Errorf("%q: %v, want %q", from, err, want)
 		}
 	}
 }
