@@ -118,12 +118,34 @@ func (c *change) pool(row *relay.Pool) {
 func (c *change) domain(row *relay.Domain) {
 	d := *row
 	if old, ok := c.domains.get(d.ID); ok {
-		take(c.domainNames, old.Name, old, byDomainID)
+		take(c.domainNames, old.Name, old, byOwner)
+		release(c.holders, old.Name, old)
+		release(c.domainTokens, old.Token, old)
 		c.returnPath(old.ReturnPath, -1)
 	}
 	c.domains.set(d.ID, &d)
-	put(c.domainNames, d.Name, &d, byDomainID)
+	if d.DeletedAt.IsZero() {
+		put(c.domainNames, d.Name, &d, byOwner)
+	}
+	if d.Holds() {
+		c.holders.set(d.Name, &d)
+	}
+	if d.Token != "" {
+		c.domainTokens.set(d.Token, &d)
+	}
 	c.returnPath(d.ReturnPath, 1)
+}
+
+// sender files a single sender under its address if it is proven.
+func (c *change) sender(row *relay.SingleSender) {
+	v := *row
+	if old, ok := c.senders.get(v.Number); ok {
+		release(c.addresses, mailbox{old.Tenant, old.Address}, old)
+	}
+	c.senders.set(v.Number, &v)
+	if v.DeletedAt.IsZero() && !v.VerifiedAt.IsZero() {
+		c.addresses.set(mailbox{v.Tenant, v.Address}, &v)
+	}
 }
 
 func (c *change) returnPath(host string, by int) {

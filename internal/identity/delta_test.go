@@ -38,6 +38,7 @@ type rows struct {
 	domains  map[relay.DomainID]at[relay.Domain]
 	dkim     map[string]at[relay.DKIMKey]
 	access   map[relay.Tenant]at[relay.AccessList]
+	senders  map[int64]at[relay.SingleSender]
 	tokens   map[relay.TokenID]at[time.Time]
 }
 
@@ -52,7 +53,7 @@ func newRows() *rows {
 		accounts: map[relay.AccountID]at[relay.Account]{}, subusers: map[relay.SubuserID]at[relay.Subuser]{},
 		keys: map[relay.KeyID]at[relay.Key]{}, pools: map[relay.PoolID]at[relay.Pool]{},
 		domains: map[relay.DomainID]at[relay.Domain]{}, dkim: map[string]at[relay.DKIMKey]{},
-		access: map[relay.Tenant]at[relay.AccessList]{}, tokens: map[relay.TokenID]at[time.Time]{},
+		senders: map[int64]at[relay.SingleSender]{}, access: map[relay.Tenant]at[relay.AccessList]{}, tokens: map[relay.TokenID]at[time.Time]{},
 	}
 }
 
@@ -88,6 +89,7 @@ func (r *rows) Snapshot(_ context.Context, rev int64) (*store.Snapshot, error) {
 		Revision: r.rev, Since: rev, Full: rev == 0,
 		Accounts: since(r.accounts, rev), Subusers: since(r.subusers, rev), Keys: since(r.keys, rev), Pools: since(r.pools, rev),
 		Domains: since(r.domains, rev), DKIMKeys: since(r.dkim, rev), Access: since(r.access, rev),
+		Senders: since(r.senders, rev),
 	}
 	for id, v := range r.tokens {
 		if v.rev > rev {
@@ -132,12 +134,15 @@ func dump(st *state) map[string]any {
 		"subusers of": flatLists(st.subusersOf), "keys of": flatLists(st.keysOf), "logins": flatLists(st.logins),
 		"fingerprints": flatLists(st.fingerprints), "names": flatLists(st.names), "issuers": flatLists(st.issuers),
 		"claims": flatLists(st.claims), "claim names": flat(st.claimNames),
-		"pool names": flatLists(st.poolNames), "domain names": flatLists(st.domainNames), "return paths": flat(st.returnPaths),
+		"pool names": flatLists(st.poolNames), "domain names": flatLists(st.domainNames), "holders": flat(st.holders),
+		"domain tokens": flat(st.domainTokens), "senders": flat(st.senders), "addresses": flat(st.addresses), "return paths": flat(st.returnPaths),
 		"shared": st.shared, "system domain": st.sysDomain, "system account": st.sysAccount,
 	}
 }
 
 func few(t *rapid.T, name string) byte { return byte(rapid.IntRange(1, 4).Draw(t, name)) }
+
+var domainStates = []relay.DomainState{relay.DomainPending, relay.DomainAsserted, relay.DomainVerified, relay.DomainPaused, relay.DomainFailed}
 
 // TestDeltasEqualFullRead: after any sequence of changes, read in whatever
 // steps, the view is the one that a fresh reader gets.
@@ -168,7 +173,7 @@ func TestDeltasEqualFullRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		opts := []gocmp.Option{gocmp.Comparer(func(a, b relay.ID) bool { return a == b }), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), gocmp.AllowUnexported(claim{})}
+		opts := []gocmp.Option{gocmp.Comparer(func(a, b relay.ID) bool { return a == b }), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), gocmp.AllowUnexported(claim{}, mailbox{})}
 		if diff := gocmp.Diff(dump(fresh.state.Load()), dump(d.state.Load()), opts...); diff != "" {
 			t.Fatalf("view by changes differs from a full read (-full +changes):\n%s", diff)
 		}
@@ -189,7 +194,7 @@ func (r *rows) random(t *rapid.T, rev int64) {
 	if rapid.Bool().Draw(t, "of a subuser") {
 		sub.ID = relay.ID{15: few(t, "subuser")}
 	}
-	switch rapid.IntRange(0, 7).Draw(t, "what") {
+	switch rapid.IntRange(0, 8).Draw(t, "what") {
 	case 0:
 		// Names and numbers of accounts are unique at any moment, as in the store.
 		row := relay.Account{ID: a, Name: name, Number: int64(n), System: rapid.Bool().Draw(t, "system"), DisabledAt: when("disabled")}
@@ -230,9 +235,19 @@ func (r *rows) random(t *rapid.T, rev int64) {
 		}
 		r.pools[row.ID] = at[relay.Pool]{rev, row}
 	case 4:
-		row := relay.Domain{ID: relay.DomainID{ID: id}, Account: a, Name: name + ".test", State: relay.DomainAsserted, System: rapid.Bool().Draw(t, "system")}
+		row := relay.Domain{ID: relay.DomainID{ID: id}, Account: a, Subuser: sub, Name: name + ".test", System: rapid.Bool().Draw(t, "system"),
+			State: rapid.SampledFrom(domainStates).Draw(t, "state"), DisabledAt: when("off"), Token: name}
 		if rapid.Bool().Draw(t, "return path") {
 			row.ReturnPath = "em." + name + ".test"
+		}
+		if row.DisabledAt.IsZero() && rapid.IntRange(0, 4).Draw(t, "delete") == 0 {
+			row.DisabledAt, row.DeletedAt = t0, t0
+		}
+		// A name has one holder, a token one domain and an account a name once, as in the store.
+		for _, other := range r.domains {
+			if o := other.row; o.ID != row.ID && (o.Token == row.Token || o.Name == row.Name && (o.Holds() && row.Holds() || o.Account == a && o.DisabledAt.IsZero() && row.DisabledAt.IsZero())) {
+				return
+			}
 		}
 		r.domains[row.ID] = at[relay.Domain]{rev, row}
 	case 5:
@@ -245,6 +260,14 @@ func (r *rows) random(t *rapid.T, rev int64) {
 		}
 		r.access[row.Tenant] = at[relay.AccessList]{rev, row}
 	case 7:
+		row := relay.SingleSender{Number: int64(n), Tenant: relay.Tenant{Account: a, Subuser: sub}, Address: name + "@else.test", VerifiedAt: when("verified"), DeletedAt: when("deleted")}
+		for _, other := range r.senders {
+			if o := other.row; o.Number != row.Number && o.Tenant == row.Tenant && o.Address == row.Address && o.DeletedAt.IsZero() && row.DeletedAt.IsZero() {
+				return
+			}
+		}
+		r.senders[row.Number] = at[relay.SingleSender]{rev, row}
+	case 8:
 		r.tokens[relay.TokenID{ID: id}] = at[time.Time]{rev, time.Now().Add(time.Hour)}
 	}
 }

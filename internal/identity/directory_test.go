@@ -64,12 +64,12 @@ func source() *fakeSource {
 		return relay.Pool{ID: relay.PoolID{ID: relay.ID{n}}, Account: account, Name: name, CreatedAt: at}
 	}
 	domain := func(n byte, a relay.AccountID, name string, st relay.DomainState) relay.Domain {
-		return relay.Domain{ID: relay.DomainID{ID: relay.ID{n}}, Account: a, Name: name, State: st}
+		return relay.Domain{ID: relay.DomainID{ID: relay.ID{n}}, Account: a, Name: name, State: st, AllSubusers: true}
 	}
 	wide := domain(3, acme, "wide.test", relay.DomainVerified)
 	wide.Subdomains = true
 	shared := domain(4, acme, "shared.test", relay.DomainAsserted)
-	shared.Subusers = []relay.SubuserID{sub}
+	shared.Subusers, shared.AllSubusers = []relay.SubuserID{sub}, false
 	shared.ReturnPath = "em.shared.test"
 	system := domain(5, other, "relay.test", relay.DomainAsserted)
 	system.System = true

@@ -1,6 +1,9 @@
 package identity
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // chunk is the most members of one piece of a list.
 const chunk = 512
@@ -66,6 +69,23 @@ func (l list[T]) replaced(p int, with ...[]T) list[T] {
 	pieces := make([][]T, 0, len(l.pieces)+1)
 	pieces = append(append(append(pieces, l.pieces[:p]...), with...), l.pieces[p+1:]...)
 	return list[T]{pieces: pieces}
+}
+
+// from goes over the members that are not below v, in order.
+func (l list[T]) from(v T, order func(a, b T) int) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		if len(l.pieces) == 0 {
+			return
+		}
+		p, i, _ := l.find(v, order)
+		for ; p < len(l.pieces); p, i = p+1, 0 {
+			for _, m := range l.pieces[p][i:] {
+				if !yield(m) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (l list[T]) empty() bool { return len(l.pieces) == 0 }

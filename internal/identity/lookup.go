@@ -1,8 +1,6 @@
 package identity
 
 import (
-	"slices"
-	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -157,34 +155,6 @@ func (d *Directory) PoolNamed(account relay.AccountID, name string) (relay.Pool,
 	return valueOf(found)
 }
 
-// DomainFor finds the usable domain of a tenant that covers name (A-label,
-// lower case): the name itself, or the nearest parent that was given with its
-// subdomains.
-func (d *Directory) DomainFor(t relay.Tenant, name string) (relay.Domain, bool) {
-	st := d.state.Load()
-	for at, exact := name, true; at != ""; exact = false {
-		for _, piece := range st.domainNames.at(at).pieces {
-			for _, dm := range piece {
-				if dm.Account == t.Account && dm.Usable() && (exact || dm.Subdomains) && shares(dm, t.Subuser) {
-					return *dm, true
-				}
-			}
-		}
-		_, parent, ok := strings.Cut(at, ".")
-		if !ok {
-			break
-		}
-		at = parent
-	}
-	return relay.Domain{}, false
-}
-
-// shares reports whether a domain is open to a subuser: the account itself
-// always has it; named subusers only, where some are named.
-func shares(d *relay.Domain, s relay.SubuserID) bool {
-	return s.IsZero() || len(d.Subusers) == 0 || slices.Contains(d.Subusers, s)
-}
-
 // Domain returns a domain by its id.
 func (d *Directory) Domain(id relay.DomainID) (relay.Domain, bool) {
 	return valueOf(d.state.Load().domains.at(id))
@@ -204,17 +174,6 @@ func (d *Directory) System() (relay.Account, relay.Domain, bool) {
 func (d *Directory) IsReturnPath(host string) bool {
 	st := d.state.Load()
 	return st.returnPaths.at(host) > 0 || st.sysDomain != nil && st.sysDomain.Name == host
-}
-
-// DKIMKeys returns a domain's keys that sign now.
-func (d *Directory) DKIMKeys(id relay.DomainID) []relay.DKIMKey {
-	var out []relay.DKIMKey
-	for _, k := range d.state.Load().dkim.at(id) {
-		if k.Active && k.RetiredAt.IsZero() {
-			out = append(out, k)
-		}
-	}
-	return out
 }
 
 // Alive reports whether a key may be used at now, and if not, in which way not.

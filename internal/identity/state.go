@@ -38,8 +38,12 @@ type state struct {
 	claims       *table[claim, list[*relay.Key]]  // revoked ones too
 	claimNames   *table[string, map[string]int]   // issuer → claims that keys are filed under
 	poolNames    *table[string, list[*relay.Pool]]
-	domainNames  *table[string, list[*relay.Domain]] // every account that has it
-	returnPaths  *table[string, int]                 // host → how many domains use it
+	domainNames  *table[string, list[*relay.Domain]]  // every account that has it, disabled ones too; without deleted ones
+	holders      *table[string, *relay.Domain]        // name → the one that keeps other accounts from it
+	domainTokens *table[string, *relay.Domain]        // deleted ones too
+	returnPaths  *table[string, int]                  // host → how many domains use it
+	senders      *table[int64, *relay.SingleSender]   // deleted and unproven ones too
+	addresses    *table[mailbox, *relay.SingleSender] // proven ones
 
 	shared     relay.PoolID // the pool of those who name none
 	sysDomain  *relay.Domain
@@ -71,6 +75,10 @@ func emptyState() *state {
 		claimNames:   newTable[string, map[string]int](stringPart),
 		poolNames:    newTable[string, list[*relay.Pool]](stringPart),
 		domainNames:  newTable[string, list[*relay.Domain]](stringPart),
+		holders:      newTable[string, *relay.Domain](stringPart),
+		domainTokens: newTable[string, *relay.Domain](stringPart),
+		senders:      newTable[int64, *relay.SingleSender](numberPart),
+		addresses:    newTable[mailbox, *relay.SingleSender](mailboxPart),
 		returnPaths:  newTable[string, int](stringPart),
 	}
 }
@@ -101,6 +109,12 @@ func byPoolAge(a, b *relay.Pool) int {
 
 func byDomainID(a, b *relay.Domain) int { return slices.Compare(a.ID.ID[:], b.ID.ID[:]) }
 
+// byOwner puts the domains of one account side by side: of a name that many
+// claim, the few of one account are found at once.
+func byOwner(a, b *relay.Domain) int {
+	return cmp.Or(slices.Compare(a.Account.ID[:], b.Account.ID[:]), byDomainID(a, b))
+}
+
 // change is a view in the making: a copy of the one before, and what of it has
 // been made its own.
 type change struct {
@@ -129,7 +143,11 @@ type change struct {
 	claimNames   *edit[string, map[string]int]
 	poolNames    *edit[string, list[*relay.Pool]]
 	domainNames  *edit[string, list[*relay.Domain]]
+	holders      *edit[string, *relay.Domain]
+	domainTokens *edit[string, *relay.Domain]
 	returnPaths  *edit[string, int]
+	senders      *edit[int64, *relay.SingleSender]
+	addresses    *edit[mailbox, *relay.SingleSender]
 }
 
 func begin(from *state, in *interner) *change {
@@ -144,6 +162,7 @@ func begin(from *state, in *interner) *change {
 		fingerprints: editing(&st.fingerprints), names: editing(&st.names), issuers: editing(&st.issuers),
 		claims: editing(&st.claims), claimNames: editing(&st.claimNames),
 		poolNames: editing(&st.poolNames), domainNames: editing(&st.domainNames), returnPaths: editing(&st.returnPaths),
+		holders: editing(&st.holders), domainTokens: editing(&st.domainTokens), senders: editing(&st.senders), addresses: editing(&st.addresses),
 	}
 }
 
@@ -168,6 +187,9 @@ func (st *state) with(s *store.Snapshot, in *interner, now time.Time) *state {
 	}
 	for i := range s.DKIMKeys {
 		c.dkimKey(s.DKIMKeys[i])
+	}
+	for i := range s.Senders {
+		c.sender(&s.Senders[i])
 	}
 	for i := range s.Access {
 		c.accessList(&s.Access[i])

@@ -61,6 +61,7 @@ func TestFollowsStore(t *testing.T) {
 	log, by, ctx := slog.New(slog.DiscardHandler), store.By{Who: "test", From: "test"}, t.Context()
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	account := relay.Account{ID: relay.AccountID{ID: relay.NewID(now)}, Name: "acme", OwnerEmail: "a@acme.test", CreatedAt: now}
+	account2 := relay.Account{ID: relay.AccountID{ID: relay.NewID(now)}, Name: "other", OwnerEmail: "a@other.test", CreatedAt: now}
 	user := relay.Subuser{ID: relay.SubuserID{ID: relay.NewID(now)}, Account: account.ID, Name: "shop", Email: "s@acme.test", CreatedAt: now}
 	key := func(n byte, sub relay.SubuserID) relay.Key {
 		return relay.Key{
@@ -73,10 +74,12 @@ func TestFollowsStore(t *testing.T) {
 	certificate.Kind, certificate.Match = relay.KeyCertificate, &relay.KeyMatch{Fingerprint: "aa"}
 	pool := relay.Pool{ID: relay.PoolID{ID: relay.NewID(now)}, Name: "default", CreatedAt: now}
 	domain := relay.Domain{ID: relay.DomainID{ID: relay.NewID(now)}, Account: account.ID, Name: "acme.test", State: relay.DomainAsserted, CreatedAt: now}
+	rival := relay.Domain{ID: relay.DomainID{ID: relay.NewID(now)}, Account: account2.ID, Name: "acme.test", State: relay.DomainPending, Token: "rival", CreatedAt: now}
+	var single relay.SingleSender
 	tenant := relay.Tenant{Account: account.ID, Subuser: user.ID}
 	token := relay.TokenID{ID: relay.NewID(now)}
 
-	if err := s.CreateAccount(ctx, by, account); err != nil {
+	if err := errors.Join(s.CreateAccount(ctx, by, account), s.CreateAccount(ctx, by, account2)); err != nil {
 		t.Fatal(err)
 	}
 	d, err := Open(ctx, s, log)
@@ -93,7 +96,7 @@ func TestFollowsStore(t *testing.T) {
 		{"create key of subuser", func() error { return s.CreateKey(ctx, by, its) }},
 		{"create certificate key", func() error { return s.CreateKey(ctx, by, certificate) }},
 		{"create pool", func() error { return s.CreatePool(ctx, by, pool) }},
-		{"create domain", func() error { return s.CreateDomain(ctx, by, domain) }},
+		{"create domain", func() error { _, err := s.CreateDomain(ctx, by, domain); return err }},
 		{"add DKIM key", func() error {
 			return s.AddDKIMKey(ctx, by, relay.DKIMKey{Domain: domain.ID, Selector: "s1", Algorithm: relay.DKIMEd25519, Sealed: []byte{1}, Record: "v=DKIM1", CreatedAt: now})
 		}},
@@ -121,6 +124,21 @@ func TestFollowsStore(t *testing.T) {
 			return s.CreateSubuser(ctx, by, u)
 		}},
 		{"disable pool", func() error { return s.SetPoolDisabled(ctx, by, pool.ID, now) }},
+		{"rival domain", func() error { _, err := s.CreateDomain(ctx, by, rival); return err }},
+		{"it is disputed", func() error { _, err := s.ProveDomain(ctx, by, rival.ID, now); return err }},
+		{"share domain", func() error { return s.SetDomainSharing(ctx, by, domain.ID, []relay.SubuserID{user.ID}, false) }},
+		{"records gone", func() error {
+			_, err := s.SetDomainState(ctx, by, domain.ID, relay.DomainStateChange{State: relay.DomainPaused, FailingSince: now, Reason: "r"})
+			return err
+		}},
+		{"rival takes over", func() error { _, err := s.ProveDomain(ctx, by, rival.ID, now); return err }},
+		{"delete rival", func() error { return s.DeleteDomain(ctx, by, rival.ID, now) }},
+		{"create sender", func() (err error) {
+			single, err = s.CreateSender(ctx, by, relay.SingleSender{Tenant: relay.Tenant{Account: account.ID}, Address: "a@else.test", Secret: []byte{1}, ValidUntil: now.Add(time.Hour), CreatedAt: now})
+			return err
+		}},
+		{"verify sender", func() error { _, err := s.VerifySender(ctx, by, []byte{1}, now); return err }},
+		{"delete sender", func() error { return s.DeleteSender(ctx, by, single.Number, now) }},
 		{"disable domain", func() error { return s.SetDomainDisabled(ctx, by, domain.ID, now) }},
 	} {
 		if err := step.do(); err != nil {
@@ -134,7 +152,7 @@ func TestFollowsStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := gocmp.Diff(dump(fresh.state.Load()), dump(d.state.Load()), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), gocmp.AllowUnexported(claim{})); diff != "" {
+		if diff := gocmp.Diff(dump(fresh.state.Load()), dump(d.state.Load()), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), gocmp.AllowUnexported(claim{}, mailbox{})); diff != "" {
 			t.Fatalf("%s (-full +changes):\n%s", step.name, diff)
 		}
 	}

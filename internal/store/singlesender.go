@@ -71,7 +71,9 @@ func (s *Store) CreateSender(ctx context.Context, by By, v relay.SingleSender) (
 	return made, nil
 }
 
-func senderSubject(v *relay.SingleSender) string { return fmt.Sprintf("sender %d (%s)", v.Number, v.Address) }
+func senderSubject(v *relay.SingleSender) string {
+	return fmt.Sprintf("sender %d (%s)", v.Number, v.Address)
+}
 
 // Sender returns the single sender with a number that is not deleted, or
 // relay.NotFound.
