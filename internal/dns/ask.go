@@ -30,18 +30,29 @@ type reply struct {
 // authority where another refers is kept: the two disagree.
 func (a *Authority) descend(ctx context.Context, q question, at cut) (cut, []Told) {
 	var kept []Told
-	asked := make(map[netip.Addr]bool)
+	before := make(map[netip.Addr]reply)
 	for depth := 0; ; depth++ {
-		targets := slices.DeleteFunc(a.targets(ctx, at), func(t target) bool { return t.addr.IsValid() && asked[t.addr] })
-		var down *cut
+		var ask []target
 		var told []Told
-		for _, r := range a.askAll(ctx, q, at.zone, targets) {
-			asked[r.told.Addr] = true
+		for _, t := range a.targets(ctx, at) {
+			switch r, asked := before[t.addr]; {
+			case !asked || !t.addr.IsValid():
+				ask = append(ask, t)
+			case r.down != nil:
+				r.told.Err = fmt.Errorf("delegates %s to itself and does not answer for it: %w", at.zone, ErrLame)
+				told = append(told, r.told)
+			case !decided(r.told):
+				told = append(told, r.told)
+			}
+		}
+		var down *cut
+		for _, r := range a.askAll(ctx, q, at.zone, ask) {
+			before[r.told.Addr] = r
 			switch {
 			case r.down == nil:
 				told = append(told, r.told)
 			case depth == maxReferrals:
-				r.told.Err = fmt.Errorf("%d delegations, and no answer: %w", maxReferrals+1, ErrLame)
+				r.told.Err = fmt.Errorf("another delegation after %d: %w", maxReferrals, ErrLame)
 				told = append(told, r.told)
 			case down == nil:
 				down = r.down
@@ -53,12 +64,17 @@ func (a *Authority) descend(ctx context.Context, q question, at cut) (cut, []Tol
 			return at, append(kept, told...)
 		}
 		for _, t := range told {
-			if t.Authoritative && (t.Err == nil || errors.Is(t.Err, ErrNotFound) || errors.Is(t.Err, ErrNoData)) {
+			if decided(t) {
 				kept = append(kept, t)
 			}
 		}
 		at = *down
 	}
+}
+
+// decided reports an answer with authority, yes or no.
+func decided(t Told) bool {
+	return t.Authoritative && (t.Err == nil || errors.Is(t.Err, ErrNotFound) || errors.Is(t.Err, ErrNoData))
 }
 
 // merge adds the servers that another referral to the same zone names. Of two
@@ -132,9 +148,7 @@ func (a *Authority) addresses(ctx context.Context, s nameServer) []target {
 	return out
 }
 
-// askAll asks all targets at once. A server that this machine has no way to at
-// one address, for want of IPv6, say, and that was reached at another is not
-// blamed for the first.
+// askAll asks all targets at once.
 func (a *Authority) askAll(ctx context.Context, q question, zone string, targets []target) []reply {
 	out := make([]reply, len(targets))
 	var wg sync.WaitGroup
@@ -142,13 +156,19 @@ func (a *Authority) askAll(ctx context.Context, q question, zone string, targets
 		wg.Go(func() { out[i] = a.askOne(ctx, q, zone, t) })
 	}
 	wg.Wait()
+	return blameless(out)
+}
+
+// blameless leaves out addresses that this machine has no way to, for want of
+// IPv6, say, of servers that were reached at another.
+func blameless(rs []reply) []reply {
 	reached := make(map[string]bool)
-	for _, r := range out {
+	for _, r := range rs {
 		if r.told.Addr.IsValid() && !noPath(r.told.Err) {
 			reached[r.told.Server] = true
 		}
 	}
-	return slices.DeleteFunc(out, func(r reply) bool { return noPath(r.told.Err) && reached[r.told.Server] })
+	return slices.DeleteFunc(rs, func(r reply) bool { return noPath(r.told.Err) && reached[r.told.Server] })
 }
 
 // noPath reports that the machine has no way to the address at all, which says
