@@ -58,6 +58,7 @@ type Services struct {
 	CoreServices
 	TenantServices
 	MailServices
+	SenderServices
 }
 
 // Authenticator judges the proof that a request brings. Its errors are
@@ -79,7 +80,7 @@ type Directory interface {
 }
 
 // Routes is the whole API.
-func Routes() []Route { return slices.Concat(coreRoutes, tenantRoutes, mailRoutes) }
+func Routes() []Route { return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes) }
 
 // New makes the routes for a listener. A route that is for the operator only is
 // not found on a listener without one.
