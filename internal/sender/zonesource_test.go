@@ -1,0 +1,270 @@
+package sender
+
+import (
+	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"postern/internal/dkim"
+	"postern/internal/dns"
+	"postern/internal/relay"
+)
+
+// fakeZoneDirectory has domains in order, and their keys.
+type fakeZoneDirectory struct {
+	domains  []relay.Domain
+	keys     map[relay.DomainID][]relay.DKIMKey
+	revision int64
+	walks    int
+}
+
+func (f *fakeZoneDirectory) DomainByToken(token string) (relay.Domain, bool) {
+	for _, d := range f.domains {
+		if d.Token == token && token != "" {
+			return d, true
+		}
+	}
+	return relay.Domain{}, false
+}
+
+func (f *fakeZoneDirectory) DomainsNamed(name string) (out []relay.Domain) {
+	for _, d := range f.domains {
+		if d.Name == name {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func (f *fakeZoneDirectory) AllDomains() iter.Seq[relay.Domain] {
+	f.walks++
+	return slices.Values(f.domains)
+}
+func (f *fakeZoneDirectory) AllDKIMKeys(id relay.DomainID) []relay.DKIMKey { return f.keys[id] }
+func (f *fakeZoneDirectory) Revision() int64                               { return f.revision }
+
+func zoneToken26(c string) string { return strings.Repeat(c, tokenLength) }
+
+var zoneNow = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+
+func zoneSourceForTest() (*ZoneSource, *fakeZoneDirectory) {
+	id := func(n byte) relay.DomainID { return relay.DomainID{ID: relay.ID{n}} }
+	dir := &fakeZoneDirectory{
+		domains: []relay.Domain{
+			{ID: id(1), Account: acme, Name: "acme.test", Token: zoneToken26("a"), Automatic: true},
+			{ID: id(2), Account: globex, Name: "acme.test", Token: zoneToken26("b"), Automatic: true, Selector: "org", IPs: []netip.Addr{netip.MustParseAddr("2001:db8::1")}},
+			{ID: id(3), Account: acme, Name: "manual.test", Token: zoneToken26("c")},
+			{ID: id(4), Account: acme, Name: "gone.example.test", Token: zoneToken26("d"), Automatic: true, DeletedAt: zoneNow.Add(-time.Hour)},
+			{ID: id(5), Account: acme, Name: "longgone.test", Token: zoneToken26("e"), Automatic: true, DeletedAt: zoneNow.Add(-8 * 24 * time.Hour)},
+			{ID: id(6), Account: acme, Name: "old.test"}, // from before there were tokens
+		},
+		keys: map[relay.DomainID][]relay.DKIMKey{id(1): {
+			{Selector: "s1", Algorithm: relay.DKIMRSA, Record: "v=DKIM1; k=rsa; p=AAAA", Active: true},
+			{Selector: "mail", Algorithm: relay.DKIMRSA, Record: "v=DKIM1; k=rsa; p=BBBB", Imported: true},
+		}},
+		revision: 7,
+	}
+	return &ZoneSource{
+		Zone: Zone{Name: "z.example.test", Hostname: "mx.example.test", Addresses: func(relay.Domain) []netip.Addr {
+			return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
+		}},
+		Directory: dir, Now: func() time.Time { return zoneNow },
+	}, dir
+}
+
+func TestZoneSourceRecords(t *testing.T) {
+	t.Parallel()
+	s, _ := zoneSourceForTest()
+	const z = ".z.example.test"
+	u := func(c string) string { return "u" + zoneToken26(c) + ".wl" + z }
+	spf := "v=spf1 ip4:192.0.2.1 ip4:192.0.2.2 -all"
+	for name, want := range map[string][]string{
+		// nil: no such name. Empty: the name is there and has nothing.
+		"wl" + z:                                {},
+		u("a"):                                  {"MX 10 mx.example.test", "TXT " + spf},
+		u("b"):                                  {"MX 10 mx.example.test", "TXT v=spf1 ip6:2001:db8::1 -all"},
+		"domainkey." + u("a"):                   {},
+		"s1.domainkey." + u("a"):                {"TXT v=DKIM1; k=rsa; p=AAAA"},
+		"mail.domainkey." + u("a"):              {"TXT v=DKIM1; k=rsa; p=BBBB"},
+		"s2.domainkey." + u("a"):                {"TXT " + dkim.Revoked(dkim.RSA, "")},
+		"s1e.domainkey." + u("a"):               {"TXT " + dkim.Revoked(dkim.Ed25519, "")},
+		"s2e.domainkey." + u("a"):               {"TXT " + dkim.Revoked(dkim.Ed25519, "")},
+		"org.domainkey." + u("b"):               {"TXT " + dkim.Revoked(dkim.RSA, "")},
+		"org2e.domainkey." + u("b"):             {"TXT " + dkim.Revoked(dkim.Ed25519, "")},
+		"s1.domainkey." + u("b"):                nil,
+		"mail.domainkey." + u("b"):              nil, // another domain's
+		"x.s1.domainkey." + u("a"):              nil,
+		"x." + u("a"):                           nil,
+		"adomainkey." + u("a"):                  nil,
+		u("c"):                                  nil, // publishes TXT and MX itself
+		u("d"):                                  {"MX 10 mx.example.test", "TXT " + spf},
+		u("e"):                                  nil, // deleted for too long
+		u("f"):                                  nil,
+		"u.wl" + z:                              nil,
+		"x" + zoneToken26("a")[:26] + ".wl" + z: nil,
+		"awl" + z:                               nil,
+		"z.example.test":                        nil,
+		"example.test":                          nil,
+		"":                                      nil,
+		".wl" + z:                               nil,
+		"..wl" + z:                              nil,
+		"domainkey..wl" + z:                     nil,
+		".domainkey." + u("a"):                  nil,
+		"dmarc" + z:                             {"MX 10 mx.example.test"},
+		"_dmarc.dmarc" + z:                      {},
+		"_report._dmarc.dmarc" + z:              {},
+		"acme.test._report._dmarc.dmarc" + z:    {"TXT v=DMARC1"},
+		"manual.test._report._dmarc.dmarc" + z:  {"TXT v=DMARC1"},
+		"gone.example.test._report._dmarc.dmarc" + z:      {"TXT v=DMARC1"},
+		"longgone.test._report._dmarc.dmarc" + z:          {},
+		"old.test._report._dmarc.dmarc" + z:               {},
+		"test._report._dmarc.dmarc" + z:                   {}, // RFC 9156: asked on the way to acme.test
+		"evil.example._report._dmarc.dmarc" + z:           {},
+		"acme.test._report_dmarc.dmarc" + z:               nil,
+		"other.dmarc" + z:                                 nil,
+		"x._dmarc.dmarc" + z:                              nil,
+		"acme.test._report._dmarc.dmarc.z.example.test.x": nil,
+	} {
+		rs, exists := s.Records(name)
+		var got []string
+		if exists {
+			got = []string{}
+		}
+		for _, r := range rs {
+			got = append(got, r.Type+" "+r.Data)
+			if r.Name != name || r.TTL <= 0 || r.TTL > time.Hour {
+				t.Errorf("%s: record of %s with TTL %s", name, r.Name, r.TTL)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q: %s", name, diff)
+		}
+	}
+	none := &ZoneSource{Directory: s.Directory}
+	for _, name := range []string{"", "wl", "wl.", "u" + zoneToken26("a") + ".wl", "dmarc"} {
+		if rs, exists := none.Records(name); exists {
+			t.Errorf("without a zone, %q is there: %v", name, rs)
+		}
+	}
+}
+
+// TestZoneSourceAll: what secondaries transfer is what is answered, once each.
+func TestZoneSourceAll(t *testing.T) {
+	t.Parallel()
+	s, _ := zoneSourceForTest()
+	type key struct{ name, typ, data string }
+	seen := map[key]int{}
+	for r := range s.All() {
+		seen[key{r.Name, r.Type, r.Data}]++
+		rs, _ := s.Records(r.Name)
+		if !slices.Contains(rs, r) {
+			t.Errorf("%+v is transferred and not answered", r)
+		}
+	}
+	for k, n := range seen {
+		if n != 1 {
+			t.Errorf("%v is there %d times", k, n)
+		}
+	}
+	// Three automatic domains with MX, TXT and four selectors, one imported selector,
+	// three names with reports, and where those go.
+	if want := 3*6 + 1 + 3 + 1; len(seen) != want {
+		t.Errorf("%d records, want %d", len(seen), want)
+	}
+	for stop := range len(seen) {
+		n := 0
+		for range s.All() {
+			if n++; n > stop {
+				break
+			}
+		}
+	}
+	zone, err := dns.NewZone(dns.ZoneConfig{Origin: "z.example.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone.SetSource(s) // and every record can be served
+	if rs, _ := s.Records("dmarc.z.example.test"); len(rs) != 1 {
+		t.Error("no records behind a zone")
+	}
+}
+
+// TestZoneSerial: secondaries fetch the zone when something in it changed, and only
+// then.
+func TestZoneSerial(t *testing.T) {
+	t.Parallel()
+	s, dir := zoneSourceForTest()
+	first := s.Serial()
+	if first != 7 {
+		t.Errorf("serial %d, want the revision", first)
+	}
+	walks := dir.walks
+	for range 5 {
+		s.Serial()
+	}
+	if dir.walks != walks {
+		t.Error("all domains are gone through again where nothing changed")
+	}
+	dir.revision = 8 // somebody made an API key
+	if got := s.Serial(); got != first {
+		t.Errorf("serial %d after a change elsewhere, want %d", got, first)
+	}
+	last := first
+	for name, change := range map[string]func(){
+		"a key": func() { dir.keys[dir.domains[0].ID][0].Record = "v=DKIM1; k=rsa; p=CCCC" },
+		"a domain": func() {
+			dir.domains = append(dir.domains, relay.Domain{ID: relay.DomainID{ID: relay.ID{9}}, Name: "new.test", Token: zoneToken26("g")})
+		},
+		"addresses": func() { dir.domains[1].IPs = nil },
+	} {
+		dir.revision++
+		change()
+		if got := s.Serial(); got <= last {
+			t.Errorf("%s: serial %d after %d", name, got, last)
+		}
+		last = s.Serial()
+	}
+	// A restart remembers nothing, and the serial does not fall.
+	again, _ := zoneSourceForTest()
+	again.Directory = dir
+	if got := again.Serial(); got < last {
+		t.Errorf("serial %d after a restart, was %d", got, last)
+	}
+}
+
+func FuzzZoneSourceRecords(f *testing.F) {
+	s, _ := zoneSourceForTest()
+	for r := range s.All() {
+		f.Add(r.Name)
+	}
+	f.Add("..wl.z.example.test")
+	f.Fuzz(func(t *testing.T, name string) {
+		rs, exists := s.Records(name)
+		if len(rs) > 0 && !exists || len(rs) > 2 {
+			t.Fatalf("%q: %d records, exists %t", name, len(rs), exists)
+		}
+		for _, r := range rs {
+			if r.Name != name {
+				t.Fatalf("%q: record of %q", name, r.Name)
+			}
+		}
+	})
+}
+
+func BenchmarkZoneSource(b *testing.B) {
+	s, _ := zoneSourceForTest()
+	for _, name := range []string{"s1.domainkey.u" + zoneToken26("a") + ".wl.z.example.test", "nobody.wl.z.example.test"} {
+		b.Run(fmt.Sprint(len(name)), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Records(name)
+			}
+		})
+	}
+}
