@@ -21,7 +21,8 @@ const (
 
 // notifier tells secondaries that a zone changed (RFC 1996).
 type notifier struct {
-	wake chan struct{} // holds one
+	wake         chan struct{} // holds one
+	delay, every time.Duration // notifyDelay, notifyEvery
 	// tell sends one NOTIFY and waits for the answer until ctx is done.
 	tell func(ctx context.Context, origin string, to netip.AddrPort) error
 
@@ -30,7 +31,7 @@ type notifier struct {
 }
 
 func newNotifier(tell func(context.Context, string, netip.AddrPort) error) *notifier {
-	return &notifier{wake: make(chan struct{}, 1), tell: tell, pending: make(map[string]bool)}
+	return &notifier{wake: make(chan struct{}, 1), delay: notifyDelay, every: notifyEvery, tell: tell, pending: make(map[string]bool)}
 }
 
 func (n *notifier) changed(origin string) {
@@ -58,8 +59,8 @@ func (n *notifier) run(ctx context.Context, to []netip.AddrPort, failed func(ori
 			cancel()
 		}
 	}()
-	for wait := notifyDelay; ; wait = notifyEvery {
-		if !n.next(ctx, wait) {
+	for since := n.delay; ; since = n.every {
+		if !n.next(ctx, since) {
 			return
 		}
 		n.mu.Lock()
@@ -84,10 +85,10 @@ func (n *notifier) run(ctx context.Context, to []netip.AddrPort, failed func(ori
 	}
 }
 
-// next returns true when a change is to be told: since since the last time,
-// and notifyDelay after the first change.
+// next returns true when a change is to be told: that long since the last time,
+// and the delay after the first change.
 func (n *notifier) next(ctx context.Context, since time.Duration) bool {
-	pause := time.NewTimer(since - notifyDelay)
+	pause := time.NewTimer(since - n.delay)
 	defer pause.Stop()
 	select {
 	case <-pause.C:
@@ -99,7 +100,7 @@ func (n *notifier) next(ctx context.Context, since time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-	delay := time.NewTimer(notifyDelay)
+	delay := time.NewTimer(n.delay)
 	defer delay.Stop()
 	select {
 	case <-delay.C:

@@ -1,9 +1,6 @@
 package dns_test
 
 import (
-	"context"
-	"io"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -28,20 +25,7 @@ func newZone(tb testing.TB, origin string, records ...[]string) *dns.Zone {
 // serve runs a zone server for as long as the test.
 func serve(tb testing.TB, zones ...*dns.Zone) *dns.ZoneServer {
 	tb.Helper()
-	s, err := dns.ListenZones("127.0.0.1:0", slog.New(slog.NewTextHandler(io.Discard, nil)), zones...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	tb.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			tb.Errorf("zone server: %v", err)
-		}
-	})
-	return s
+	return serveWith(tb, dns.ServeConfig{}, zones...)
 }
 
 // client asks one server, without a cache unless c says so.
