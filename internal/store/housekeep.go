@@ -109,7 +109,7 @@ func (s *Store) sweep(ctx context.Context) error {
 		s.log.Warn("the clock has jumped; nothing is dropped for its age until the next start")
 		return nil
 	}
-	for _, part := range []func(context.Context, time.Time) error{s.sweepUsage, s.sweepTokens, s.sweepAnswers} {
+	for _, part := range []func(context.Context, time.Time) error{s.sweepUsage, s.sweepTokens, s.sweepAnswers, s.sweepReports} {
 		if err := part(ctx, s.cfg.Now()); err != nil {
 			return err
 		}

@@ -35,6 +35,8 @@ type Config struct {
 	// 0: 30 and 400 days.
 	KeepEvents time.Duration
 	KeepLogins time.Duration
+	// KeepReports is how long aggregate reports of DMARC are kept; 0: 400 days.
+	KeepReports time.Duration
 	// MinFree is the octets of free disk below which nothing is accepted (ErrFull)
 	// while results still are; 0: 64 MiB; negative: no check. SQLite only.
 	MinFree int64
@@ -166,7 +168,7 @@ func (c Config) withDefaults() Config {
 		to  *time.Duration
 		def time.Duration
 	}{
-		{&c.KeepEvents, 30 * 24 * time.Hour}, {&c.KeepLogins, 400 * 24 * time.Hour},
+		{&c.KeepEvents, 30 * 24 * time.Hour}, {&c.KeepLogins, 400 * 24 * time.Hour}, {&c.KeepReports, 400 * 24 * time.Hour},
 		{&c.Heartbeat, 2 * time.Second}, {&c.LeaseTime, 15 * time.Second},
 	} {
 		if *d.to <= 0 {

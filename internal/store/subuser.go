@@ -18,6 +18,9 @@ const (
 		console_disabled_at = $8, deleted_at = $9, rev = $10 WHERE id = $11`
 	revokeSubuserKeys = `UPDATE keys SET revoked_at = $1, prev_sha256 = $2, prev_scram_salt = $3, prev_scram_iterations = 0, prev_scram_stored_key = $4,
 		prev_scram_server_key = $5, prev_sealed_cram = $6, prev_until = 0, rev = $7 WHERE account_id = $8 AND subuser_id = $9 AND revoked_at = 0 RETURNING id`
+	deleteDomainsOf = `UPDATE domains SET deleted_at = $1, disabled_at = CASE WHEN disabled_at = 0 THEN CAST($2 AS BIGINT) ELSE disabled_at END,
+		is_default = 0, rev = $3 WHERE account_id = $4 AND subuser_id = $5 AND deleted_at = 0 RETURNING name`
+	deleteSendersOf = `UPDATE single_senders SET deleted_at = $1, secret = $2, rev = $3 WHERE account_id = $4 AND subuser_id = $5 AND deleted_at = 0 RETURNING number`
 )
 
 func scanSubuser(r scanner) (relay.Subuser, error) {
@@ -130,10 +133,13 @@ func putSubuser(ctx context.Context, tx *sql.Tx, rev int64, u *relay.Subuser) er
 type deletedSubuser struct {
 	relay.Subuser
 	RevokedKeys []relay.KeyID `json:"revoked_keys,omitempty"`
+	Domains     []string      `json:"deleted_domains,omitempty"`
+	Senders     []int64       `json:"deleted_senders,omitempty"`
 }
 
-// DeleteSubuser ends a subuser for good: its keys are revoked in the same change
-// and its name is free again. Its row stays, so that its records keep their
+// DeleteSubuser ends a subuser for good: its keys are revoked, and its domains
+// and single senders deleted, in the same change; its name and those of its
+// domains are free again. Its row stays, so that its records keep their
 // name, and so does what is queued: the caller drops that. relay.NotFound: there
 // is none, or it was deleted before.
 func (s *Store) DeleteSubuser(ctx context.Context, by By, id relay.SubuserID, at time.Time) error {
@@ -154,6 +160,26 @@ func (s *Store) DeleteSubuser(ctx context.Context, by By, id relay.SubuserID, at
 		for _, k := range revoked {
 			u.RevokedKeys = append(u.RevokedKeys, relay.KeyID{ID: idOf(k)})
 		}
+		if u.Domains, u.Senders, err = deleteOwned(ctx, tx, rev, old.Account, id, at); err != nil {
+			return note{}, err
+		}
 		return note{account: old.Account, action: "subuser.delete", subject: "subuser " + old.Name, before: old, after: u}, nil
 	})
+}
+
+// deleteOwned ends what a subuser sends as.
+func deleteOwned(ctx context.Context, tx *sql.Tx, rev int64, account relay.AccountID, id relay.SubuserID, at time.Time) (domains []string, senders []int64, err error) {
+	owner := []any{blob(account.ID), blob(id.ID)}
+	for _, query := range []string{`DELETE FROM domain_findings`, `DELETE FROM domain_checks`} {
+		if _, err := tx.ExecContext(ctx, query+` WHERE domain_id IN (SELECT id FROM domains WHERE account_id = $1 AND subuser_id = $2)`, owner...); err != nil {
+			return nil, nil, fmt.Errorf("delete checks: %w", err)
+		}
+	}
+	if domains, err = column[string](ctx, tx, deleteDomainsOf, micros(at), micros(at), rev, owner[0], owner[1]); err != nil {
+		return nil, nil, fmt.Errorf("delete domains: %w", err)
+	}
+	if senders, err = column[int64](ctx, tx, deleteSendersOf, micros(at), noBlob, rev, owner[0], owner[1]); err != nil {
+		return nil, nil, fmt.Errorf("delete senders: %w", err)
+	}
+	return domains, senders, nil
 }
