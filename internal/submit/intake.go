@@ -28,6 +28,13 @@ type IntakeConfig struct {
 	PerMinute   int    // messages, in all; 600
 	InFlight    int64  // octets of messages that are being taken in; 67,108,864
 	Now         func() time.Time
+
+	// Reports takes aggregate reports that come to dmarc-<token>@ the host name or
+	// ReportHost; nil: there are no such addresses. ReportDomains knows the tokens.
+	Reports          ReportTaker
+	ReportDomains    ReportDirectory
+	ReportHost       string // "dmarc." and the zone that we serve; "": only the host name
+	ReportsPerMinute int    // 0: as PerMinute
 }
 
 // IntakeDirectory also knows which hosts are return paths.
@@ -51,7 +58,7 @@ type IntakeQueue interface {
 }
 
 // Intake takes mail from those who did not log in: what comes back to return
-// paths of ours, and what people write to postmaster@ and abuse@. Everything
+// paths of ours, aggregate reports, and what people write to postmaster@ and abuse@. Everything
 // else is refused at RCPT, so this is no relay. It has limits of its own, so
 // that a flood of bounces is no burden for submission.
 type Intake struct {
@@ -62,6 +69,7 @@ type Intake struct {
 	mu      sync.Mutex
 	bounces bucket // mail to return paths: only who received mail of ours knows one
 	contact bucket // mail to postmaster@ and abuse@: anybody can write it
+	reports bucket // mail to the addresses for reports, which the DNS tells everybody
 }
 
 // bucket counts messages against a rate, with a minute's worth of burst.
@@ -106,8 +114,13 @@ func NewIntake(c IntakeConfig) *Intake {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.ReportsPerMinute <= 0 {
+		c.ReportsPerMinute = c.PerMinute
+	}
 	now := c.Now()
-	return &Intake{cfg: c, bounces: newBucket(c.PerMinute, now), contact: newBucket(max(1, c.PerMinute/contactShare), now)}
+	return &Intake{
+		cfg: c, bounces: newBucket(c.PerMinute, now), contact: newBucket(max(1, c.PerMinute/contactShare), now), reports: newBucket(c.ReportsPerMinute, now),
+	}
 }
 
 // Route says where a recipient leads.
@@ -116,6 +129,7 @@ type Route struct {
 	message relay.MessageID // of a return path
 	n       int             // the recipient that it names; -1: none
 	local   string          // of postmaster@ and its like
+	report  relay.Domain    // that reports to this address are about; zero: it is for none
 }
 
 var (
@@ -141,8 +155,11 @@ func (i *Intake) count(r Route) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	b := &i.contact
-	if r.bounce {
+	switch {
+	case r.bounce:
 		b = &i.bounces
+	case !r.report.ID.IsZero():
+		b = &i.reports
 	}
 	if !b.has(i.cfg.Now()) {
 		return replyIntakeRate
@@ -163,6 +180,9 @@ func (i *Intake) Route(to smtp.Address, taken int) (Route, error) {
 
 func (i *Intake) route(to smtp.Address) (Route, error) {
 	host, local := to.ASCIIDomain(), to.Local()
+	if d, ok := i.reportRoute(local, host); ok && !to.IsLiteral() {
+		return Route{report: d}, nil
+	}
 	if to.IsLiteral() || (host != "" && host != strings.ToLower(i.cfg.Hostname) && !i.cfg.Directory.IsReturnPath(host)) {
 		return Route{}, replyNoRelay
 	}
@@ -240,9 +260,12 @@ func (r *Returned) Commit(ctx context.Context) (smtp.Reply, error) {
 	if err != nil {
 		return smtp.Reply{}, err
 	}
-	if r.route.bounce {
+	switch {
+	case r.route.bounce:
 		err = r.i.bounced(ctx, r.route, r.buf.Bytes())
-	} else {
+	case !r.route.report.ID.IsZero():
+		err = r.i.reported(ctx, r.env, r.route.report, r.buf.Bytes())
+	default:
 		err = r.i.toContact(ctx, r.env, r.route.local, r.buf.Bytes())
 	}
 	if err != nil {
