@@ -54,6 +54,8 @@ const (
 	enoughDaysReject     = 14
 	enoughQuarantine     = 0.98
 	enoughReject         = 0.99
+	// ownBearable: of that many messages, one of ours may have failed.
+	ownBearable = 1000
 )
 
 // Recommend says which record to publish next: p=none with reports, then
@@ -73,7 +75,7 @@ func Recommend(d Discovery, seen Seen, rua string) Recommendation {
 		why = append(why, "Reports are to come here too.")
 	}
 	step, next := following(r)
-	ok, reason := gate(step, seen)
+	ok, reason := seen.Allows(step)
 	switch {
 	case d.Record.PSD == PSDYes && d.At == d.Author:
 		why = append(why, "It is the record of a public suffix, for the domains of others: its policy is not moved by what was seen of one.")
@@ -143,8 +145,9 @@ func following(r *Record) (step string, next Policy) {
 	return StepKeep, r.Policy
 }
 
-// gate reports whether what was seen allows a step, and why.
-func gate(step string, s Seen) (ok bool, why string) {
+// Allows reports whether what was seen allows a step of a policy, StepQuarantine or
+// StepReject, and why.
+func (s Seen) Allows(step string) (ok bool, why string) {
 	days, share := enoughDaysQuarantine, enoughQuarantine
 	if step == StepReject {
 		days, share = enoughDaysReject, enoughReject
@@ -152,7 +155,7 @@ func gate(step string, s Seen) (ok bool, why string) {
 	switch {
 	case s.Messages <= 0:
 		return false, "no report has come yet"
-	case s.OwnFailing > 0:
+	case s.OwnFailing > s.Messages/ownBearable:
 		return false, fmt.Sprintf("%d messages that were sent from here failed; that comes first", s.OwnFailing)
 	case s.Days < days:
 		return false, fmt.Sprintf("reports are about %d days, and %d are wanted", s.Days, days)
