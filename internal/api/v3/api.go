@@ -23,8 +23,10 @@ type API struct {
 // State is what the listeners of a process share, so that the counts of the rate
 // limit and the turns of those who edit one account are the same on each.
 type State struct {
-	rates *rates
-	edits edits
+	rates   *rates
+	edits   edits
+	checks  pace    // of domains that are validated by hand
+	letters letters // with records, to strangers
 }
 
 // NewState makes the state of a process.
@@ -59,6 +61,7 @@ type Services struct {
 	TenantServices
 	MailServices
 	SenderServices
+	DomainServices
 }
 
 // Authenticator judges the proof that a request brings. Its errors are
@@ -80,7 +83,9 @@ type Directory interface {
 }
 
 // Routes is the whole API.
-func Routes() []Route { return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes) }
+func Routes() []Route {
+	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes)
+}
 
 // New makes the routes for a listener. A route that is for the operator only is
 // not found on a listener without one.

@@ -202,7 +202,7 @@ func kept(h http.Header) map[string]string {
 }
 
 // secretMembers of answers are shown once and stored nowhere.
-var secretMembers = []string{"api_key", "password", "access_token"}
+var secretMembers = []string{"api_key", "password", "access_token", "private_key"}
 
 // withoutSecrets takes them out of a JSON answer.
 func withoutSecrets(body []byte) []byte {
