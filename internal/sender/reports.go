@@ -19,7 +19,8 @@ type ReportStore interface {
 	// AddAggregate keeps a report. One with the same organization, report id and
 	// begin is there already: then new is false, and nothing changes.
 	AddAggregate(ctx context.Context, domain relay.DomainID, k dmarc.Kept) (new bool, err error)
-	// AggregateReports are those that begin in [from, to), the latest first.
+	// AggregateReports are those that begin in [from, to), the latest first; at most
+	// 1,000.
 	AggregateReports(ctx context.Context, domain relay.DomainID, from, to time.Time, limit int) ([]dmarc.Head, error)
 	// AggregateSources sums the sources of those reports.
 	AggregateSources(ctx context.Context, domain relay.DomainID, from, to time.Time) ([]dmarc.Source, error)
@@ -96,6 +97,10 @@ func (s *Reports) Take(ctx context.Context, d relay.Domain, from netip.Addr, raw
 	}
 	k := a.Keep(from, s.cfg.Now().UTC())
 	isNew, err := s.cfg.Store.AddAggregate(ctx, d.ID, k)
+	if e, ok := errors.AsType[*relay.Error](err); ok && e.Kind == relay.NotFound {
+		log.Info("dmarc report dropped", "err", "the domain was deleted")
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("keep report for %s: %w", d.Name, err)
 	}

@@ -58,7 +58,7 @@ func (s *reportStore) AggregateReports(_ context.Context, domain relay.DomainID,
 		}
 	}
 	slices.SortFunc(out, func(a, b dmarc.Head) int { return b.Begin.Compare(a.Begin) })
-	return out[:min(len(out), limit)], s.fail
+	return out[:min(len(out), limit, 1000)], s.fail
 }
 
 func (s *reportStore) AggregateSources(_ context.Context, domain relay.DomainID, from, to time.Time) ([]dmarc.Source, error) {
@@ -209,6 +209,10 @@ func TestTake(t *testing.T) {
 	s := &reportStore{fail: errors.New("disk on fire")}
 	if err := newReports(s, nil).Take(t.Context(), reportDomain, from, []byte(reportXML("r.test", "1", "mail.example.com", day))); !errors.Is(err, s.fail) {
 		t.Errorf("a store that fails: %v, want an error so that it is sent again", err)
+	}
+	s.fail = relay.E(relay.NotFound, "No such domain.")
+	if err := newReports(s, nil).Take(t.Context(), reportDomain, from, []byte(reportXML("r.test", "1", "mail.example.com", day))); err != nil {
+		t.Errorf("a domain that was just deleted: %v, want it dropped", err)
 	}
 }
 
@@ -446,6 +450,31 @@ func TestSummaryIsBounded(t *testing.T) {
 	}
 	if total != sum.Totals {
 		t.Errorf("sources add up to %+v, reports to %+v", total, sum.Totals)
+	}
+}
+
+// More reports than the store gives at once are read page by page, each once.
+func TestReportsAreReadInPages(t *testing.T) {
+	t.Parallel()
+	s := &reportStore{}
+	for i := range 1200 {
+		s.put(t, fmt.Sprintf("r%d.test", i/3), "198.51.100.1", i%3, good(1))
+	}
+	r := newReports(s, nil)
+	sum, err := r.Summary(t.Context(), reportDomain, reportNow.Add(-ReportSpan), reportNow)
+	if err != nil || sum.Reports != 1200 || sum.Messages != 1200 || sum.Cut {
+		t.Fatalf("%+v %v", sum, err)
+	}
+	for _, tt := range []struct{ limit, offset, want int }{{1000, 0, 1000}, {1000, 1000, 200}, {10, 1195, 5}, {10, 1200, 0}} {
+		if list, err := r.List(t.Context(), reportDomain, reportNow.Add(-ReportSpan), reportNow, tt.limit, tt.offset); err != nil || len(list) != tt.want {
+			t.Errorf("%+v: %d %v", tt, len(list), err)
+		}
+	}
+	for i := range 1100 {
+		s.put(t, fmt.Sprintf("s%d.test", i), "198.51.100.1", 5, good(1))
+	}
+	if sum, err = r.Summary(t.Context(), reportDomain, reportNow.Add(-ReportSpan), reportNow); err != nil || !sum.Cut || sum.Reports < 1200 {
+		t.Errorf("a crowd at one moment: %d reports, cut %v, %v", sum.Reports, sum.Cut, err)
 	}
 }
 

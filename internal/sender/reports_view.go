@@ -18,6 +18,8 @@ const (
 	maxSummaryReporters = 100
 	maxSummarySources   = 200
 	maxSourceReasons    = 5
+	// headsPage is how many reports are read at once, the most that the store gives.
+	headsPage = 1000
 	// ReportSpan is how far back readiness looks, and a summary that is asked for no
 	// other time.
 	ReportSpan = 30 * 24 * time.Hour
@@ -90,18 +92,15 @@ type Readiness struct {
 // Summary sums the reports about a domain that begin in [from, to). Readiness is
 // of the same time.
 func (s *Reports) Summary(ctx context.Context, d relay.Domain, from, to time.Time) (*ReportSummary, error) {
-	heads, err := s.cfg.Store.AggregateReports(ctx, d.ID, from, to, maxSummaryReports+1)
+	heads, all, err := s.heads(ctx, d, from, to, maxSummaryReports)
 	if err != nil {
-		return nil, fmt.Errorf("reports about %s: %w", d.Name, err)
+		return nil, err
 	}
 	sources, err := s.cfg.Store.AggregateSources(ctx, d.ID, from, to)
 	if err != nil {
 		return nil, fmt.Errorf("sources of mail as %s: %w", d.Name, err)
 	}
-	out := &ReportSummary{Domain: d.Name, From: from, To: to}
-	if len(heads) > maxSummaryReports {
-		heads, out.Cut = heads[:maxSummaryReports], true
-	}
+	out := &ReportSummary{Domain: d.Name, From: from, To: to, Cut: !all}
 	reporters := out.sumHeads(heads)
 	ownFailing, failing := out.sumSources(sources, s.own(d))
 	out.Readiness = judgeReadiness(reporters)
@@ -127,11 +126,44 @@ func (s *Reports) Seen(ctx context.Context, d relay.Domain) (dmarc.Seen, error) 
 // List are the reports about a domain that begin in [from, to), the latest
 // first: at most limit, after the first offset of them.
 func (s *Reports) List(ctx context.Context, d relay.Domain, from, to time.Time, limit, offset int) ([]dmarc.Head, error) {
-	heads, err := s.cfg.Store.AggregateReports(ctx, d.ID, from, to, min(maxSummaryReports, offset+limit))
+	heads, _, err := s.heads(ctx, d, from, to, min(maxSummaryReports, offset+limit))
 	if err != nil {
-		return nil, fmt.Errorf("reports about %s: %w", d.Name, err)
+		return nil, err
 	}
 	return heads[min(offset, len(heads)):], nil
+}
+
+// heads reads up to most reports, the latest first, a page at a time. all: there
+// are no more.
+func (s *Reports) heads(ctx context.Context, d relay.Domain, from, to time.Time, most int) (out []dmarc.Head, all bool, err error) {
+	type key struct {
+		org, id string
+		begin   time.Time
+	}
+	seen := map[key]bool{}
+	for len(out) <= most {
+		page, err := s.cfg.Store.AggregateReports(ctx, d.ID, from, to, headsPage)
+		if err != nil {
+			return nil, false, fmt.Errorf("reports about %s: %w", d.Name, err)
+		}
+		fresh := 0
+		for _, h := range page {
+			if k := (key{h.Org, h.ReportID, h.Begin}); !seen[k] {
+				seen[k] = true
+				out = append(out, h)
+				fresh++
+			}
+		}
+		if len(page) < headsPage {
+			return out[:min(most, len(out))], len(out) <= most, nil
+		}
+		if fresh == 0 {
+			return out, false, nil // more than a page begin at one moment
+		}
+		// Reports that begin with the last one are read again, and known then.
+		to = page[len(page)-1].Begin.Add(time.Microsecond)
+	}
+	return out[:most], false, nil
 }
 
 // recommend adds the next record. A DNS that does not answer costs that only.
