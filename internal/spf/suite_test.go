@@ -198,7 +198,7 @@ const (
 // reached: an analysis counts for a sender that does not match.
 var worse = []string{"include-at-limit"}
 
-// RX-13, FR-12: the whole of the RFC 7208 suite, and the cases of two
+// RX-13: the whole of the RFC 7208 suite, and the cases of two
 // implementations.
 func TestSuites(t *testing.T) {
 	t.Parallel()

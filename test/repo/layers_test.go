@@ -26,7 +26,7 @@ var layers = []layerRule{
 	{path: "dkim", layer: 0, why: "signer"},
 	{path: "finding", layer: 0, why: "what a check found, in words"},
 	{path: "spf", layer: 0, why: "SPF records as receivers count them"},
-	{path: "mailauth", layer: 0, why: "all of a domain's mail authentication", later: true},
+	{path: "mailauth", layer: 0, why: "all of a domain's mail authentication"},
 	{path: "dmarc", layer: 0, why: "policy discovery and alignment"},
 	{path: "report", layer: 0, why: "DSN and ARF"},
 	{path: "dns", layer: 0, why: "resolver and zone server"},
