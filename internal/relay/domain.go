@@ -182,6 +182,9 @@ type DomainCheck struct {
 	// nothing is known; Valid is false then.
 	Valid   bool `json:"valid"`
 	Unknown bool `json:"unknown,omitempty"`
+	// UnknownSince is when the DNS first did not answer, of all checks since the last
+	// that got an answer.
+	UnknownSince time.Time `json:"unknown_since,omitzero"`
 	// Secure: DNSSEC vouches for the domain's records, by a resolver that is trusted.
 	Secure   bool              `json:"dnssec"`
 	Servers  []string          `json:"servers,omitempty"` // the name servers that were asked

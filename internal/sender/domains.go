@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postern/internal/dkim"
+	"postern/internal/dmarc"
 	"postern/internal/dns"
 	"postern/internal/relay"
 	"postern/internal/secret"
@@ -53,6 +54,7 @@ type DomainStore interface {
 type DomainIndex interface {
 	// DomainByToken finds deleted ones too.
 	DomainByToken(token string) (relay.Domain, bool)
+	DomainsNamed(name string) []relay.Domain
 }
 
 // AutoReturnPath as a new domain's ReturnPath lets the store choose the label:
@@ -72,15 +74,18 @@ type Settings struct {
 }
 
 // Domains makes and keeps sending domains. Store and Sealer are needed for
-// everything; the others may be missing.
+// everything, Authority for checks; the others may be missing.
 type Domains struct {
 	Store     DomainStore
 	Sealer    *secret.Sealer
 	Directory DomainIndex // nil: aliases into our zone are not told apart by whose they are
 	Zone      Zone
+	Authority Asker        // asks a domain's own name servers
 	Resolver  dns.Resolver // for what others see: SPF and DMARC; nil: neither is looked at
 	Settings  Settings
 
+	// Seen is what DMARC reports said of a domain; nil: there are none.
+	Seen func(ctx context.Context, d relay.Domain) (dmarc.Seen, error)
 	// Alert records that something happened to a domain; Tell writes to its owner.
 	Alert  func(t relay.Tenant, a relay.Alert)
 	Tell   func(ctx context.Context, t relay.Tenant, subject, text string) error

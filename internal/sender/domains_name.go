@@ -44,7 +44,7 @@ func reserved(d string) string {
 	tld := d[strings.LastIndexByte(d, '.')+1:]
 	switch tld {
 	case "localhost", "local", "internal", "onion", "arpa", "invalid":
-		// RFC 6761, RFC 6762, RFC 7686; .internal is ICANN's for private use. ".test" and
+		// Special-use names (RFC 6761 and its registry); .internal is ICANN's for private use. ".test" and
 		// ".example" can be proven where a lab serves them.
 		return "ends in ." + tld + ", where no domain can be owned in the public DNS."
 	}

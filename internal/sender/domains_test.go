@@ -13,7 +13,7 @@ import (
 	"postern/internal/relay"
 )
 
-func isInvalid(err error, field string) bool {
+func refused(err error, field string) bool {
 	e, ok := errors.AsType[*relay.Error](err)
 	return ok && e.Kind == relay.Invalid && e.Field == field && len(e.Public) > 15
 }
@@ -31,7 +31,7 @@ func TestAddRefusesNames(t *testing.T) {
 		testHost, strings.ToUpper(testHost), "a." + testHost, testZone, "x." + testZone, "exa mple.com", "exam_ple.com", "-a.com", "example.com/x",
 		"exa\u00admple.com", "example\u3002com", "\uff45xample.com", "xn--zzzzzz.com", strings.Repeat("a", 64) + ".com", "user@example.com", "example.123", "0x7f.0x1",
 	} {
-		if _, _, err := s.Add(context.Background(), testBy, NewDomain{Account: acme, Name: name}); !isInvalid(err, "domain") {
+		if _, _, err := s.Add(context.Background(), testBy, NewDomain{Account: acme, Name: name}); !refused(err, "domain") {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -156,7 +156,7 @@ func TestAddOptions(t *testing.T) {
 			}
 			d, keys, err := s.Add(context.Background(), testBy, tt.new)
 			switch {
-			case tt.field != "" && !isInvalid(err, tt.field):
+			case tt.field != "" && !refused(err, tt.field):
 				t.Errorf("%v, want %s refused", err, tt.field)
 			case tt.field == "" && err != nil:
 				t.Error(err)
@@ -214,11 +214,11 @@ func TestUpdateShareRemove(t *testing.T) {
 	if err != nil || !got.Default || !got.Quiet || got.Rotate != never || got.KeyBits != 4096 || got.Subdomains || got.Token != d.Token {
 		t.Errorf("%+v %v", got, err)
 	}
-	if _, err := s.Update(ctx, testBy, d.ID, DomainUpdate{CustomSPF: &yes}); !isInvalid(err, "custom_spf") {
+	if _, err := s.Update(ctx, testBy, d.ID, DomainUpdate{CustomSPF: &yes}); !refused(err, "custom_spf") {
 		t.Errorf("custom SPF: %v", err)
 	}
 	if bits = 512; true {
-		if _, err := s.Update(ctx, testBy, d.ID, DomainUpdate{KeyBits: &bits}); !isInvalid(err, "key_bits") {
+		if _, err := s.Update(ctx, testBy, d.ID, DomainUpdate{KeyBits: &bits}); !refused(err, "key_bits") {
 			t.Errorf("key bits: %v", err)
 		}
 	}
