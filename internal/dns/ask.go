@@ -97,8 +97,8 @@ func (c *cut) merge(d cut) {
 	}
 }
 
-// targets are the addresses of a zone's servers, at most maxTargets: the first
-// of each server before the second of any.
+// targets are the addresses of a zone's servers, as many as may be asked: the
+// first of each server before the second of any.
 func (a *Authority) targets(ctx context.Context, at cut) []target {
 	found := make([][]target, len(at.servers))
 	var wg sync.WaitGroup
@@ -106,12 +106,16 @@ func (a *Authority) targets(ctx context.Context, at cut) []target {
 		wg.Go(func() { found[i] = a.addresses(ctx, s) })
 	}
 	wg.Wait()
+	limit := maxTargets
+	if parent(at.zone) == "" {
+		limit = maxRegistry
+	}
 	seen := make(map[netip.Addr]bool)
 	var out []target
-	for n := 0; len(out) < maxTargets; n++ {
+	for n := 0; len(out) < limit; n++ {
 		more := false
 		for _, ts := range found {
-			if n >= len(ts) || len(out) == maxTargets {
+			if n >= len(ts) || len(out) == limit {
 				continue
 			}
 			more = true
@@ -183,16 +187,11 @@ func (a *Authority) askOne(ctx context.Context, q question, zone string, t targe
 	if t.err != nil {
 		return out
 	}
-	defer func() { // the root of a goroutine: a hostile answer fails one server
-		if p := recover(); p != nil {
-			out = reply{told: Told{Server: t.host, Addr: t.addr, Err: fmt.Errorf("%s: %w: panic: %v", q, ErrTemporary, p)}}
-		}
-	}()
 	for range askTries {
-		r, err := a.exchange(ctx, q, t.addr)
+		r, err := a.askOnce(ctx, q, zone, t.addr)
 		if err == nil {
-			out.down = out.told.read(q, zone, r)
-			return out
+			r.told.Server = t.host
+			return r
 		}
 		out.told.Err = fmt.Errorf("%w: %w", ErrTemporary, err)
 		if noPath(err) || ctx.Err() != nil {

@@ -23,6 +23,7 @@ const (
 	maxTargets   = 26 // addresses asked of one zone
 	maxReferrals = 4  // delegations followed downwards
 	maxLevels    = 16 // names tried, from the one asked for upwards
+	maxRegistry  = 3  // addresses asked of a top-level domain, whose servers have others to serve
 	askTries     = 2  // questions to one address before it counts as silent
 	askTimeouts  = 10 // the whole of an Ask, in time-outs of one question
 	askInFlight  = 128
@@ -32,7 +33,8 @@ const (
 // AuthorityConfig says how an Authority asks. Only Resolver is needed.
 type AuthorityConfig struct {
 	// Resolver finds the name servers and their addresses, and says what DNSSEC
-	// says. What is asked for itself is never taken from it.
+	// says. What is asked for itself is never taken from it, and its word on the
+	// name servers is checked with the zone above.
 	Resolver Resolver
 	// Port that name servers are asked on. 0: 53; anything else is for labs.
 	Port uint16
@@ -50,7 +52,8 @@ type AuthorityConfig struct {
 
 // Authority asks the name servers of a domain itself, all of them, rather than
 // a resolver that may still know yesterday's answer and knows only one of
-// several. It keeps nothing, and is safe for concurrent use.
+// several. It keeps no answers, only for half a minute which servers to ask, and
+// is safe for concurrent use.
 type Authority struct {
 	resolver Resolver
 	port     uint16
@@ -58,6 +61,7 @@ type Authority struct {
 	timeout  time.Duration
 	slots    chan struct{}
 	pace     *pacer
+	above    delegations
 }
 
 // NewAuthority makes an Authority.
@@ -118,7 +122,7 @@ var asks = map[string]uint16{
 
 // Ask asks every name server of the closest enclosing zone of name for records
 // of a type: TXT, CNAME, MX, NS, A or AAAA. At most 13 servers and 26 addresses
-// are asked. It fails only where no name servers could be found; the error wraps
+// are asked, of a top-level domain 3. It fails only where no name servers could be found; the error wraps
 // ErrTemporary, ErrNotFound or ErrBadName.
 func (a *Authority) Ask(ctx context.Context, name, typ string) (Asked, error) {
 	n, err := normal(name)
@@ -138,7 +142,7 @@ func (a *Authority) Ask(ctx context.Context, name, typ string) (Asked, error) {
 	resolver.Go(func() { out.Secure, out.Resolved = a.resolve(ctx, q) })
 	at, err := a.enclosing(ctx, n)
 	if err == nil {
-		at, out.Told = a.descend(ctx, q, at)
+		at, out.Told = a.descend(ctx, q, a.delegated(ctx, at))
 	}
 	resolver.Wait()
 	if err != nil {

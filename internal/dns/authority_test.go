@@ -272,7 +272,12 @@ func TestAuthorityAsksEveryServer(t *testing.T) {
 
 func TestAuthorityFindsTheZone(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, says(t, 0))
+	l := newLab(t, func(n string, q *mdns.Msg) []*mdns.Msg {
+		if q.Question[0].Qtype == mdns.TypeNS {
+			return says(t, 0, q.Question[0].Name+" 60 IN NS ns1.example.test.")(n, q)
+		}
+		return says(t, 0)(n, q)
+	})
 	for _, tt := range []struct {
 		name  string
 		world func(*dns.Static)
