@@ -19,20 +19,39 @@ import (
 	"postern/internal/relay"
 )
 
+// steps are the migrations, in the order in which they came.
+var steps = []string{"0001_initial.sql", "0002_credentials.sql", "0003_domains.sql"}
+
+// known are the migrations of a version.
+func known(t *testing.T, d dialect, version int) fs.FS {
+	t.Helper()
+	dir, files := "migrations/sqlite/", fstest.MapFS{}
+	if d == dPostgres {
+		dir = "migrations/postgres/"
+	}
+	for _, name := range steps[:version] {
+		b, err := fs.ReadFile(migrationFiles, dir+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = &fstest.MapFile{Data: b}
+	}
+	return files
+}
+
+func dialectOf(cfg Config) dialect {
+	if cfg.URL != "" {
+		return dPostgres
+	}
+	return dSQLite
+}
+
 // firstVersion makes a database as the first version would have left it, and
 // returns a connection to it.
 func firstVersion(t *testing.T, cfg Config) (*sql.DB, dialect) {
 	t.Helper()
-	d, dir := dSQLite, "migrations/sqlite"
-	if cfg.URL != "" {
-		d, dir = dPostgres, "migrations/postgres"
-	}
-	db := openRaw(t, cfg)
-	first, err := fs.ReadFile(migrationFiles, dir+"/0001_initial.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := migrateFiles(context.Background(), db, d, fstest.MapFS{"0001_initial.sql": {Data: first}}); err != nil {
+	db, d := openRaw(t, cfg), dialectOf(cfg)
+	if err := migrateFiles(context.Background(), db, d, known(t, d, 1)); err != nil {
 		t.Fatal(err)
 	}
 	return db, d
@@ -66,6 +85,7 @@ type oldRows struct {
 	subusers []relay.SubuserID
 	key      relay.KeyID
 	domain   relay.DomainID
+	others   []relay.DomainID // in the order in which they were made
 	day      int
 }
 
@@ -98,6 +118,7 @@ func fillFirstVersion(t *testing.T, db *sql.DB, d dialect) oldRows {
 	exec(`INSERT INTO domains (id, account_id, name, state, asserted_by, subdomains, return_path, system, created_at, disabled_at)
 		VALUES ($1, $2, 'example.test', 'asserted', '', 0, '', 0, $3, 0)`, blob(o.domain.ID), blob(o.accounts[0].ID), micros(now))
 	exec(`INSERT INTO domain_subusers (domain_id, subuser_id) VALUES ($1, $2)`, blob(o.domain.ID), blob(o.subusers[0].ID))
+	o.others = fillOldDomains(exec, o.accounts, now)
 	fillOldChanges(exec, o.accounts[0], now)
 	o.day = dayOf(micros(now))
 	if d == dSQLite {
@@ -116,6 +137,42 @@ func fillFirstVersion(t *testing.T, db *sql.DB, d dialect) oldRows {
 	exec(`INSERT INTO `+table+` (id, at, count, result, account_id, subuser_id, key_id, addr, protocol, listener, mechanism, tried, helo, tls)
 		VALUES (1, $1, 3, 'ok', $2, $3, $4, '192.0.2.1', 'smtp', '', 'PLAIN', 'x', 'h.test', 'TLSv1.3')`, micros(now), blob(o.accounts[0].ID), noBlob, blob(o.key.ID))
 	return o
+}
+
+// fillOldDomains adds domains in every state that the versions before the third
+// knew, with keys.
+func fillOldDomains(exec func(string, ...any), accounts []relay.AccountID, now time.Time) []relay.DomainID {
+	var ids []relay.DomainID
+	for i, d := range []struct {
+		account    relay.AccountID
+		name       string
+		state      string
+		returnPath string
+		off        bool
+	}{
+		{accounts[0], "open.test", "asserted", "bounce.open.test", false},
+		{accounts[1], "open.test", "pending", "", false},
+		{accounts[1], "verified.test", "verified", "em.mail.verified.test", false},
+		{accounts[1], "off.test", "asserted", "bounces.elsewhere.test", true},
+		{accounts[0], "same.test", "asserted", "same.test", false},
+	} {
+		id := relay.DomainID{ID: relay.NewID(time.Now())}
+		disabled := int64(0)
+		if d.off {
+			disabled = micros(now)
+		}
+		exec(`INSERT INTO domains (id, account_id, name, state, asserted_by, subdomains, return_path, system, created_at, disabled_at)
+			VALUES ($1, $2, $3, $4, 'uid 0', 1, $5, 0, $6, $7)`, blob(id.ID), blob(d.account.ID), d.name, d.state, d.returnPath, micros(now)+int64(i)+1, disabled)
+		ids = append(ids, id)
+	}
+	for _, k := range []struct {
+		selector, algorithm string
+		active              int64
+	}{{"s1", "rsa-sha256", 1}, {"s1e", "ed25519-sha256", 0}} {
+		exec(`INSERT INTO dkim_keys (domain_id, selector, algorithm, sealed, record, active, created_at, retired_at) VALUES ($1, $2, $3, $4, 'v=DKIM1; p=x', $5, $6, 0)`,
+			blob(ids[0].ID), k.selector, k.algorithm, []byte("sealed"), k.active, micros(now))
+	}
+	return ids
 }
 
 // fillOldChanges records three changes, as the first version did: nothing signed.
@@ -141,7 +198,7 @@ func TestUpgradeFromTheFirstVersion(t *testing.T) {
 		s, _ := openTest(t, cfg)
 		stop := runTest(t, s)
 		snap, err := s.Snapshot(ctx, 0)
-		if err != nil || len(snap.Accounts) != 2 || len(snap.Subusers) != 2 || len(snap.Keys) != 1 || len(snap.Domains) != 1 {
+		if err != nil || len(snap.Accounts) != 2 || len(snap.Subusers) != 2 || len(snap.Keys) != 1 || len(snap.Domains) != 6 {
 			t.Fatalf("snapshot %+v, %v", snap, err)
 		}
 		var nums []int64
@@ -157,9 +214,7 @@ func TestUpgradeFromTheFirstVersion(t *testing.T) {
 		if k := snap.Keys[0]; k.Kind != relay.KeyAPI || k.ID != old.key || k.Name != "old key" || !k.Allows("mail.send") || k.Verifier.SCRAMIterations != 10_000 {
 			t.Errorf("key %+v", k)
 		}
-		if got := snap.Domains[0].Subusers; len(got) != 1 || got[0] != old.subusers[0] {
-			t.Errorf("domain shared with %v", got)
-		}
+		checkOldDomains(t, s, snap, old)
 		w := newWorld(t, s)
 		if w.account.Number != 5 || w.subuser.Number != 6 {
 			t.Errorf("next numbers %d, %d", w.account.Number, w.subuser.Number)
@@ -171,7 +226,7 @@ func TestUpgradeFromTheFirstVersion(t *testing.T) {
 		}
 		checkOldLogins(t, s, stop, old)
 		p, err := s.VerifyChanges(ctx, old.accounts[0])
-		if err != nil || p.Records != 3 {
+		if err != nil || p.Records != 4 { // three of before, and the pause
 			t.Errorf("record of before: %+v, %v", p, err)
 		}
 		key := s.AuditKey()
@@ -185,10 +240,52 @@ func TestUpgradeFromTheFirstVersion(t *testing.T) {
 		if err := s.SetKeyDisabled(ctx, testBy, old.key, time.Now()); err != nil {
 			t.Error(err)
 		}
-		if p, err := s.VerifyChanges(ctx, old.accounts[0]); err != nil || p.Records != 4 {
+		if p, err := s.VerifyChanges(ctx, old.accounts[0]); err != nil || p.Records != 5 {
 			t.Errorf("record goes on: %+v, %v", p, err)
 		}
 	})
+}
+
+// checkOldDomains: what a domain of before meant it still means, and what could not
+// be asked of it then can be now.
+func checkOldDomains(t *testing.T, s *Store, snap *Snapshot, old oldRows) {
+	t.Helper()
+	ctx := context.Background()
+	at := map[relay.DomainID]relay.Domain{}
+	for _, d := range snap.Domains {
+		at[d.ID] = d
+	}
+	if d := at[old.domain]; d.Number != 1 || len(d.Subusers) != 1 || d.Subusers[0] != old.subusers[0] || d.AllSubusers || !d.Usable() {
+		t.Errorf("shared domain %+v", d)
+	}
+	for i, want := range []struct {
+		label  string
+		proven bool
+	}{{"bounce", false}, {"", false}, {"em.mail", true}, {"", false}, {"", false}} {
+		d := at[old.others[i]]
+		if d.Number != int64(i+2) || d.Label != want.label || !d.AllSubusers || d.VerifiedAt.IsZero() == want.proven || d.Token != "" || !d.Subdomains || d.AssertedBy != "uid 0" {
+			t.Errorf("domain %d of before: %+v", i, d)
+		}
+		if own := (relay.Tenant{Account: d.Account, Subuser: old.subusers[0]}); d.Account == old.accounts[0] && !d.OpenTo(own) {
+			t.Errorf("domain %d is closed to a subuser now", i)
+		}
+	}
+	keys, err := s.DKIMKeys(ctx, old.others[0])
+	if err != nil || len(keys) != 2 || keys[0].Generation != 1 || keys[0].Bits != 2048 || keys[0].ActivatedAt != keys[0].CreatedAt || len(keys[0].Sealed) == 0 ||
+		keys[1].Generation != 1 || keys[1].Bits != 0 || !keys[1].ActivatedAt.IsZero() {
+		t.Errorf("keys of before: %+v, %v", keys, err)
+	}
+	// The rules of now count for rows of before: a name is paused, and nobody else gets it.
+	if _, err := s.SetDomainState(ctx, testBy, old.others[0], relay.DomainStateChange{State: relay.DomainPaused, FailingSince: time.Now()}); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.SetDomainState(ctx, testBy, old.others[1], relay.DomainStateChange{State: relay.DomainAsserted}); relay.KindOf(err) != relay.Conflict {
+		t.Errorf("two accounts with one name: %v", err)
+	}
+	due, err := s.ClaimChecks(ctx, time.Now(), time.Now().Add(time.Hour), 100)
+	if err != nil || len(due) != 5 || slices.Contains(due, old.others[3]) {
+		t.Errorf("due to be looked at: %v, %v", due, err)
+	}
 }
 
 func checkOldLogins(t *testing.T, s *Store, stop func() error, old oldRows) {
@@ -208,10 +305,11 @@ func checkOldLogins(t *testing.T, s *Store, stop func() error, old oldRows) {
 	}
 }
 
-// TestTheFirstVersionMayNotFollow: a program of the first version refuses the
-// database, and a node of it that still runs on PostgreSQL cannot write changes
-// that bear no signature, while its mail goes on.
-func TestTheFirstVersionMayNotFollow(t *testing.T) {
+// TestOlderVersionsMayNotFollow: a program of an older version refuses the
+// database, and a node of it that still runs on PostgreSQL can neither write
+// changes that bear no signature nor make domains without numbers, while its mail
+// goes on.
+func TestOlderVersionsMayNotFollow(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {
 		ctx := context.Background()
@@ -220,17 +318,14 @@ func TestTheFirstVersionMayNotFollow(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		db := openRaw(t, cfg)
-		dir, d := "migrations/sqlite", dSQLite
-		if cfg.URL != "" {
-			dir, d = "migrations/postgres", dPostgres
+		db, d := openRaw(t, cfg), dialectOf(cfg)
+		for version := 1; version < len(steps); version++ {
+			if err := migrateFiles(ctx, db, d, known(t, d, version)); !errors.Is(err, ErrSchema) {
+				t.Errorf("version %d opens it: %v", version, err)
+			}
 		}
-		first, err := fs.ReadFile(migrationFiles, dir+"/0001_initial.sql")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := migrateFiles(ctx, db, d, fstest.MapFS{"0001_initial.sql": {Data: first}}); !errors.Is(err, ErrSchema) {
-			t.Errorf("the first version opens it: %v", err)
+		if err := migrateFiles(ctx, db, d, known(t, d, len(steps))); err != nil {
+			t.Errorf("this version: %v", err)
 		}
 		if d == dSQLite {
 			return
@@ -240,6 +335,31 @@ func TestTheFirstVersionMayNotFollow(t *testing.T) {
 		}
 		if _, err := db.Exec(`UPDATE change_heads SET hash = $1 WHERE account_id = $2`, []byte("new"), blob(w.account.ID.ID)); err == nil {
 			t.Error("a change without a signature was written")
+		}
+		if _, err := db.Exec(`INSERT INTO domains (id, account_id, name, state, asserted_by, subdomains, return_path, system, created_at, disabled_at)
+			VALUES ($1, $2, 'old.test', 'asserted', '', 0, '', 0, 1, 0)`, blob(relay.NewID(time.Now())), blob(w.account.ID.ID)); err == nil {
+			t.Error("a domain without a number was written")
+		}
+	})
+}
+
+// TestUpgradeFromTheSecondVersion: it goes the same way, whatever came between.
+func TestUpgradeFromTheSecondVersion(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		db, d := firstVersion(t, cfg)
+		old := fillFirstVersion(t, db, d)
+		if err := migrateFiles(context.Background(), db, d, known(t, d, 2)); err != nil {
+			t.Fatal(err)
+		}
+		s, _ := openTest(t, cfg)
+		snap, err := s.Snapshot(context.Background(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkOldDomains(t, s, snap, old)
+		if c := newClaimant(t, s); c.create(c.row(old.accounts[0], "next.test")).Number != 7 {
+			t.Error("a number of before was given again")
 		}
 	})
 }
