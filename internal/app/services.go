@@ -8,6 +8,7 @@ import (
 	"postern/internal/api/v3"
 	"postern/internal/relay"
 	"postern/internal/secret"
+	"postern/internal/sender"
 	"postern/internal/smtp"
 	"postern/internal/store"
 	"postern/internal/submit"
@@ -76,6 +77,10 @@ type currentSubmit struct{ a *App }
 
 func (c currentSubmit) CheckRecipient(p *relay.Principal, addr smtp.Address) error {
 	return c.a.way.Load().submit.CheckRecipient(p, addr)
+}
+
+func (c currentSubmit) May(p *relay.Principal, m sender.Mail, src relay.Source) (sender.Decision, error) {
+	return c.a.way.Load().submit.May(p, m, src)
 }
 
 func (c currentSubmit) Begin(ctx context.Context, p *relay.Principal, env submit.Envelope) (*submit.Incoming, error) {

@@ -77,6 +77,8 @@ type EventData struct {
 	Rule    string `json:"sender_rule,omitempty"`
 	Field   string `json:"sender_field,omitempty"`
 	Address string `json:"sender_address,omitempty"`
+	// Count is how many refusals that are alike a refused event stands for.
+	Count int64 `json:"count,omitempty"`
 
 	Alert *Alert `json:"alert,omitempty"`
 }

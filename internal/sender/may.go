@@ -3,8 +3,9 @@
 //
 // The decision is made in one place, May, on addresses that one strict parser
 // read from the exact octets that will leave. Its one invariant: an address that
-// is not under a usable domain of the principal's own account is never allowed.
-// DESIGN.md beside this file has the rules.
+// is neither under a usable domain of the principal's own account nor a proven
+// single sender of the principal's is never allowed. DESIGN.md beside this file
+// has the rules.
 package sender
 
 import (
@@ -15,66 +16,117 @@ import (
 	"postern/internal/smtp"
 )
 
-// Directory is what sender needs to know; *identity.Directory has it.
+// Directory is what the decision needs to know, from memory; *identity.Directory
+// has it.
 type Directory interface {
-	DomainFor(t relay.Tenant, name string) (relay.Domain, bool)
+	// Covering says how a name (A-label, lower case) stands with a tenant.
+	Covering(t relay.Tenant, name string) (relay.Domain, relay.Coverage)
+	// SenderFor finds the proven single sender of a tenant by its canonical address.
+	SenderFor(t relay.Tenant, address string) (relay.SingleSender, bool)
 	Domain(id relay.DomainID) (relay.Domain, bool)
-	System() (relay.Account, relay.Domain, bool)
 	DKIMKeys(id relay.DomainID) []relay.DKIMKey
+	System() (relay.Account, relay.Domain, bool)
+	Account(id relay.AccountID) (relay.Account, bool)
 }
 
-// Rule names why a decision came out as it did. A closed set, for records.
+// Rule names why a decision came out as it did. A closed set, for records: those
+// here, and the ways of relay.Coverage.
 type Rule string
 
 // The rules.
 const (
-	Allowed       Rule = "allowed"
-	NotOwned      Rule = "domain not proven" // no usable domain of the account covers it
+	Allowed       Rule = Rule(relay.CoverUsable)
+	AsSingle      Rule = "single sender" // allowed; of records, where Decision.Single
+	NotOwned      Rule = Rule(relay.CoverNone)
+	Paused        Rule = Rule(relay.CoverPaused)
 	KeyRestricted Rule = "outside the key's senders"
+	ForeignName   Rule = "name shows another's address"
+	TrickyName    Rule = "name holds hidden characters"
+	UnreadName    Rule = "name cannot be read"
+	ForeignReply  Rule = "Reply-To is bound"
 )
+
+// Mail is what a decision is made on.
+type Mail struct {
+	// Envelope is the sender of the envelope. It may be anything: it never leaves,
+	// and a DSN goes to it only where MayNotify says so. It stands in records.
+	Envelope smtp.Address
+	Header   message.Identity
+}
 
 // Decision is what May says, and why.
 type Decision struct {
 	Allowed bool
-	Domain  relay.Domain // whose keys sign the message: that of From
+	// Domain is that whose keys sign the message and whose return path it has: that
+	// of From; the system's for a single sender.
+	Domain  relay.Domain
+	Single  bool // From is a single sender
 	Rule    Rule
-	Field   string // From, Sender, Resent-From: the one that decided
-	Address string
+	Field   string // From, Sender, Resent-From, Reply-To: the one that decided
+	Address string // in it
 }
 
-// May decides whether a principal may send a message whose header says what id
-// says. Every mailbox in it must be allowed: From, Sender, and the Resent- ones.
-// The envelope sender plays no part: it is rewritten, and where the account may
-// not use it, no DSN goes there (see MayNotify).
-func May(d Directory, p *relay.Principal, id message.Identity) Decision {
+// May decides whether a principal may send a message. Every mailbox that says who
+// it is from must be allowed: From, Sender, and the Resent- ones, with what they
+// would show beside their addresses. Reply-To is free, unless the account's policy
+// binds it; no field may hold characters that hide or turn round text. It asks
+// memory only.
+func May(d Directory, p *relay.Principal, m Mail) Decision {
+	id := &m.Header
 	from := judge(d, p, "From", id.From.Address)
 	if !from.Allowed {
 		return from
+	}
+	for _, a := range id.CoAuthors {
+		c := judge(d, p, "From", a.Address)
+		if c.Allowed && (c.Single || from.Single) {
+			// One signature must stand for all of them, and a single sender has none.
+			c = Decision{Field: c.Field, Address: c.Address, Rule: NotOwned}
+		}
+		if !c.Allowed {
+			return c
+		}
 	}
 	if !id.Sender.Address.IsZero() {
 		if s := judge(d, p, "Sender", id.Sender.Address); !s.Allowed {
 			return s
 		}
 	}
-	for _, m := range id.Resent {
-		if r := judge(d, p, "Resent-From", m.Address); !r.Allowed {
+	for _, r := range id.Resent {
+		if r := judge(d, p, "Resent-From", r.Address); !r.Allowed {
 			return r
 		}
+	}
+	if refused, ok := judgeShown(d, p, id); !ok {
+		return refused
 	}
 	return from
 }
 
+// judge decides on one mailbox.
 func judge(d Directory, p *relay.Principal, field string, a smtp.Address) Decision {
-	dec := Decision{Field: field, Address: a.String(), Rule: NotOwned}
-	domain, ok := d.DomainFor(p.Tenant, a.ASCIIDomain())
-	if !ok {
+	dec := Decision{Field: field, Address: a.String()}
+	domain, cover := d.Covering(p.Tenant, a.ASCIIDomain())
+	switch cover {
+	case relay.CoverUsable:
+		dec.Domain = domain
+	case relay.CoverPaused, relay.CoverNotShared, relay.CoverDisabled:
+		// The account has this domain: its word is before that of a mailbox in it.
+		dec.Rule = Rule(cover)
 		return dec
+	default:
+		if _, ok := d.SenderFor(p.Tenant, a.Key()); !ok {
+			dec.Rule = Rule(cover)
+			return dec
+		}
+		_, dec.Domain, _ = d.System()
+		dec.Single = true
 	}
 	if p.Key != nil && !listed(p.Key.Senders, a) {
-		dec.Rule = KeyRestricted
+		dec.Rule, dec.Domain, dec.Single = KeyRestricted, relay.Domain{}, false
 		return dec
 	}
-	dec.Allowed, dec.Rule, dec.Domain = true, Allowed, domain
+	dec.Allowed, dec.Rule = true, Allowed
 	return dec
 }
 
@@ -105,12 +157,18 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 // MayNotify reports whether a DSN may go to an envelope sender: it must be
-// under a usable domain of the tenant. Anything else would be backscatter.
+// under a usable domain of the tenant, or a single sender of it. Anything else
+// would be backscatter.
 func MayNotify(d Directory, t relay.Tenant, addr string) bool {
 	a, err := smtp.ParseAddress(addr, true)
-	if err != nil {
-		return false
+	return err == nil && uses(d, t, a.Key(), a.ASCIIDomain())
+}
+
+// uses reports whether an address is one of a tenant's own, whatever a key says.
+func uses(d Directory, t relay.Tenant, canonical, domain string) bool {
+	if _, cover := d.Covering(t, domain); cover == relay.CoverUsable {
+		return true
 	}
-	_, ok := d.DomainFor(t, a.ASCIIDomain())
+	_, ok := d.SenderFor(t, canonical)
 	return ok
 }

@@ -13,6 +13,7 @@ import (
 	"postern/internal/credit"
 	"postern/internal/queue"
 	"postern/internal/relay"
+	"postern/internal/sender"
 	"postern/internal/smtp"
 	"postern/internal/store"
 )
@@ -256,6 +257,9 @@ func (in *Incoming) received250(m *relay.Message, d *judged, rcpts []relay.Recip
 	}
 	for _, r := range rcpts {
 		data.Recipients = append(data.Recipients, r.Address)
+	}
+	if d.decision.Single {
+		data.Rule = string(sender.AsSingle)
 	}
 	if len(d.api.Other) > 0 {
 		data.Reason = "X-SMTPAPI keys that were ignored: " + strings.Join(d.api.Other, ", ")

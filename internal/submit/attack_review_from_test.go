@@ -209,7 +209,7 @@ func TestHonestFormsAreTaken(t *testing.T) {
 		"", "Me", "Me Me", `"Me, Inc."`, "Me Q. Public", "O'Neil", "Me-Me", `""`, `"Me \"M\" Me"`, `"Me \\ Me"`, "=?utf-8?q?J=C3=B6rg?=", "=?UTF-8?B?SsO2cmc=?=",
 		"=?iso-8859-1?Q?J=F6rg?= Me", "=?utf-8?q?a?=\r\n =?utf-8?q?b?=", "Me (c)", "(pre) Me", "Me (a (nested) b)", `"me@acme.test"`, `"Me @ Acme"`, `"Me [x]"`, "A. B. C.", "...", "Me!", "Me & You",
 		"Me/You", "#1 Me", "100% Me", "Me | You", "{Me}", "Me * $ ? ^ ~ =", "Me\r\n\tMe", `"Me` + "\r\n Me\"", "=?utf-8*en?Q?Me?=", "=?x-unknown?Q?Me?=", "=?utf-8?X?Me?=", strings.Repeat("Me ", 300),
-		`"` + strings.Repeat("x", 900) + `"`, `"Ann <ann@list.example> via List"`, `"<3 Me"`, "(<3) Me", `"\"<3\" Me"`, "Me\t",
+		`"` + strings.Repeat("x", 900) + `"`, `"Ann via List"`, "J\u00f6rg", `"<3 Me"`, "(<3) Me", `"\"<3\" Me"`, "Me\t",
 	}
 	after := []string{"", " ", " (c)", "\r\n (c)", "\t", " (a) (b)"}
 	n := 0

@@ -118,8 +118,8 @@ func (in *Incoming) Abort(ctx context.Context) {
 
 // Commit judges the whole message and commits it. p is the principal as it is
 // at the end of data. A nil error means that everything is on stable storage;
-// otherwise the error is the smtp.Reply to send, or a *Limited that has one, and
-// nothing remains.
+// otherwise the error is the smtp.Reply to send, or a *Limited or *Refused that has
+// one, and nothing remains.
 func (in *Incoming) Commit(ctx context.Context, p *relay.Principal) error {
 	in.p = p
 	r, err := in.prepare(ctx)
@@ -185,6 +185,9 @@ func (e *PartError) Unwrap() error { return e.Err }
 func (s *Service) refusal(err error, id relay.MessageID) error {
 	if l, ok := errors.AsType[*Limited](err); ok {
 		return l
+	}
+	if r, ok := errors.AsType[*Refused](err); ok {
+		return r
 	}
 	if r, ok := errors.AsType[smtp.Reply](err); ok {
 		return r

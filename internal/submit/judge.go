@@ -42,7 +42,8 @@ func (d *judged) bytes() []byte {
 func (in *Incoming) judge() (*judged, error) {
 	// deviation: RFC 5322 §2.2 wants ASCII where SMTPUTF8 was not asked for. Old
 	// programs write raw 8-bit subjects, and every receiver copes; so other octets
-	// are taken and left as they are, but in no field that says who writes.
+	// are taken and left as they are. In fields that say who writes, display names
+	// may be UTF-8, and nothing else.
 	octets := message.AnyOctet
 	if in.env.SMTPUTF8 {
 		octets = message.UTF8
@@ -61,14 +62,8 @@ func (in *Incoming) judge() (*judged, error) {
 	if d.identity, err = message.Identify(&d.header, in.env.SMTPUTF8); err != nil {
 		return nil, err
 	}
-	if d.decision = sender.May(in.s.cfg.Directory, in.p, d.identity); !d.decision.Allowed {
-		key := relay.KeyID{}
-		if in.p.Key != nil { // the operator has none
-			key = in.p.Key.ID
-		}
-		in.s.cfg.Logger.Info("submit: sender refused", "account", in.p.Account.String(), "subuser", in.p.Subuser.String(),
-			"key", key.String(), "field", d.decision.Field, "address", d.decision.Address, "rule", string(d.decision.Rule))
-		return nil, replyIdentity
+	if d.decision, err = in.s.May(in.p, sender.Mail{Envelope: in.env.From, Header: d.identity}, in.env.Source); err != nil {
+		return nil, err
 	}
 	if err := in.smtpapi(d); err != nil {
 		return nil, err

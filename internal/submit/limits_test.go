@@ -243,7 +243,7 @@ func TestFailedCommitGivesCreditsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := w.begin("From: x@evil.test\r\n\r\nx\r\n", "b@one.test", "c@one.test")
-	if err := in.Commit(t.Context(), w.principal()); err != replyIdentity {
+	if err := in.Commit(t.Context(), w.principal()); !errors.Is(err, replyIdentity) {
 		t.Fatal(err)
 	}
 	w.sends("b@one.test", "c@one.test")
@@ -475,7 +475,7 @@ func TestCommitAll(t *testing.T) {
 	w := newLimits(t, func(w *limits) { w.subuser.Plan.Hour = 6 })
 	const forged = "From: ceo@globex.test\r\n\r\nx\r\n"
 	var part *PartError
-	if err := w.commitAll(nil, plain, forged, plain); !errors.As(err, &part) || part.Index != 1 || part.Err != error(replyIdentity) {
+	if err := w.commitAll(nil, plain, forged, plain); !errors.As(err, &part) || part.Index != 1 || !errors.Is(part.Err, replyIdentity) {
 		t.Errorf("%v", err)
 	}
 	w.failing.err = store.ErrFull

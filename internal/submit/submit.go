@@ -29,6 +29,8 @@ type Store interface {
 	BodyOf(id relay.MessageID, octets []byte) *store.Body
 	Accept(ctx context.Context, a *store.Acceptance) error
 	AcceptAll(ctx context.Context, as []*store.Acceptance, idem *store.Idempotency) error
+	// RecordEvent takes an event of no message; it never blocks.
+	RecordEvent(e relay.Event)
 }
 
 // Credits counts what principals send, against their limits; *credit.Ledger does.
@@ -49,7 +51,6 @@ type Directory interface {
 	Pool(id relay.PoolID) (relay.Pool, bool)
 	DefaultPool(t relay.Tenant) (relay.Pool, bool)
 	PoolNamed(account relay.AccountID, name string) (relay.Pool, bool)
-	Account(id relay.AccountID) (relay.Account, bool)
 	Subuser(id relay.SubuserID) (relay.Subuser, bool)
 	Sending(t relay.Tenant) (ok bool, why string)
 }
@@ -81,6 +82,7 @@ type Config struct {
 type Service struct {
 	cfg      Config
 	rewrites *budget
+	refusals *refusals
 }
 
 // New makes a Service.
@@ -112,7 +114,7 @@ func New(cfg Config) *Service {
 	if cfg.RewriteBudget <= 0 {
 		cfg.RewriteBudget = 32 << 20
 	}
-	return &Service{cfg: cfg, rewrites: newBudget(cfg.RewriteBudget)}
+	return &Service{cfg: cfg, rewrites: newBudget(cfg.RewriteBudget), refusals: newRefusals(cfg.Store.RecordEvent)}
 }
 
 // Envelope is a transaction as the client gave it.

@@ -34,16 +34,22 @@ var (
 	bulkPool = relay.PoolID{ID: relay.ID{5}}
 )
 
-func (d *fakeDirectory) DomainFor(t relay.Tenant, name string) (relay.Domain, bool) {
-	owner := map[string]relay.AccountID{"acme.test": acme, "globex.test": globex, "relay.test": system}[name]
+func (d *fakeDirectory) Covering(t relay.Tenant, name string) (relay.Domain, relay.Coverage) {
+	owner := map[string]relay.AccountID{"acme.test": acme, "globex.test": globex, "relay.test": system, "paused.test": acme}[name]
 	if owner != t.Account || owner.IsZero() {
-		return relay.Domain{}, false
+		return relay.Domain{}, relay.CoverNone
 	}
 	dm := relay.Domain{ID: relay.DomainID{ID: relay.ID{9}}, Account: owner, Name: name, State: relay.DomainAsserted}
-	if name == "acme.test" {
+	switch name {
+	case "acme.test":
 		dm.ReturnPath = "em.acme.test"
+	case "paused.test":
+		return dm, relay.CoverPaused
 	}
-	return dm, true
+	return dm, relay.CoverUsable
+}
+func (d *fakeDirectory) SenderFor(t relay.Tenant, address string) (relay.SingleSender, bool) {
+	return relay.SingleSender{Tenant: t, Address: address}, address == "ann@mail.test" && t.Account == acme
 }
 func (d *fakeDirectory) Domain(relay.DomainID) (relay.Domain, bool) { return relay.Domain{}, false }
 func (d *fakeDirectory) System() (relay.Account, relay.Domain, bool) {
@@ -263,7 +269,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"ID-01 forged From", "From: ceo@globex.test\r\n\r\nx\r\n", "550 5.7.1 The from address does not match"},
 		{"ID-03 two From fields", "From: sender@acme.test\r\nfrom: ceo@globex.test\r\n\r\nx\r\n", "554 5.6.0"},
-		{"ID-04 several authors", "From: sender@acme.test, ceo@globex.test\r\n\r\nx\r\n", "550 5.7.1"},
+		{"ID-04 several authors", "From: sender@acme.test, ceo@globex.test\r\nSender: sender@acme.test\r\n\r\nx\r\n", "550 5.7.1"},
+		{"ID-04 several authors without Sender", "From: sender@acme.test, b@acme.test\r\n\r\nx\r\n", "550 5.7.1"},
 		{"ID-05 no From", "To: b@one.test\r\n\r\nx\r\n", "554 5.6.0"},
 		{"ID-06 space before colon", "From : sender@acme.test\r\n\r\nx\r\n", "554 5.6.0"},
 		{"ID-06 first line is a continuation", " From: sender@acme.test\r\n\r\nx\r\n", "554 5.6.0"},
@@ -281,7 +288,13 @@ func TestRefusals(t *testing.T) {
 		{"HD-11 only an empty line", "\r\n", "554 5.6.0"},
 		{"HD-11 body without header", "\r\nhello\r\n", "554 5.6.0"},
 		{"HD-11 text instead of header", "hello there\r\n\r\nx\r\n", "554 5.6.0"},
-		{"8-bit display name without SMTPUTF8", "From: J\u00fcrgen <sender@acme.test>\r\n\r\nx\r\n", "550 5.7.1"},
+		{"8-bit display name that is not UTF-8", "From: J\xfcrgen <sender@acme.test>\r\n\r\nx\r\n", "550 5.7.1"},
+		{"ID-16 paused domain", "From: sender@paused.test\r\n\r\nx\r\n", "450 4.7.1 The records of the sender's domain are missing in DNS."},
+		{"ID-19 neighbour of a single sender", "From: ben@mail.test\r\n\r\nx\r\n", "550 5.7.1 The from address does not match"},
+		{"ID-07 name that shows an address", "From: \"ceo@bank.test\" <sender@acme.test>\r\n\r\nx\r\n", "550 5.7.1 The display name in From shows an address"},
+		{"ID-12 hidden characters in a name", "From: =?utf-8?q?a=E2=80=AEb?= <sender@acme.test>\r\n\r\nx\r\n", "550 5.7.1 From holds hidden characters"},
+		{"ID-13 encoded line break in a name", "From: =?utf-8?q?Ann=0D=0ABcc=3A_x?= <sender@acme.test>\r\n\r\nx\r\n", "550 5.7.1 From holds hidden characters"},
+		{"name in a charset of nobody", "From: =?utf-7?q?+AEA-?= <sender@acme.test>\r\n\r\nx\r\n", "550 5.7.1 The display name in From is encoded"},
 		{"8-bit address without SMTPUTF8", "From: j\u00fcrgen@acme.test\r\n\r\nx\r\n", "550 5.7.1"},
 		{"FR-26 long header line", "From: sender@acme.test\r\nX-Long: " + long + "\r\n\r\nx\r\n", "554 5.6.0"},
 		{"X-SMTPAPI key that is not served", "X-SMTPAPI: {\"filters\":{}}\r\n" + plain, "554 5.6.0 X-SMTPAPI: the key \"filters\""},

@@ -34,6 +34,22 @@ func (r *Request) Message(i int) Message {
 	return m
 }
 
+// Identity is who the i-th message will say that it is from, before tags are
+// replaced in its reply addresses.
+func (r *Request) Identity(i int) message.Identity {
+	from := r.Message(i).From.Mailbox
+	id := message.Identity{From: from}
+	id.Values.From = []byte(message.FormatMailbox(from.Name, from.Address))
+	if len(r.replyTo) > 0 {
+		var list []string
+		for _, m := range r.replyTo {
+			list = append(list, message.FormatMailbox(m.Name, m.Address))
+		}
+		id.Values.ReplyTo = []byte(strings.Join(list, ", "))
+	}
+	return id
+}
+
 // SMTPUTF8 reports whether the i-th message needs it: a local part somewhere in
 // its envelope or header is not ASCII.
 func (r *Request) SMTPUTF8(i int) bool {

@@ -16,7 +16,7 @@ import (
 // MailServices is what handing in mail needs.
 type MailServices struct {
 	Submit Submission
-	// Senders says who may send as whom; *identity.Directory does.
+	// Senders knows the pools; *identity.Directory does.
 	Senders SenderDirectory
 	// Recheck looks at a principal again when its request has arrived in full, since
 	// that may take long; *auth.Authenticator does.
@@ -34,14 +34,15 @@ type MailServices struct {
 
 // Submission is the one way in; *submit.Service is it.
 type Submission interface {
+	// May decides who may send as whom, and records a refusal.
+	May(p *relay.Principal, m sender.Mail, src relay.Source) (sender.Decision, error)
 	CheckRecipient(p *relay.Principal, a smtp.Address) error
 	Begin(ctx context.Context, p *relay.Principal, env submit.Envelope) (*submit.Incoming, error)
 	CommitAll(ctx context.Context, p *relay.Principal, ins []*submit.Incoming, idem *store.Idempotency) error
 }
 
-// SenderDirectory knows whose domains are whose, and the pools.
+// SenderDirectory knows the pools that a request may name.
 type SenderDirectory interface {
-	sender.Directory
 	PoolNamed(account relay.AccountID, name string) (relay.Pool, bool)
 }
 

@@ -112,6 +112,9 @@ func (s *sending) refusal(i int, err error) error {
 	if limited, ok := errors.AsType[*submit.Limited](err); ok {
 		return s.limited(limited)
 	}
+	if refused, ok := errors.AsType[*submit.Refused](err); ok {
+		return s.refused(i, refused)
+	}
 	r, ok := errors.AsType[smtp.Reply](err)
 	if !ok {
 		return err
@@ -121,6 +124,32 @@ func (s *sending) refusal(i int, err error) error {
 		field = personalization(i)
 	}
 	return replyRefusal(r, s.fromField(i), field)
+}
+
+// refused is the answer to a message that says it is from somebody else: 403, 400
+// where only its words are wrong, 503 where waiting heals it, as 450 is over SMTP.
+func (s *sending) refused(i int, r *submit.Refused) error {
+	d := r.Decision
+	httpx.Annotate(s.call.R.Context(), senderAttrs(d)...)
+	field := s.fromField(i)
+	switch d.Field {
+	case "Reply-To":
+		field = "reply_to"
+	case "Sender", "Resent-From":
+		field = "headers." + d.Field
+	}
+	switch d.Rule {
+	case sender.Paused:
+		return Fail(http.StatusServiceUnavailable, item(r.Reply.Text, field, ""))
+	case sender.ForeignName, sender.TrickyName, sender.UnreadName:
+		if d.Field == "From" {
+			field += ".name"
+		}
+		return Fail(http.StatusBadRequest, item(r.Reply.Text, field, ""))
+	case sender.ForeignReply:
+		return Fail(http.StatusForbidden, item(r.Reply.Text, field, ""))
+	}
+	return notVerified(field)
 }
 
 // fromField is the member that names the author of message i.

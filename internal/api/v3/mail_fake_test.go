@@ -15,6 +15,7 @@ import (
 	"postern/internal/queue"
 	"postern/internal/relay"
 	"postern/internal/secret"
+	"postern/internal/sender"
 	"postern/internal/smtp"
 	"postern/internal/store"
 	"postern/internal/submit"
@@ -112,6 +113,10 @@ func (f *fakeMail) Begin(ctx context.Context, p *relay.Principal, env submit.Env
 	return f.service().Begin(ctx, p, env)
 }
 
+func (f *fakeMail) May(p *relay.Principal, m sender.Mail, src relay.Source) (sender.Decision, error) {
+	return f.service().May(p, m, src)
+}
+
 func (f *fakeMail) CheckRecipient(p *relay.Principal, a smtp.Address) error {
 	return f.service().CheckRecipient(p, a)
 }
@@ -139,9 +144,18 @@ func (f *fakeMail) Check(_ context.Context, p *relay.Principal, _ netip.Addr) (*
 
 // The directory.
 
-func (f *fakeMail) DomainFor(t relay.Tenant, name string) (relay.Domain, bool) {
-	ok := name == f.nameOf(t.Account)+".test"
-	return relay.Domain{ID: relay.DomainID{ID: relay.ID{9}}, Account: t.Account, Name: name, State: relay.DomainAsserted}, ok
+func (f *fakeMail) Covering(t relay.Tenant, name string) (relay.Domain, relay.Coverage) {
+	d := relay.Domain{ID: relay.DomainID{ID: relay.ID{9}}, Account: t.Account, Name: name, State: relay.DomainAsserted}
+	switch name {
+	case f.nameOf(t.Account) + ".test":
+		return d, relay.CoverUsable
+	case "paused." + f.nameOf(t.Account) + ".test":
+		return d, relay.CoverPaused
+	}
+	return relay.Domain{}, relay.CoverNone
+}
+func (f *fakeMail) SenderFor(relay.Tenant, string) (relay.SingleSender, bool) {
+	return relay.SingleSender{}, false
 }
 func (f *fakeMail) Domain(relay.DomainID) (relay.Domain, bool) { return relay.Domain{}, false }
 func (f *fakeMail) System() (relay.Account, relay.Domain, bool) {

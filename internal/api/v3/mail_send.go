@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"postern/internal/api/mailsend"
-	"postern/internal/httpx"
-	"postern/internal/message"
 	"postern/internal/relay"
 	"postern/internal/sender"
 	"postern/internal/submit"
@@ -119,9 +117,9 @@ func (s *sending) check() error {
 	var faults recipientFaults
 	for i := range s.request.Len() {
 		m := s.request.Message(i)
-		if d := sender.May(s.api.Senders, p, message.Identity{From: m.From.Mailbox}); !d.Allowed {
-			httpx.Annotate(s.call.R.Context(), senderAttrs(d)...)
-			return notVerified(m.From.Field)
+		mail := sender.Mail{Envelope: m.From.Address, Header: s.request.Identity(i)}
+		if _, err := s.api.Submit.May(p, mail, s.source()); err != nil {
+			return s.refusal(i, err)
 		}
 		for _, rcpt := range m.Recipients() {
 			if err := s.api.Submit.CheckRecipient(p, rcpt.Address); err != nil {
@@ -200,18 +198,19 @@ func (s *sending) abort() {
 // envelope of a message. Bounces that nobody can be told of by an event go to
 // From, as those of a message by SMTP go to its envelope sender.
 func (s *sending) envelope(i int, m *mailsend.Message) submit.Envelope {
-	r := s.call.R
 	env := submit.Envelope{
-		From: m.From.Address, SMTPUTF8: s.request.SMTPUTF8(i),
-		Source: relay.Source{
-			Addr: s.call.Addr, Protocol: "HTTP", TLS: tlsName(r.TLS), Mechanism: s.principal.Mechanism,
-		},
+		From: m.From.Address, SMTPUTF8: s.request.SMTPUTF8(i), Source: s.source(),
 		Pool: s.request.Pool, Categories: s.request.Categories, UniqueArgs: m.CustomArgs, SendAt: m.SendAt,
 	}
 	for _, rcpt := range m.Recipients() {
 		env.Recipients = append(env.Recipients, submit.Recipient{Address: rcpt.Address})
 	}
 	return env
+}
+
+// source is where the request came from.
+func (s *sending) source() relay.Source {
+	return relay.Source{Addr: s.call.Addr, Protocol: "HTTP", TLS: tlsName(s.call.R.TLS), Mechanism: s.principal.Mechanism}
 }
 
 // handIn is how long the commit may take, whether or not the client still waits.

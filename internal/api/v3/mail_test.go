@@ -72,6 +72,12 @@ func TestMailSend(t *testing.T) {
 	}
 }
 
+// mailNamed is a request with a display name.
+func mailNamed(name string) string {
+	b, _ := json.Marshal(name)
+	return `{"personalizations":[{"to":[{"email":"to@dest.test"}]}],"from":{"email":"from@acme.test","name":` + string(b) + `},"subject":"s","content":[{"type":"text/plain","value":"v"}]}`
+}
+
 func TestMailRefused(t *testing.T) {
 	t.Parallel()
 	verified := "The from address does not match a verified Sender Identity. Mail cannot be sent until this error is resolved. Visit https://sendgrid.com/docs/for-developers/sending-email/sender-identity/ to see the Sender Identity requirements"
@@ -89,13 +95,22 @@ func TestMailRefused(t *testing.T) {
 		"not verified":           {nil, mailFrom("from@globex.test"), 403, verified, "from"},   // ID-01, ID-14
 		"subdomain":              {nil, mailFrom("from@sub.acme.test"), 403, verified, "from"}, // ID-10
 		"personalization's from": {nil, mailWith(`"personalizations":[{"to":[{"email":"a@dest.test"}]},{"to":[{"email":"a@dest.test"}],"from":{"email":"x@globex.test"}}]`), 403, verified, "personalizations.1.from"},
-		"Sender header":          {nil, mailTo("a@dest.test", `,"headers":{"Sender":"x@globex.test"}`), 403, verified, "from"}, // ID-08
-		"key's senders":          {func(_ *world, k *relay.Key) { k.Senders = []string{"only@acme.test"} }, mailTo("a@dest.test", ""), 403, verified, "from"},
-		"key's recipients":       {func(_ *world, k *relay.Key) { k.RecipientDomains = []string{"x.test"} }, mailTo("a@dest.test", ""), 403, "This key may not send to that domain", "personalizations.0.to.0.email"},
-		"to ourselves":           {nil, mailTo("a@relay.test", ""), 400, "No mail is relayed to that domain", "personalizations.0.to.0.email"},
-		"to a name of no host":   {nil, mailTo("a@localhost", ""), 400, "No mail is relayed to that domain", "personalizations.0.to.0.email"},
-		"no pool of ours":        {nil, mailTo("a@dest.test", `,"ip_pool_name":"x"`), 400, "The IP Pool name must be a valid pool name for your account. You provided [x].", "ip_pool_name"},
-		"no batch":               {nil, mailTo("a@dest.test", `,"batch_id":"x"`), 400, "invalid batch id", "batch_id"},
+		"Sender header":          {nil, mailTo("a@dest.test", `,"headers":{"Sender":"x@globex.test"}`), 403, verified, "headers.Sender"},                                                          // ID-08
+		"Resent-From header":     {nil, mailTo("a@dest.test", `,"headers":{"Resent-From":"x@globex.test"}`), 403, verified, "headers.Resent-From"},                                                // ID-08
+		"From as a header":       {nil, mailTo("a@dest.test", `,"headers":{"FROM":"x@globex.test"}`), 400, "Header can not be one of the reserved keys.", "headers"},                              // ID-24
+		"paused domain":          {nil, mailFrom("from@paused.acme.test"), 503, "The records of the sender's domain are missing in DNS. Mail from it is taken again when they are back.", "from"}, // ID-16
+		"name of somebody else":  {nil, mailNamed("ceo@globex.test"), 400, "The display name in From shows an address that this account may not send as", "from.name"},
+		"the same, encoded":      {nil, mailNamed("=?utf-8?q?ceo=40globex.test?="), 400, "The display name in From shows an address that this account may not send as", "from.name"},
+		"name turned round":      {nil, mailNamed("Ann \u202etset.xebolg@oec"), 400, "From holds hidden characters, or some that turn text round", "from.name"}, // ID-12
+		"Reply-To turned round":  {nil, mailTo("a@dest.test", `,"reply_to":{"email":"x@globex.test","name":"\u202ex"}`), 400, "Reply-To holds hidden characters, or some that turn text round", "reply_to"},
+		"bound Reply-To": {func(w *world, _ *relay.Key) { w.accounts[1].Policy.BindReplyTo = true }, mailTo("a@dest.test", `,"reply_to":{"email":"x@globex.test"}`), 403,
+			"The policy of this account binds Reply-To to addresses that it may send as", "reply_to"}, // ID-20
+		"key's senders":        {func(_ *world, k *relay.Key) { k.Senders = []string{"only@acme.test"} }, mailTo("a@dest.test", ""), 403, verified, "from"},
+		"key's recipients":     {func(_ *world, k *relay.Key) { k.RecipientDomains = []string{"x.test"} }, mailTo("a@dest.test", ""), 403, "This key may not send to that domain", "personalizations.0.to.0.email"},
+		"to ourselves":         {nil, mailTo("a@relay.test", ""), 400, "No mail is relayed to that domain", "personalizations.0.to.0.email"},
+		"to a name of no host": {nil, mailTo("a@localhost", ""), 400, "No mail is relayed to that domain", "personalizations.0.to.0.email"},
+		"no pool of ours":      {nil, mailTo("a@dest.test", `,"ip_pool_name":"x"`), 400, "The IP Pool name must be a valid pool name for your account. You provided [x].", "ip_pool_name"},
+		"no batch":             {nil, mailTo("a@dest.test", `,"batch_id":"x"`), 400, "invalid batch id", "batch_id"},
 		"loop": {func(w *world, _ *relay.Key) {
 			mailOf(w).fail = &submit.PartError{Index: 0, Err: smtp.R(554, 5, 4, 6, "Routing loop detected")}
 		}, mailTo("a@dest.test", ""), 400, "Routing loop detected", "personalizations.0"},
@@ -147,7 +162,7 @@ func TestMailAllOrNothing(t *testing.T) {
 	w := newWorld(t)
 	c := w.as(w.acme, "mail.send")
 	c.refused("POST", mailSend, mailWith(`"personalizations":[{"to":[{"email":"a@dest.test"}]},{"to":[{"email":"b@dest.test"}],"headers":{"Resent-From":"x@globex.test"}}]`),
-		403, textNotVerified, "from")
+		403, textNotVerified, "headers.Resent-From")
 	if n := len(mailOf(w).queued()); n != 0 {
 		t.Errorf("%d messages are queued", n)
 	}
@@ -398,7 +413,7 @@ func TestMailOperator(t *testing.T) {
 	w := newWorld(t)
 	w.operator("acme").want("POST", mailSend, mailTo("a@dest.test", ""), 202, nil)
 	w.operator("acme").refused("POST", mailSend, mailFrom("x@globex.test"), 403, textNotVerified, "from")
-	w.operator("acme").refused("POST", mailSend, mailTo("a@dest.test", `,"headers":{"Sender":"x@globex.test"}`), 403, textNotVerified, "from")
+	w.operator("acme").refused("POST", mailSend, mailTo("a@dest.test", `,"headers":{"Sender":"x@globex.test"}`), 403, textNotVerified, "headers.Sender")
 	if q := mailOf(w).queued(); len(q) != 1 || q[0].Message.Tenant != w.acme || !q[0].Message.Key.IsZero() {
 		t.Errorf("%+v", q)
 	}

@@ -40,7 +40,7 @@ func TestPolicyRoute(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.as(w.acme, "credentials.read", "credentials.update")
-	if a := c.want("GET", "/v3/user/policy", "", 200, nil); a.Body != `{"max_key_life_seconds":0,"forbid_full_access":false,"require_networks":false,"mechanisms":[]}`+"\n" {
+	if a := c.want("GET", "/v3/user/policy", "", 200, nil); a.Body != `{"max_key_life_seconds":0,"forbid_full_access":false,"require_networks":false,"mechanisms":[],"bind_reply_to":false,"foreign_names":false}`+"\n" {
 		t.Errorf("%s", a.Body)
 	}
 	c.want("PATCH", "/v3/user/policy", `{"max_key_life_seconds":7776000,"mechanisms":["SCRAM-SHA-256","PLAIN","PLAIN"]}`, 200, nil)
@@ -59,6 +59,14 @@ func TestPolicyRoute(t *testing.T) {
 	}
 	c.want("PATCH", "/v3/user/policy", `{"max_key_life_seconds":0,"mechanisms":[]}`, 200, &v)
 	if v.MaxKeyLife != 0 || len(v.Mechanisms) != 0 {
+		t.Errorf("%+v", v)
+	}
+	c.want("PATCH", "/v3/user/policy", `{"bind_reply_to":true,"foreign_names":true}`, 200, &v)
+	if p := w.accounts[1].Policy; !v.BindReplyTo || !v.ForeignNames || !p.BindReplyTo || !p.ForeignNames || !p.RequireNetworks {
+		t.Errorf("%+v %+v", v, p)
+	}
+	c.want("PATCH", "/v3/user/policy", `{"bind_reply_to":false}`, 200, &v)
+	if v.BindReplyTo || !v.ForeignNames {
 		t.Errorf("%+v", v)
 	}
 	for body, field := range map[string]string{

@@ -148,6 +148,8 @@ type policyView struct {
 	ForbidFullAccess bool     `json:"forbid_full_access"`
 	RequireNetworks  bool     `json:"require_networks"`
 	Mechanisms       []string `json:"mechanisms" doc:"those that keys may log in with on SMTP; none: all that the listener offers"`
+	BindReplyTo      bool     `json:"bind_reply_to" doc:"answers too may go only to addresses that the sender may use"`
+	ForeignNames     bool     `json:"foreign_names" doc:"display names may show addresses that the sender may not use"`
 }
 
 type policyPatch struct {
@@ -155,10 +157,15 @@ type policyPatch struct {
 	ForbidFullAccess *bool     `json:"forbid_full_access"`
 	RequireNetworks  *bool     `json:"require_networks"`
 	Mechanisms       *[]string `json:"mechanisms"`
+	BindReplyTo      *bool     `json:"bind_reply_to"`
+	ForeignNames     *bool     `json:"foreign_names"`
 }
 
 func viewPolicy(p *relay.Policy) policyView {
-	v := policyView{MaxKeyLife: int64(p.MaxKeyLife / time.Second), ForbidFullAccess: p.ForbidFullAccess, RequireNetworks: p.RequireNetworks, Mechanisms: p.Mechanisms}
+	v := policyView{
+		MaxKeyLife: int64(p.MaxKeyLife / time.Second), ForbidFullAccess: p.ForbidFullAccess, RequireNetworks: p.RequireNetworks,
+		Mechanisms: p.Mechanisms, BindReplyTo: p.BindReplyTo, ForeignNames: p.ForeignNames,
+	}
 	if v.Mechanisms == nil {
 		v.Mechanisms = []string{}
 	}
@@ -206,6 +213,12 @@ func (in *policyPatch) apply(p *relay.Policy) error {
 	}
 	if in.RequireNetworks != nil {
 		p.RequireNetworks = *in.RequireNetworks
+	}
+	if in.BindReplyTo != nil {
+		p.BindReplyTo = *in.BindReplyTo
+	}
+	if in.ForeignNames != nil {
+		p.ForeignNames = *in.ForeignNames
 	}
 	if in.Mechanisms == nil {
 		return nil
