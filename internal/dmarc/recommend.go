@@ -154,7 +154,7 @@ func (s Seen) Allows(step string) (ok bool, why string) {
 	}
 	switch {
 	case s.Messages <= 0:
-		return false, "no report has come yet"
+		return false, "no report that counts has come yet"
 	case s.OwnFailing > s.Messages/ownBearable:
 		return false, fmt.Sprintf("%d messages that were sent from here failed; that comes first", s.OwnFailing)
 	case s.Days < days:

@@ -268,7 +268,7 @@ func TestReadiness(t *testing.T) {
 		counts             string // the reporters that count
 		says               string
 	}{
-		"none": {func(func(string, string, int, ...dmarc.Row)) {}, false, false, 0, "", "no report has come yet"},
+		"none": {func(func(string, string, int, ...dmarc.Row)) {}, false, false, 0, "", "no report that counts has come yet"},
 		// A report proves nothing about who sent it.
 		"one reporter, however much it says": {func(put func(string, string, int, ...dmarc.Row)) {
 			for day := range 28 {
@@ -286,7 +286,7 @@ func TestReadiness(t *testing.T) {
 			for i := range 20 {
 				put(fmt.Sprintf("r%d.test", i), fmt.Sprintf("198.51.%d.1", i), 1, good(1000))
 			}
-		}, false, false, 0, "", "no report has come yet"},
+		}, false, false, 0, "", "no report that counts has come yet"},
 		"two for a week": {func(put func(string, string, int, ...dmarc.Row)) {
 			for day := range 8 {
 				put("a.test", "198.51.100.1", day, good(100))

@@ -62,6 +62,7 @@ type Services struct {
 	MailServices
 	SenderServices
 	DomainServices
+	ReportServices
 }
 
 // Authenticator judges the proof that a request brings. Its errors are
@@ -84,7 +85,7 @@ type Directory interface {
 
 // Routes is the whole API.
 func Routes() []Route {
-	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes)
+	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes, reportRoutes)
 }
 
 // New makes the routes for a listener. A route that is for the operator only is
