@@ -35,6 +35,7 @@ func (c *cli) domainCommand() *cobra.Command {
 			return create(cmd, c, "/domains"+segment(args[0])+"/dkim"+segment(args[1])+"/"+args[2], struct{}{}, c.showDomain)
 		},
 	}
+	cmd.AddCommand(c.domainCheckCommand())
 	cmd.AddCommand(add, selector,
 		listCommand(c, "domains", "/domains", byAccount, func(t *table, d relay.Domain) {
 			t.row(d.Name, d.ID, d.Account, domainState(d), d.Subdomains, d.ReturnPath)

@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "await": await, "shows": shows, "keep": keep, "address": address},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "await": await, "shows": shows, "keep": keep, "address": address, "zone": serveZone},
 	})
 }
 
