@@ -90,6 +90,7 @@ func TestNotifyInsists(t *testing.T) {
 		})
 		n.changed("a.test")
 		time.Sleep(5 * time.Minute)
+		synctest.Wait()
 		want := []string{"15s a.test 2", "1s a.test 2", "31s a.test 2", "3s a.test 2", "1m3s a.test 2", "7s a.test 2"}
 		slices.Sort(want)
 		if got := log.list(); !slices.Equal(got, want) {
