@@ -103,7 +103,7 @@ func TestReports(t *testing.T) {
 				"header_from": ["example.test"]}
 		],
 		"other_sources": {"messages": 0, "aligned": 0, "spf_aligned": 0, "dkim_aligned": 0, "failing": 0, "quarantined": 0, "rejected": 0},
-		"readiness": {"quarantine": false, "reject": false, "aligned_share": 0, "because": ["p=quarantine: no report that counts has come yet", "p=reject: no report has come yet"]}
+		"readiness": {"quarantine": false, "reject": false, "aligned_share": 0, "because": ["p=quarantine: no report that counts has come yet", "p=reject: no report that counts has come yet"]}
 	}`
 	var shape map[string]any
 	if err := json.Unmarshal([]byte(want), &shape); err != nil {
