@@ -67,7 +67,7 @@ type App struct {
 	ledger    *credit.Ledger
 	paths     *submit.ReturnPaths
 	signer    *sender.Signer
-	domains   *sender.Domains
+	senders   domainParts
 	queue     *queue.Queue
 	deliverer atomic.Pointer[deliver.Deliverer]
 	certs     *cert.Source
@@ -109,7 +109,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		a.openStore, a.openDirectory, a.makeAuth, a.makeSigner, a.makeQueue, a.bindSMTP, a.bindHTTP,
+		a.openStore, a.openDirectory, a.makeAuth, a.makeSigner, a.makeQueue, a.makeDomains, a.bindSMTP, a.bindHTTP,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -128,7 +128,7 @@ func (a *App) openStore(ctx context.Context) error {
 	a.metrics = newMetrics(a)
 	s, rec, err := store.Open(ctx, store.Config{
 		Path: c.DatabasePath(), URL: c.Store.URL.Reveal(), Sealer: sealer, Logger: a.log,
-		KeepBodies: c.Store.KeepBodies.Duration, KeepEvents: c.Store.KeepEvents.Duration, KeepLogins: c.Store.KeepLogins.Duration,
+		KeepBodies: c.Store.KeepBodies.Duration, KeepEvents: c.Store.KeepEvents.Duration, KeepLogins: c.Store.KeepLogins.Duration, KeepReports: c.Domains.KeepReports.Duration,
 		MinFree: int64(c.Store.MinFree), OnBatch: a.metrics.batch, OnTakeover: a.takenOver,
 	})
 	if err != nil {
@@ -179,7 +179,6 @@ func (a *App) makeSigner(context.Context) error {
 		return err
 	}
 	a.signer = signer
-	a.domains = &sender.Domains{Store: a.store, Sealer: a.sealer}
 	return nil
 }
 
@@ -235,6 +234,7 @@ func (a *App) makeWay(c *config.Config) way {
 	in := submit.NewIntake(submit.IntakeConfig{
 		Directory: a.directory, ReturnPaths: a.paths, Notifier: a.notifier(c), Store: a.store, Queue: a.queue,
 		Hostname: c.Hostname, Contact: c.Contact, MaxMessage: int64(c.Intake.MessageSize), PerMinute: c.Intake.PerMinute,
+		Reports: a.senders.reports, ReportDomains: a.directory, ReportHost: reportHost(c),
 	})
 	return way{submit: s, intake: in}
 }
@@ -252,6 +252,7 @@ func (a *App) Start(ctx context.Context) error {
 	grace := a.cfg.Load().Queue.DrainTime.Duration
 	a.background("queue", hold, func(ctx context.Context) error { return a.queue.Run(ctx, grace) })
 	a.background("caretaker", hold, a.takeCare)
+	a.startDomains(hold)
 	running, end := context.WithCancel(hold)
 	a.running = running
 	a.stops = append(a.stops, step{"drops", func(context.Context) error { end(); a.dropping.Wait(); return nil }})

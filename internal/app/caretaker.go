@@ -122,14 +122,5 @@ func (a *App) writeToOwner(ctx context.Context, t relay.Tenant, subject, text st
 	if s, ok := a.directory.Subuser(t.Subuser); ok && s.Email != "" {
 		to = s.Email
 	}
-	letter, err := a.notifier(a.cfg.Load()).Letter(to, subject, text+"\n")
-	if err != nil {
-		return err
-	}
-	if err := a.store.Accept(ctx, letter); err != nil {
-		return err
-	}
-	m := letter.Message
-	a.queue.Waiting(relay.Lane{Pool: m.Pool, Site: letter.Recipients[0].Site}, m.Tenant, letter.Recipients[0].DueAt)
-	return nil
+	return a.letter(ctx, to, subject, text)
 }

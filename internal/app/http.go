@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"postern/internal/api"
+	"postern/internal/api/confirm"
 	"postern/internal/api/mailsend"
 	"postern/internal/api/v3"
 	"postern/internal/cert"
 	"postern/internal/httpx"
+	"postern/internal/relay"
 )
 
 // Route is an extra route of the public HTTP listener.
@@ -42,7 +44,7 @@ func (a *App) bindHTTP(context.Context) error {
 		if c.HTTP.TLS {
 			ln = tls.NewListener(ln, a.certs.TLSConfig(cert.Use{Minimum: c.TLS.MinimumVersion(), ALPN: []string{"h2", "http/1.1"}}))
 		}
-		a.addEdge("http", ln, httpx.New(opt, slices.Concat(api.Public(a), v3.New(a.apiServices("http")), a.opt.Routes)))
+		a.addEdge("http", ln, httpx.New(opt, slices.Concat(api.Public(a), v3.New(a.apiServices("http")), confirm.Routes(a.senders.singles, a.accountName), a.opt.Routes)))
 	}
 	if c.Admin.Listen != "" {
 		ln, err := net.Listen("tcp", c.Admin.Listen)
@@ -63,6 +65,11 @@ func (a *App) bindHTTP(context.Context) error {
 	operator.Operator = api.Operated
 	a.addEdge("admin.sock", ln, httpx.New(opt, append(api.Admin(a.services()), v3.New(operator)...))).ConnContext = api.ConnContext
 	return nil
+}
+
+func (a *App) accountName(id relay.AccountID) string {
+	account, _ := a.directory.Account(id)
+	return account.Name
 }
 
 func (a *App) httpOptions(listener string) httpx.Options {

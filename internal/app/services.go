@@ -8,7 +8,6 @@ import (
 	"postern/internal/api/v3"
 	"postern/internal/relay"
 	"postern/internal/secret"
-	"postern/internal/sender"
 	"postern/internal/smtp"
 	"postern/internal/store"
 	"postern/internal/submit"
@@ -17,7 +16,7 @@ import (
 // services are what the administration acts on.
 func (a *App) services() api.Services {
 	return api.Services{
-		Accounts: records{a.store}, Subusers: records{a.store}, Keys: records{a.store}, Pools: records{a.store}, Domains: a.domains, Queue: queueService{a},
+		Accounts: records{a.store}, Subusers: records{a.store}, Keys: records{a.store}, Pools: records{a.store}, Domains: a.senders.domains, Queue: queueService{a},
 		History: a.store, System: a, Hostname: a.opt.Config.Hostname, Now: time.Now,
 	}
 }
@@ -42,6 +41,7 @@ func (a *App) apiServices(listener string) v3.Services {
 			Subusers: subusers{a.store, a}, AccessLists: a.store, ShutsOut: a.shutsOut, Bans: a.guard, RecordChange: a.store.RecordChange, Records: a.store,
 			CursorKey: a.sealer.Derive("record cursor"), Tokens: a.auth, Revoked: a.store,
 		},
+		SenderServices: v3.SenderServices{Singles: a.senders.singles, SenderRows: a.store, ProvenDomains: a.directory.HasDomain},
 		MailServices: v3.MailServices{
 			Submit: currentSubmit{a}, Senders: a.directory, Recheck: a.auth, Batches: a.batches, Hostname: c.Hostname, Budget: a.mailRoom,
 		},
@@ -77,10 +77,6 @@ type currentSubmit struct{ a *App }
 
 func (c currentSubmit) CheckRecipient(p *relay.Principal, addr smtp.Address) error {
 	return c.a.way.Load().submit.CheckRecipient(p, addr)
-}
-
-func (c currentSubmit) May(p *relay.Principal, m sender.Mail, src relay.Source) (sender.Decision, error) {
-	return c.a.way.Load().submit.May(p, m, src)
 }
 
 func (c currentSubmit) Begin(ctx context.Context, p *relay.Principal, env submit.Envelope) (*submit.Incoming, error) {
