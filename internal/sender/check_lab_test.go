@@ -216,6 +216,7 @@ func (b *testBench) add(tb testing.TB, d relay.Domain) {
 	tb.Helper()
 	d.ID, d.Token, d.CreatedAt = relay.DomainID{ID: relay.NewID(b.s.now())}, newToken(), b.s.now()
 	keys := testKeys()
+	keys[0].Selector, keys[1].Selector = SelectorsOf(d).RSA[0], SelectorsOf(d).Ed25519[0]
 	var err error
 	if b.d, err = b.m.CreateDomain(context.Background(), testBy, d, keys[:]...); err != nil {
 		tb.Fatal(err)
