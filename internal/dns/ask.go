@@ -152,12 +152,18 @@ func (a *Authority) addresses(ctx context.Context, s nameServer) []target {
 	return out
 }
 
-// askAll asks all targets at once.
+// askAll asks all targets, several at once: a domain whose servers are all silent
+// does not take every place there is.
 func (a *Authority) askAll(ctx context.Context, q question, zone string, targets []target) []reply {
 	out := make([]reply, len(targets))
 	var wg sync.WaitGroup
+	room := make(chan struct{}, askAtOnce)
 	for i, t := range targets {
-		wg.Go(func() { out[i] = a.askOne(ctx, q, zone, t) })
+		room <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-room }()
+			out[i] = a.askOne(ctx, q, zone, t)
+		})
 	}
 	wg.Wait()
 	return blameless(out)

@@ -26,7 +26,8 @@ const (
 	maxRegistry  = 3  // addresses asked of a top-level domain, whose servers have others to serve
 	askTries     = 2  // questions to one address before it counts as silent
 	askTimeouts  = 10 // the whole of an Ask, in time-outs of one question
-	askInFlight  = 128
+	askAtOnce    = 8  // questions of one Ask under way
+	askInFlight  = 256
 	askPerServer = 20
 )
 
@@ -43,7 +44,7 @@ type AuthorityConfig struct {
 	// Timeout is the longest wait for one answer. 0: 3 s. A whole Ask takes ten
 	// of them at most.
 	Timeout time.Duration
-	// InFlight bounds the questions under way at once. 0: 128.
+	// InFlight bounds the questions under way at once. 0: 256.
 	InFlight int
 	// PerServer is how many questions one server address is asked in a second;
 	// more wait. 0: 20; negative: no limit.

@@ -489,6 +489,34 @@ func TestAuthorityIsBounded(t *testing.T) {
 	}
 }
 
+// A domain whose servers are all silent leaves room for the questions of others.
+func TestAuthorityAsksAFewAtOnce(t *testing.T) {
+	t.Parallel()
+	var now, most atomic.Int64
+	var eight sync.Once
+	gate := make(chan struct{})
+	slow := func(_ string, q *mdns.Msg) []*mdns.Msg {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+		}
+		if n == 8 {
+			eight.Do(func() { time.AfterFunc(100*time.Millisecond, func() { close(gate) }) }) // time for a ninth to come
+		}
+		<-gate
+		return says(t, 0)("", q)
+	}
+	var servers []respond
+	for range 12 {
+		servers = append(servers, slow)
+	}
+	got, err := newLab(t, servers...).authority(world(12)).Ask(t.Context(), "example.test", "TXT")
+	must(t, err)
+	if len(got.Told) != 12 || most.Load() != 8 {
+		t.Errorf("%d at once: %q", most.Load(), outcomes(got))
+	}
+}
+
 // Two names for one address are one server to ask.
 func TestAuthorityAsksAnAddressOnce(t *testing.T) {
 	t.Parallel()
