@@ -8,6 +8,7 @@ import (
 	"postern/internal/api/v3"
 	"postern/internal/relay"
 	"postern/internal/secret"
+	"postern/internal/sender"
 	"postern/internal/smtp"
 	"postern/internal/store"
 	"postern/internal/submit"
@@ -41,6 +42,8 @@ func (a *App) apiServices(listener string) v3.Services {
 			Subusers: subusers{a.store, a}, AccessLists: a.store, ShutsOut: a.shutsOut, Bans: a.guard, RecordChange: a.store.RecordChange, Records: a.store,
 			CursorKey: a.sealer.Derive("record cursor"), Tokens: a.auth, Revoked: a.store,
 		},
+		DomainServices: v3.DomainServices{Domains: a.senders.domains, DomainStore: a.store, Letter: a.letter},
+		ReportServices: v3.ReportServices{Reports: a.senders.reports},
 		SenderServices: v3.SenderServices{Singles: a.senders.singles, SenderRows: a.store, ProvenDomains: a.directory.HasDomain},
 		MailServices: v3.MailServices{
 			Submit: currentSubmit{a}, Senders: a.directory, Recheck: a.auth, Batches: a.batches, Hostname: c.Hostname, Budget: a.mailRoom,
@@ -77,6 +80,10 @@ type currentSubmit struct{ a *App }
 
 func (c currentSubmit) CheckRecipient(p *relay.Principal, addr smtp.Address) error {
 	return c.a.way.Load().submit.CheckRecipient(p, addr)
+}
+
+func (c currentSubmit) May(p *relay.Principal, m sender.Mail, src relay.Source) (sender.Decision, error) {
+	return c.a.way.Load().submit.May(p, m, src)
 }
 
 func (c currentSubmit) Begin(ctx context.Context, p *relay.Principal, env submit.Envelope) (*submit.Incoming, error) {
