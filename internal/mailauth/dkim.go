@@ -158,7 +158,11 @@ func (l *looker) summary(d *DKIM, silent int) {
 			Text: fmt.Sprintf("No key was found under the %d selectors that are common. The DNS gives no list of them: the domain may use another.", d.Asked),
 			Fix:  "Look into the DKIM-Signature field of a message from this domain; the selector stands after s=."})
 	case d.Usable() && !rsaKey:
-		d.add(finding.Finding{Severity: finding.Warning, Code: "dkim_ed25519_only", Where: where,
-			Text: "Only Ed25519 keys were found: many receivers cannot verify them.", Fix: "Sign with an RSA key too."})
+		f := finding.Finding{Severity: finding.Warning, Code: "dkim_ed25519_only", Where: where,
+			Text: "Only Ed25519 keys were found: many receivers cannot verify them.", Fix: "Sign with an RSA key too."}
+		if d.Guessed {
+			f.Severity = finding.Info // an RSA key may be under a selector that is not common
+		}
+		d.add(f)
 	}
 }

@@ -19,7 +19,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -134,6 +133,7 @@ func Look(ctx context.Context, o Options) Report {
 		r.MX.Findings = []finding.Finding{{Severity: finding.Error, Code: "domain_name", Record: "mx", Where: domain,
 			Text: fmt.Sprintf("%s is not a domain name.", quoted(o.Domain)), Fix: "Give a whole name, such as example.com."}}
 		r.Verdict = []string{r.MX.Findings[0].Text}
+		r.tidy()
 		return r
 	}
 	l := &looker{ctx: ctx, r: o.Resolver, domain: domain, slots: make(chan struct{}, inFlight), progress: o.Progress}
@@ -155,9 +155,11 @@ func Look(ctx context.Context, o Options) Report {
 		})
 	}
 	areas.Wait()
-	r.Exists = !r.MX.missing
+	// A broken server may deny the name for one type and have it for another.
+	r.Exists = !r.MX.missing || len(r.SPF.Records)+len(r.DKIM.Keys) > 0
 	r.combine()
 	r.conclude()
+	r.tidy()
 	return r
 }
 
@@ -199,8 +201,19 @@ func (r *Report) combine() {
 		r.DMARC.Findings = append(r.DMARC.Findings, finding.Finding{Severity: finding.Info, Code: "dmarc_parked", Record: "dmarc", Where: "_dmarc." + r.Domain,
 			Text: "This domain takes no mail and sends none: its DMARC policy may be reject at once.", Fix: "Publish v=DMARC1; p=reject"})
 	}
-	if !r.Exists {
-		// A name that is not there needs nothing but its own repair.
-		r.MX.Findings = slices.DeleteFunc(r.MX.Findings, func(f finding.Finding) bool { return f.Severity == finding.OK })
+}
+
+// tidy leaves out what says nothing.
+func (r *Report) tidy() {
+	lists := []*[]finding.Finding{&r.SPF.Findings, &r.DKIM.Findings, &r.MTASTS.Findings, &r.TLSRPT.Findings, &r.DANE.Findings, &r.DNSSEC.Findings, &r.BIMI.Findings}
+	for _, l := range lists {
+		if !r.Exists { // that nothing is published at a name that is not there goes without saying
+			*l = nil
+		}
+	}
+	for _, l := range append(lists, &r.MX.Findings, &r.DMARC.Findings, &r.NameServers.Findings) {
+		if *l == nil {
+			*l = []finding.Finding{} // [] in JSON
+		}
 	}
 }

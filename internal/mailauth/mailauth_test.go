@@ -173,7 +173,7 @@ func TestFindings(t *testing.T) {
 		{name: "private", do: func(r *dns.Static) { r.Addrs["mx1.example.com"] = []netip.Addr{addr("10.0.0.1"), addr("198.51.100.1")} }, want: "warning mx_private"},
 		{name: "only private", do: func(r *dns.Static) { r.Addrs["mx1.example.com"] = []netip.Addr{addr("100.64.0.1"), addr("::1")} }, want: "error mx_private"},
 		{name: "many", do: func(r *dns.Static) { r.MXs["example.com"] = slices.Repeat(r.MXs["example.com"], 6) }, want: "info mx_many"},
-		{name: "not there", do: func(r *dns.Static) { *r = dns.Static{} }, want: "error domain_missing", spoofable: mailauth.Yes, says: "does not exist"},
+		{name: "not there", do: func(r *dns.Static) { *r = dns.Static{} }, want: "error domain_missing", gone: "error spf_missing", spoofable: mailauth.Yes, says: "does not exist"},
 		// SPF.
 		{name: "SPF open", do: txt("example.com", "v=spf1 +all"), want: "error spf_pass_all", spoofable: mailauth.Yes, says: "every address"},
 		{name: "SPF missing", do: txt("example.com", "x"), want: "error spf_missing", says: "no SPF record"},
@@ -216,7 +216,8 @@ func TestFindings(t *testing.T) {
 			key()(r)
 			txt("s1e._domainkey.example.com")(r)
 		}, want: "info dkim_not_found", says: "no DKIM key was found under the common selectors"},
-		{name: "Ed25519 alone", do: key(), want: "warning dkim_ed25519_only"},
+		{name: "Ed25519 alone", do: key(), want: "info dkim_ed25519_only"},
+		{name: "Ed25519 alone, all selectors given", do: func(*dns.Static) {}, selectors: []string{"s1e"}, want: "warning dkim_ed25519_only"},
 		// DMARC.
 		{name: "no policy", do: dmarc(), want: "warning dmarc_missing", spoofable: mailauth.Yes, says: "no DMARC policy"},
 		{name: "none", do: dmarc("v=DMARC1; p=none"), want: "warning dmarc_none", spoofable: mailauth.Yes, says: "is none"},
@@ -277,6 +278,9 @@ func TestFindings(t *testing.T) {
 			if tt.spoofable != "" && rep.Spoofable != tt.spoofable || !strings.Contains(strings.Join(rep.Verdict, " "), tt.says) {
 				t.Errorf("%s: %q; want %s, %q", rep.Spoofable, rep.Verdict, tt.spoofable, tt.says)
 			}
+			if b, err := json.Marshal(rep); err != nil || strings.Contains(string(b), `"findings":null`) {
+				t.Errorf("%v: %s", err, b)
+			}
 			for _, a := range rep.Areas() {
 				for _, f := range a.Findings {
 					if f.Text == "" || f.Record == "" || f.Severity == finding.Error && f.Fix == "" {
@@ -292,6 +296,7 @@ func TestWildcard(t *testing.T) {
 	t.Parallel()
 	for wild, want := range map[string]string{"v=spf1 -all": "info dkim_not_found", "v=DKIM1; p=": "info dkim_not_found"} {
 		r := wildcard{good(), wild}
+		r.MXs["example.net"] = r.MXs["example.com"]
 		rep := look(r, "example.net")
 		if got := codes(rep); !slices.Contains(got, "warning dkim_wildcard") || !slices.Contains(got, want) || len(rep.DKIM.Keys) != 0 {
 			t.Errorf("%q: %q, %d keys", wild, got, len(rep.DKIM.Keys))

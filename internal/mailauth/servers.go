@@ -52,7 +52,7 @@ func (l *looker) dnssec() DNSSEC {
 type NameServers struct {
 	Asked    bool              `json:"asked"`
 	Servers  []string          `json:"servers,omitempty"`
-	Findings []finding.Finding `json:"findings,omitempty"`
+	Findings []finding.Finding `json:"findings"`
 }
 
 // maxFaulty bounds the findings about single servers.
