@@ -3,9 +3,11 @@ package sender
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"postern/internal/dmarc"
+	"postern/internal/dns"
 	"postern/internal/finding"
 	"postern/internal/relay"
 	"postern/internal/spf"
@@ -19,6 +21,7 @@ func (x *examiner) policy(ctx context.Context, out *relay.DomainCheck) {
 	}
 	host := x.returnPath()
 	x.spf(ctx, host)
+	x.served(ctx)
 	f, err := dmarc.Predict(ctx, x.s.Resolver, dmarc.Mail{Author: x.d.Name, ReturnPath: host, Signers: []string{x.d.Name}})
 	if err != nil {
 		x.add(finding.Finding{
@@ -39,6 +42,31 @@ func (x *examiner) policy(ctx context.Context, out *relay.DomainCheck) {
 		})
 	}
 	x.recommend(ctx, f, out)
+}
+
+// served sees that our zone answers behind the aliases of keys that sign. What is
+// wrong there is not the customer's to mend, and takes nothing from the proof.
+func (x *examiner) served(ctx context.Context) {
+	sel := SelectorsOf(x.d)
+	for _, k := range x.keys {
+		key := sel.recordKey(k.Selector)
+		if !k.Active || !x.d.Automatic || x.verdicts[key] != isValid {
+			continue
+		}
+		r := relay.DNSRecord{Key: key, Type: "TXT", Host: k.Selector + "._domainkey." + x.d.Name, Data: k.Record, Required: true}
+		txts, _, err := x.s.Resolver.TXT(ctx, r.Host)
+		switch {
+		case err == nil && readKey(r, dns.Told{TXT: asStrings(txts)}).verdict == isValid:
+			continue
+		case err != nil && !errors.Is(err, dns.ErrNotFound) && !errors.Is(err, dns.ErrNoData):
+			continue // nothing is known; the DNS of all names cannot be judged here
+		}
+		x.add(problem{
+			code: codeNotServed, found: strings.Join(txts, " | "),
+			text: fmt.Sprintf("The alias at %s is right, but receivers do not get the DKIM key behind it: this relay's own name servers do not answer with it.", r.Host),
+			fix:  "The operator of the relay has to look at its zone " + x.s.Zone.Name + ": its delegation, and all its name servers.",
+		}.finding(r, ""))
+	}
 }
 
 // returnPath is the host of the return path, which SPF is about.

@@ -26,7 +26,7 @@ func (x *examiner) read(r relay.DNSRecord, t dns.Told, follow follower) reading 
 	case r.Key == recordOwnership:
 		return readOwnership(r, t)
 	case r.Key == recordSPF:
-		return x.readSPF(r, t)
+		return x.readSPF(r, t, follow)
 	}
 	return readKey(r, t)
 }
@@ -173,9 +173,7 @@ func (x *examiner) readThrough(r relay.DNSRecord, t dns.Told, follow follower) r
 	} else {
 		var txts []string
 		txts, _, err = follow.r.TXT(follow.ctx, r.Host)
-		for _, s := range txts {
-			there.TXT = append(there.TXT, []string{s})
-		}
+		there.TXT = asStrings(txts)
 	}
 	switch {
 	case errors.Is(err, dns.ErrNotFound) || errors.Is(err, dns.ErrNoData):
@@ -188,6 +186,14 @@ func (x *examiner) readThrough(r relay.DNSRecord, t dns.Told, follow follower) r
 		return rd
 	}
 	return bad
+}
+
+// asStrings are TXT records as a resolver gives them, in the form of Told.
+func asStrings(txts []string) (out [][]string) {
+	for _, s := range txts {
+		out = append(out, []string{s})
+	}
+	return out
 }
 
 // readMX judges the mail exchangers of a return path.

@@ -194,6 +194,14 @@ func TestCheckManual(t *testing.T) {
 		{name: "SPF with more", record: "subdomain_spf", edit: func(b *testBench, r relay.DNSRecord) {
 			b.lab.on(r.Host, texts("v=spf1 ip4:192.0.2.0/24 ip6:2001:DB8::/32 mx ~all"))
 		}, code: codeLooseSPF, valid: true},
+		{name: "SPF in other words", record: "subdomain_spf", edit: func(b *testBench, r relay.DNSRecord) {
+			b.lab.on(r.Host, texts("v=spf1 include:all.acme.test -all"))
+			b.s.Resolver = &dns.Static{TXTs: map[string][]string{r.Host: {"v=spf1 include:all.acme.test -all"}, "all.acme.test": {r.Data}}}
+		}, code: codeLooseSPF, valid: true},
+		{name: "SPF in other words, for some of our addresses", record: "subdomain_spf", edit: func(b *testBench, r relay.DNSRecord) {
+			b.lab.on(r.Host, texts("v=spf1 include:all.acme.test -all"))
+			b.s.Resolver = &dns.Static{TXTs: map[string][]string{r.Host: {"v=spf1 include:all.acme.test -all"}, "all.acme.test": {"v=spf1 ip4:192.0.2.10 -all"}}}
+		}, code: codeWrongSPF},
 		{name: "SPF quoted", record: "subdomain_spf", edit: func(b *testBench, r relay.DNSRecord) { b.lab.on(r.Host, texts(`"`+r.Data+`"`)) }, code: codeQuoted},
 	})
 }
@@ -370,6 +378,28 @@ func TestCheckPolicy(t *testing.T) {
 	b.s.Resolver = &dns.Static{Fail: []string{"txt _dmarc.acme.test"}}
 	if _, ok := get(b.examine(), codePolicyUnknown, "dmarc"); !ok {
 		t.Error("a policy that cannot be looked up is not said to be unknown")
+	}
+}
+
+// What is wrong in our own zone is said, and does not count against the customer.
+func TestCheckOurZone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, true)
+	names := map[string]string{}
+	for _, r := range b.rs {
+		names[r.Host] = r.Data
+	}
+	s1 := b.rec("dkim1").Data
+	b.s.Resolver = &dns.Static{CNAMEs: names, TXTs: map[string][]string{s1: {b.keys[0].Record}}}
+	if _, ok := get(b.examine(), codeNotServed, ""); ok {
+		t.Error("a key that is served is said not to be")
+	}
+	for _, txts := range []map[string][]string{nil, {s1: {"v=DKIM1; k=rsa; p="}}} {
+		b.s.Resolver = &dns.Static{CNAMEs: names, TXTs: txts}
+		c := b.examine()
+		if f, ok := get(c, codeNotServed, "dkim1"); !ok || !c.Valid || !strings.Contains(f.Fix, "operator") {
+			t.Errorf("%v: %+v", txts, c.Findings)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"postern/internal/dns"
 	"postern/internal/finding"
 	"postern/internal/relay"
+	"postern/internal/spf"
 )
 
 // joined are TXT values as readers see them: the strings of each record with
@@ -187,7 +188,7 @@ func sameLetters(a, b string) bool {
 }
 
 // readSPF judges the SPF record of a return path.
-func (x *examiner) readSPF(r relay.DNSRecord, t dns.Told) reading {
+func (x *examiner) readSPF(r relay.DNSRecord, t dns.Told, follow follower) reading {
 	all := joined(t)
 	var found []string
 	for _, s := range all {
@@ -211,7 +212,7 @@ func (x *examiner) readSPF(r relay.DNSRecord, t dns.Told) reading {
 	missing := missingTerms(found[0], r.Data)
 	switch {
 	case slices.Equal(strings.Fields(strings.ToLower(found[0])), strings.Fields(strings.ToLower(r.Data))):
-	case len(missing) == 0 || x.d.CustomSPF:
+	case len(missing) == 0 || x.d.CustomSPF || x.covered(follow, r.Host):
 		out.notes = append(out.notes, problem{
 			severity: finding.Info, code: codeLooseSPF, found: found[0], text: fmt.Sprintf("The SPF record at %s is another than the one shown here. Keep it up to date yourself when our addresses change.", r.Host),
 		})
@@ -219,6 +220,17 @@ func (x *examiner) readSPF(r relay.DNSRecord, t dns.Told) reading {
 		return wrong(codeWrongSPF, found, fmt.Sprintf("The SPF record at %s does not name all addresses that mail leaves from: %s.", r.Host, strings.Join(missing, ", ")), "Change it to "+r.Data)
 	}
 	return out
+}
+
+// covered reports whether receivers find all our addresses in the record of a
+// host, whatever words it has for them.
+func (x *examiner) covered(follow follower, host string) bool {
+	addrs := x.s.addresses(x.d)
+	if follow.r == nil || len(addrs) == 0 {
+		return false
+	}
+	a := spf.Analyse(follow.ctx, follow.r, host, addrs)
+	return len(a.Senders) == len(addrs) && !slices.ContainsFunc(a.Senders, func(c spf.Covered) bool { return c.Result != "pass" })
 }
 
 // missingTerms are the terms that allow our addresses and are not in a record,

@@ -52,6 +52,7 @@ const (
 	codeWrongMX       = "mx_wrong"          // other exchangers
 	codeMoreMX        = "mx_more"           // others beside ours
 	codePriority      = "mx_priority"       // another priority
+	codeNotServed     = "dkim_not_served"   // the alias is right, and our zone does not answer
 	codeNotAligned    = "dmarc_not_aligned" // mail would fail DMARC
 	codePolicyUnknown = "dmarc_unknown"     // the policy could not be looked up
 	codeRecommended   = "dmarc_recommended" // the next DMARC record
