@@ -103,3 +103,11 @@ func ZoneTXT(s string) string {
 	}
 	return strings.Join(parts, " ")
 }
+
+// Bits is the size of an RSA public key, 0 of others.
+func Bits(pub crypto.PublicKey) int {
+	if k, ok := pub.(*rsa.PublicKey); ok {
+		return k.N.BitLen()
+	}
+	return 0
+}

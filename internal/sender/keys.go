@@ -12,7 +12,7 @@ import (
 //
 //	waiting    made, its record is to be published; never signed
 //	signing    Active
-//	off        switched off by hand, or nothing of the others
+//	off        signed once, and was switched off by hand
 //	retired    RetiredAt: signs no more, its record stays
 //	withdrawn  WithdrawnAt: the private key is gone, the record says so
 //
@@ -24,6 +24,10 @@ func signs(k *relay.DKIMKey) bool {
 
 func waiting(k *relay.DKIMKey) bool {
 	return !k.Active && k.ActivatedAt.IsZero() && k.RetiredAt.IsZero() && k.WithdrawnAt.IsZero() && len(k.Sealed) > 0
+}
+
+func off(k *relay.DKIMKey) bool {
+	return !k.Active && !k.ActivatedAt.IsZero() && k.RetiredAt.IsZero() && k.WithdrawnAt.IsZero()
 }
 
 func retired(k *relay.DKIMKey) bool { return !k.RetiredAt.IsZero() && k.WithdrawnAt.IsZero() }
@@ -79,6 +83,17 @@ func lanesOf(d relay.Domain, keys []relay.DKIMKey) (rsa, ed lane) {
 		slices.SortStableFunc(l.keys, func(a, b *relay.DKIMKey) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	}
 	return rsa, ed
+}
+
+// afterAll is now, and later than all keys were made: which of two is the younger
+// one must not depend on a clock that was set back.
+func afterAll(keys []relay.DKIMKey, now time.Time) time.Time {
+	for i := range keys {
+		if !now.After(keys[i].CreatedAt) {
+			now = keys[i].CreatedAt.Add(time.Microsecond)
+		}
+	}
+	return now
 }
 
 // newest is the youngest key for which is holds; nil: there is none.
