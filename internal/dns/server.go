@@ -342,5 +342,5 @@ func (s *ZoneServer) deny(r *mdns.Msg, z *Zone, f found) {
 	if !f.name {
 		r.Rcode = mdns.RcodeNameError
 	}
-	r.Ns = append(r.Ns, z.current())
+	r.Ns = append(r.Ns, z.recent())
 }

@@ -30,7 +30,8 @@ type Source interface {
 	All() iter.Seq[Record]
 	// Serial rises with every change of what the others return, also from one
 	// start of the program to the next. A change that shows nowhere should not
-	// raise it: each makes the secondaries fetch the zone.
+	// raise it: each makes the secondaries fetch the zone. It is asked for once a
+	// second, besides transfers and NOTIFY.
 	Serial() uint32
 }
 
@@ -46,6 +47,7 @@ func (z *Zone) SetSource(s Source) {
 		z.soa.Serial += uint32(time.Now().Unix())
 	}
 	z.source = s
+	z.seen.Store(nil)
 	z.soa.Serial++
 }
 

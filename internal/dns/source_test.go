@@ -184,3 +184,44 @@ func TestZoneSourceConcurrently(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// slowSerial is a source that counts how often it is asked for its serial.
+type slowSerial struct {
+	*source
+	asked atomic.Int64
+}
+
+func (s *slowSerial) Serial() uint32 {
+	s.asked.Add(1)
+	return s.source.Serial()
+}
+
+// A flood of questions does not make the source work out its serial each time;
+// a transfer and Serial get today's, and answers never fall behind them.
+func TestZoneAsksForSerialSeldom(t *testing.T) {
+	t.Parallel()
+	z, src := sourceZone(t), &slowSerial{source: newSource(1)}
+	z.SetSource(src)
+	s := serve(t, z)
+	begin := time.Now()
+	for range 500 {
+		exchange(t, s, "udp", question("none.example.test.", mdns.TypeTXT))
+		exchange(t, s, "udp", question("example.test.", mdns.TypeSOA))
+	}
+	if n, most := src.asked.Load(), int64(3+2*time.Since(begin)/time.Second); n > most {
+		t.Errorf("asked for its serial %d times", n)
+	}
+	src.set(dns.Record{"new.example.test", "TXT", time.Minute, "v"})
+	now := z.Serial()
+	for _, q := range []*mdns.Msg{question("none.example.test.", mdns.TypeTXT), question("example.test.", mdns.TypeSOA)} {
+		r := exchange(t, s, "udp", q)
+		if soa := append(r.Answer, r.Ns...)[0].(*mdns.SOA); soa.Serial != now {
+			t.Errorf("serial %d, want %d", soa.Serial, now)
+		}
+	}
+	must(t, z.Set("own.example.test", "TXT", time.Minute, "v"))
+	r := exchange(t, s, "udp", question("example.test.", mdns.TypeSOA))
+	if soa := r.Answer[0].(*mdns.SOA); soa.Serial <= now {
+		t.Errorf("serial %d after a change of the zone itself, before %d", soa.Serial, now)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	mdns "github.com/miekg/dns"
@@ -28,6 +29,8 @@ type Zone struct {
 	stars   int // names that are wildcards
 	failing map[string]bool
 	source  Source // may be nil
+
+	seen atomic.Pointer[seenSerial]
 
 	fixedSerial bool // ZoneConfig.Serial was given; never changes
 }
@@ -109,7 +112,38 @@ func (z *Zone) current() *mdns.SOA {
 	soa, source := mdns.Copy(z.soa).(*mdns.SOA), z.source
 	z.mu.RUnlock()
 	if source != nil {
-		soa.Serial += source.Serial()
+		made := &seenSerial{at: time.Now()}
+		made.serial = source.Serial()
+		// Of two that look at once the later answer stays: serials do not fall.
+		if old := z.seen.Load(); old == nil || int32(made.serial-old.serial) >= 0 {
+			z.seen.CompareAndSwap(old, made)
+		}
+		soa.Serial += made.serial
+	}
+	return soa
+}
+
+// seenSerial is a source's serial at a time.
+type seenSerial struct {
+	serial uint32
+	at     time.Time
+}
+
+// serialAge is how old the source's serial in an answer may be. A source may have
+// to look at all that it has to say it, which no flood of questions should cause.
+const serialAge = time.Second
+
+// recent is current for answers to anybody.
+func (z *Zone) recent() *mdns.SOA {
+	seen := z.seen.Load()
+	if seen == nil || time.Since(seen.at).Abs() > serialAge {
+		return z.current()
+	}
+	z.mu.RLock()
+	defer z.mu.RUnlock()
+	soa := mdns.Copy(z.soa).(*mdns.SOA)
+	if z.source != nil {
+		soa.Serial += seen.serial
 	}
 	return soa
 }
@@ -364,7 +398,7 @@ type found struct {
 // without records (RFC 4592 §2.2.2).
 func (z *Zone) find(name string, typ uint16) found {
 	if name == z.origin && typ == mdns.TypeSOA && !z.fails(name) {
-		return found{rrs: []mdns.RR{z.current()}, name: true}
+		return found{rrs: []mdns.RR{z.recent()}, name: true}
 	}
 	f, source := z.own(name, typ)
 	if f.fail || len(f.rrs) > 0 || source == nil && f.name {

@@ -26,15 +26,15 @@ const (
 	secondZone    = "mail.example.test"
 )
 
-// keys is a source of records as the relay makes them, that a test changes.
-type keys struct {
+// zoneKeys is a source of records as the relay makes them, that a test changes.
+type zoneKeys struct {
 	mu      sync.Mutex
 	records map[string][]dns.Record
 	serial  uint32
 }
 
-func newKeys(domains int) *keys {
-	k := &keys{records: make(map[string][]dns.Record), serial: 100}
+func newZoneKeys(domains int) *zoneKeys {
+	k := &zoneKeys{records: make(map[string][]dns.Record), serial: 100}
 	for i := range domains {
 		host := fmt.Sprintf("u%d.wl.%s", i, secondZone)
 		k.add(dns.Record{Name: host, Type: "MX", TTL: time.Minute, Data: "10 relay.example.test"})
@@ -44,16 +44,16 @@ func newKeys(domains int) *keys {
 	return k
 }
 
-func (k *keys) add(r dns.Record) { k.records[r.Name] = append(k.records[r.Name], r) }
+func (k *zoneKeys) add(r dns.Record) { k.records[r.Name] = append(k.records[r.Name], r) }
 
-func (k *keys) set(name, text string) {
+func (k *zoneKeys) set(name, text string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.records[name] = []dns.Record{{Name: name, Type: "TXT", TTL: time.Minute, Data: text}}
 	k.serial++
 }
 
-func (k *keys) Records(name string) ([]dns.Record, bool) {
+func (k *zoneKeys) Records(name string) ([]dns.Record, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if rs, ok := k.records[name]; ok {
@@ -67,7 +67,7 @@ func (k *keys) Records(name string) ([]dns.Record, bool) {
 	return nil, false
 }
 
-func (k *keys) All() iter.Seq[dns.Record] {
+func (k *zoneKeys) All() iter.Seq[dns.Record] {
 	k.mu.Lock()
 	all := slices.Concat(slices.Collect(maps.Values(k.records))...)
 	k.mu.Unlock()
@@ -75,25 +75,25 @@ func (k *keys) All() iter.Seq[dns.Record] {
 	return slices.Values(all)
 }
 
-func (k *keys) Serial() uint32 {
+func (k *zoneKeys) Serial() uint32 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.serial
 }
 
-// primary serves the zone from our server until the returned function is called.
-func primary(t *testing.T, port string, src dns.Source, hostname string) (*dns.ZoneServer, func()) {
+// ourPrimary serves the zone from our server until the returned function is called.
+func ourPrimary(t *testing.T, port string, src dns.Source, hostname string) (*dns.ZoneServer, func()) {
 	t.Helper()
 	z, err := dns.NewZone(dns.ZoneConfig{Origin: secondZone, NameServers: []string{"ns1." + secondZone, "ns2." + secondZone}})
-	check(t, err)
-	check(t, z.Set("ns1."+secondZone, "A", time.Minute, primaryHost))
-	check(t, z.Set("ns2."+secondZone, "A", time.Minute, secondaryHost))
-	check(t, z.Set("dmarc."+secondZone, "MX", time.Minute, "10 "+hostname))
+	ensure(t, err)
+	ensure(t, z.Set("ns1."+secondZone, "A", time.Minute, primaryHost))
+	ensure(t, z.Set("ns2."+secondZone, "A", time.Minute, secondaryHost))
+	ensure(t, z.Set("dmarc."+secondZone, "MX", time.Minute, "10 "+hostname))
 	z.SetSource(src)
 	s, err := dns.ListenZonesWith(net.JoinHostPort(primaryHost, port), dns.ServeConfig{
 		Transfer: []netip.AddrPort{netip.MustParseAddrPort(net.JoinHostPort(secondaryHost, port))}, AnswersPerSecond: 100_000,
 	}, z)
-	check(t, err)
+	ensure(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -107,7 +107,7 @@ func primary(t *testing.T, port string, src dns.Source, hostname string) (*dns.Z
 	return s, stop
 }
 
-func check(t testing.TB, err error) {
+func ensure(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -133,15 +133,15 @@ func bothFree(t *testing.T) string {
 	return ""
 }
 
-// secondary runs nsd as a secondary of ours.
-func secondary(t *testing.T, port string) *process {
+// nsdSecondary runs nsd as a secondary of ours.
+func nsdSecondary(t *testing.T, port string) *process {
 	t.Helper()
 	nsd := external(t, "nsd")
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "nsd.conf"), fmt.Sprintf("server:\n  ip-address: %s@%s\n  username: \"\"\n  chroot: \"\"\n  zonesdir: %q\n  pidfile: %q\n  xfrdfile: %q\n  zonelistfile: %q\n  xfrdir: %q\n  database: \"\"\n  server-count: 1\n  do-ip6: no\n  verbosity: 2\nremote-control:\n  control-enable: no\nzone:\n  name: %s\n  zonefile: second.zone\n  request-xfr: %s@%s NOKEY\n  allow-notify: %s NOKEY\n  outgoing-interface: %s\n",
 		secondaryHost, port, dir, dir+"/nsd.pid", dir+"/xfrd.state", dir+"/zone.list", dir, secondZone, primaryHost, port, primaryHost, secondaryHost))
 	p, err := startProcess(filepath.Join(dir, "nsd.log"), nsd, "-d", "-c", filepath.Join(dir, "nsd.conf"))
-	check(t, err)
+	ensure(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("nsd:\n%s", p.tail())
@@ -175,9 +175,9 @@ func TestSecondary(t *testing.T) {
 	t.Parallel()
 	external(t, "nsd")
 	port := bothFree(t)
-	src := newKeys(2000)
-	s, stop := primary(t, port, src, "relay.example.test")
-	nsd := secondary(t, port)
+	src := newZoneKeys(2000)
+	s, stop := ourPrimary(t, port, src, "relay.example.test")
+	nsd := nsdSecondary(t, port)
 
 	equal := func(name string, typ uint16) func() bool {
 		return func() bool {
@@ -217,7 +217,7 @@ func TestSecondary(t *testing.T) {
 	// The process starts again, with another configuration.
 	stop()
 	src.set(name, "v=DKIM1; p=")
-	primary(t, port, src, "other.example.test")
+	ourPrimary(t, port, src, "other.example.test")
 	same("after a restart", "dmarc."+secondZone, mdns.TypeMX, 30*time.Second)
 	same("after a restart", name, mdns.TypeTXT, time.Nanosecond)
 
@@ -232,7 +232,7 @@ func TestSecondary(t *testing.T) {
 	for _, want := range []string{"v=DKIM1; p=", "v=DKIM1; p=late"} {
 		src.set(name, want) // nobody is told
 		got, err := a.Ask(t.Context(), name, "TXT")
-		check(t, err)
+		ensure(t, err)
 		if len(got.Told) != 2 || got.Zone != secondZone {
 			t.Fatalf("told %+v", got)
 		}
@@ -250,7 +250,7 @@ func TestZoneServerDig(t *testing.T) {
 	t.Parallel()
 	dig := external(t, "dig")
 	port := bothFree(t)
-	primary(t, port, newKeys(1000), "relay.example.test")
+	ourPrimary(t, port, newZoneKeys(1000), "relay.example.test")
 	ask := func(args ...string) string {
 		t.Helper()
 		r := command{args: append([]string{dig, "@" + primaryHost, "-p", port, "+tries=1", "+time=10"}, args...)}.run(t)
