@@ -114,25 +114,6 @@ func ensure(t testing.TB, err error) {
 	}
 }
 
-// bothFree returns a port that is free on both addresses.
-func bothFree(t *testing.T) string {
-	t.Helper()
-	for range 20 {
-		_, port := split(t, freeDNS(t))
-		l, err := net.Listen("tcp", net.JoinHostPort(secondaryHost, port))
-		if err != nil {
-			continue
-		}
-		l.Close()
-		if p, err := net.ListenPacket("udp", net.JoinHostPort(secondaryHost, port)); err == nil {
-			p.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free on both addresses")
-	return ""
-}
-
 // nsdSecondary runs nsd as a secondary of ours.
 func nsdSecondary(t *testing.T, port string) *process {
 	t.Helper()
@@ -174,7 +155,7 @@ func askAt(host, port, name string, typ uint16) string {
 func TestSecondary(t *testing.T) {
 	t.Parallel()
 	external(t, "nsd")
-	port := bothFree(t)
+	port := freeOn(t, primaryHost, secondaryHost)
 	src := newZoneKeys(2000)
 	s, stop := ourPrimary(t, port, src, "relay.example.test")
 	nsd := nsdSecondary(t, port)
@@ -249,7 +230,7 @@ func TestSecondary(t *testing.T) {
 func TestZoneServerDig(t *testing.T) {
 	t.Parallel()
 	dig := external(t, "dig")
-	port := bothFree(t)
+	port := freeOn(t, primaryHost, secondaryHost)
 	ourPrimary(t, port, newZoneKeys(1000), "relay.example.test")
 	ask := func(args ...string) string {
 		t.Helper()
