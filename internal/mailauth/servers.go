@@ -65,7 +65,9 @@ func (l *looker) nameServers(a *dns.Authority) NameServers {
 	}
 	n.Asked = true
 	add := func(f finding.Finding) {
-		if f.Record = "name_servers"; len(n.Findings) < maxFaulty {
+		f.Record = "name_servers"
+		told := slices.ContainsFunc(n.Findings, func(have finding.Finding) bool { return have.Server != "" && have.Server == f.Server })
+		if !told && len(n.Findings) < maxFaulty {
 			n.Findings = append(n.Findings, f)
 		}
 	}
