@@ -87,7 +87,7 @@ func (c *cli) root() *cobra.Command {
 	root.AddCommand(
 		c.initCommand(), c.serveCommand(), c.reloadCommand(), c.statusCommand(), c.configCommand(), c.versionCommand(),
 		c.accountCommand(), c.subuserCommand(), c.senderCommand(), c.keyCommand(), c.scopeCommand(), c.policyCommand(), c.accessCommand(), c.tokenCommand(),
-		c.planCommand(), c.usageCommand(), c.auditCommand(), c.poolCommand(), c.domainCommand(),
+		c.planCommand(), c.usageCommand(), c.auditCommand(), c.poolCommand(), c.domainCommand(), c.dmarcCommand(),
 		c.queueCommand(), c.eventsCommand(), c.logCommand(),
 		c.sendCommand(), c.sinkCommand(), c.benchCommand(), c.demoCommand(),
 	)

@@ -77,14 +77,17 @@ func (r *Readiness) words() {
 	r.Reject = reject
 }
 
-// explain says in words why mail of a source failed.
-func explain(s *dmarc.Source, domain string) (why []string) {
+// Explain says in words why mail of a source failed. domain is whose reports
+// these are.
+func Explain(s *dmarc.Source, domain string) (why []string) {
 	from := s.HeaderFrom
 	if from == "" {
 		from = domain
 	}
 	why = append(why, explainDKIM(s.Signatures, from)...)
-	why = append(why, explainSPF(s.SPFCheck, from))
+	if spf := explainSPF(s.SPFCheck, from); spf != "" {
+		why = append(why, spf)
+	}
 	for _, reason := range []struct{ name, text string }{
 		{"forwarded", "the receiver takes it for forwarded mail"},
 		{"trusted_forwarder", "the receiver takes it for forwarded mail"},

@@ -272,7 +272,7 @@ func (out *ReportSummary) sumSources(sources []dmarc.Source, own []netip.Addr) (
 		one.Add(s.Totals())
 		one.HeaderFrom = more(one.HeaderFrom, s.HeaderFrom)
 		if !s.SPF && !s.DKIM {
-			for _, why := range explain(s, out.Domain) {
+			for _, why := range Explain(s, out.Domain) {
 				one.Why = more(one.Why, why)
 			}
 		}
