@@ -42,6 +42,9 @@ func (l *told) take() string {
 	defer l.mu.Unlock()
 	var out []string
 	for _, a := range l.alerts {
+		if a.Kind != relay.AlertDomain {
+			continue
+		}
 		out = append(out, a.Domain+" "+a.State)
 	}
 	l.alerts = nil
