@@ -208,6 +208,10 @@ func TestFindings(t *testing.T) {
 		{name: "asked for and there", do: func(*dns.Static) {}, selectors: s1, want: "ok dkim_ok"},
 		{name: "asked for and missing", do: func(*dns.Static) {}, selectors: []string{"s1", "nope"}, want: "error dkim_missing"},
 		{name: "asked for and down", do: func(r *dns.Static) { r.Fail = []string{"s1._domainkey.example.com"} }, selectors: s1, want: "unknown dns_unknown", gone: "error dkim_missing"},
+		{name: "all selectors down", do: func(r *dns.Static) {
+			r.Fail = []string{"txt postern-asks-for-a-selector-that-is-not-there._domainkey.example.com"}
+		}, want: "unknown dns_unknown", gone: "ok dkim_ok"},
+		{name: "one common selector down", do: func(r *dns.Static) { r.Fail = []string{"s2._domainkey.example.com"} }, want: "unknown dns_unknown", gone: "info dkim_not_found"},
 		{name: "dangling", do: func(r *dns.Static) {
 			key()(r)
 			r.CNAMEs = map[string]string{"s1._domainkey.example.com": "gone.esp.test"}
