@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -149,7 +150,27 @@ func (a *Authority) addresses(ctx context.Context, s nameServer) []target {
 		addr = addr.Unmap()
 		out[i] = target{host: s.host, addr: addr, err: askable(addr, a.allow)}
 	}
-	return out
+	return a.near(out)
+}
+
+// near leaves out addresses that this machine has no way to, for want of IPv6,
+// say, of a server that has others: they would take the place of those.
+func (a *Authority) near(ts []target) []target {
+	far := func(t target) bool { return t.err == nil && !a.path(netip.AddrPortFrom(t.addr, a.port)) }
+	if near := slices.DeleteFunc(slices.Clone(ts), far); len(near) > 0 {
+		return near
+	}
+	return ts
+}
+
+// hasPath asks the system for a way to an address. Nothing is sent.
+func hasPath(to netip.AddrPort) bool {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return !noPath(err)
+	}
+	conn.Close()
+	return true
 }
 
 // askAll asks all targets, several at once: a domain whose servers are all silent
@@ -166,19 +187,7 @@ func (a *Authority) askAll(ctx context.Context, q question, zone string, targets
 		})
 	}
 	wg.Wait()
-	return blameless(out)
-}
-
-// blameless leaves out addresses that this machine has no way to, for want of
-// IPv6, say, of servers that were reached at another.
-func blameless(rs []reply) []reply {
-	reached := make(map[string]bool)
-	for _, r := range rs {
-		if r.told.Addr.IsValid() && !noPath(r.told.Err) {
-			reached[r.told.Server] = true
-		}
-	}
-	return slices.DeleteFunc(rs, func(r reply) bool { return noPath(r.told.Err) && reached[r.told.Server] })
+	return out
 }
 
 // noPath reports that the machine has no way to the address at all, which says

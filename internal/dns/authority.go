@@ -63,11 +63,12 @@ type Authority struct {
 	slots    chan struct{}
 	pace     *pacer
 	above    delegations
+	path     func(netip.AddrPort) bool // hasPath
 }
 
 // NewAuthority makes an Authority.
 func NewAuthority(c AuthorityConfig) *Authority {
-	a := &Authority{resolver: c.Resolver, port: c.Port, allow: slices.Clone(c.Allow), timeout: c.Timeout}
+	a := &Authority{resolver: c.Resolver, port: c.Port, allow: slices.Clone(c.Allow), timeout: c.Timeout, path: hasPath}
 	if a.port == 0 {
 		a.port = 53
 	}

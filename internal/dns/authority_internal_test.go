@@ -127,23 +127,46 @@ func TestAuthorityTurns(t *testing.T) {
 	})
 }
 
-// A machine without IPv6 does not report every server's IPv6 address as broken.
-func TestAuthorityBlamesNobodyForOurNetwork(t *testing.T) {
+// A machine without IPv6 does not report every server's IPv6 address as broken,
+// nor spend on those the few addresses that may be asked of a registry.
+func TestAuthorityWithoutIPv6(t *testing.T) {
 	t.Parallel()
-	four, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
-	unreachable := fmt.Errorf("%w: %w", ErrTemporary, &net.OpError{Op: "dial", Net: "udp", Err: os.NewSyscallError("connect", syscall.ENETUNREACH)})
-	got := blameless([]reply{
-		{told: Told{Server: "both", Addr: six, Err: unreachable}}, {told: Told{Server: "both", Addr: four}},
-		{told: Told{Server: "only", Addr: six, Err: unreachable}},
-		{told: Told{Server: "broken", Addr: six, Err: ErrTemporary}}, {told: Told{Server: "broken", Addr: four}},
-		{told: Told{Server: "none", Err: ErrLame}},
-	})
-	var left string
-	for _, r := range got {
-		left += r.told.Server + " "
+	w := &Static{Addrs: map[string][]netip.Addr{"six.test": {netip.MustParseAddr("2620:fe::9")}, "private.test": {netip.MustParseAddr("10.0.0.1")}}}
+	at := cut{zone: "test"}
+	for i := range 4 {
+		host := fmt.Sprintf("ns%d.test", i)
+		w.Addrs[host] = []netip.Addr{netip.AddrFrom16([16]byte{0x26, 0x20, 15: byte(i)}), netip.AddrFrom4([4]byte{9, 9, 9, byte(i)})}
+		at.servers = append(at.servers, nameServer{host: host})
 	}
-	if left != "both only broken broken none " || got[0].told.Addr != four {
-		t.Errorf("left: %s", left)
+	a := NewAuthority(AuthorityConfig{Resolver: w})
+	a.path = func(to netip.AddrPort) bool { return to.Addr().Is4() && to.Port() == 53 }
+	list := func(servers ...nameServer) (text string) {
+		for _, t := range a.targets(t.Context(), cut{at.zone, servers}) {
+			text += t.addr.String() + " "
+		}
+		return text
+	}
+	if got := list(at.servers...); got != "9.9.9.0 9.9.9.1 9.9.9.2 " {
+		t.Errorf("asked %s", got)
+	}
+	if got := list(nameServer{host: "six.test"}, nameServer{host: "private.test"}); got != "2620:fe::9 10.0.0.1 " { // to say that they cannot be
+		t.Errorf("asked %s", got)
+	}
+}
+
+func TestNoPath(t *testing.T) {
+	t.Parallel()
+	for errno, want := range map[syscall.Errno]bool{
+		syscall.ENETUNREACH: true, syscall.EAFNOSUPPORT: true, syscall.EADDRNOTAVAIL: true,
+		syscall.ECONNREFUSED: false, syscall.EHOSTUNREACH: false, syscall.EMFILE: false,
+	} {
+		err := fmt.Errorf("%w: %w", ErrTemporary, &net.OpError{Op: "dial", Net: "udp", Err: os.NewSyscallError("connect", errno)})
+		if noPath(err) != want {
+			t.Errorf("%v: %v", errno, !want)
+		}
+	}
+	if !hasPath(netip.MustParseAddrPort("127.0.0.1:9")) {
+		t.Error("no way to loopback")
 	}
 }
 

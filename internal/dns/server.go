@@ -237,6 +237,9 @@ func (s *ZoneServer) limit(w mdns.ResponseWriter, q *mdns.Msg) bool {
 		r := new(mdns.Msg)
 		r.SetReply(q)
 		r.Truncated = true
+		if opt := q.IsEdns0(); opt != nil {
+			r.SetEdns0(ednsSize, opt.Do())
+		}
 		_ = w.WriteMsg(r)
 	}
 	return true
