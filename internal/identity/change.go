@@ -37,7 +37,9 @@ func release[K, V comparable](e *edit[K, V], k K, v V) {
 
 func (c *change) account(row *relay.Account) {
 	a := *row
+	c.system = c.system || a.System
 	if old, ok := c.accounts.get(a.ID); ok {
+		c.system = c.system || old.System
 		release(c.accountNames, old.Name, old.ID)
 		release(c.numbers, old.Number, relay.Tenant{Account: old.ID})
 	}
@@ -117,7 +119,9 @@ func (c *change) pool(row *relay.Pool) {
 
 func (c *change) domain(row *relay.Domain) {
 	d := *row
+	c.system = c.system || d.System
 	if old, ok := c.domains.get(d.ID); ok {
+		c.system = c.system || old.System
 		take(c.domainNames, old.Name, old, byOwner)
 		release(c.holders, old.Name, old)
 		release(c.domainTokens, old.Token, old)
@@ -160,16 +164,27 @@ func (c *change) returnPath(host string, by int) {
 	c.returnPaths.drop(host)
 }
 
-func (c *change) dkimKey(k relay.DKIMKey) {
-	old, _ := c.dkim.get(k.Domain)
-	at, found := slices.BinarySearchFunc(old, k, func(a, b relay.DKIMKey) int { return strings.Compare(a.Selector, b.Selector) })
-	keys := slices.Clone(old)
-	if found {
-		keys[at] = k
-	} else {
-		keys = slices.Insert(keys, at, k)
+// dkimKeys files keys by selector. Of a full reading those of one domain come side
+// by side, and make one piece of memory of the right size.
+func (c *change) dkimKeys(rows []relay.DKIMKey) {
+	for len(rows) > 0 {
+		id, n := rows[0].Domain, 1
+		for n < len(rows) && rows[n].Domain == id {
+			n++
+		}
+		old, _ := c.dkim.get(id)
+		keys := append(make([]relay.DKIMKey, 0, len(old)+n), old...)
+		for _, k := range rows[:n] {
+			at, found := slices.BinarySearchFunc(keys, k, func(a, b relay.DKIMKey) int { return strings.Compare(a.Selector, b.Selector) })
+			if found {
+				keys[at] = k
+			} else {
+				keys = slices.Insert(keys, at, k)
+			}
+		}
+		c.dkim.set(id, keys)
+		rows = rows[n:]
 	}
-	c.dkim.set(k.Domain, keys)
 }
 
 // accessList keeps a list as long as it says anything: an emptied one may still
@@ -209,18 +224,15 @@ func (c *change) tokens(add map[relay.TokenID]time.Time, now time.Time) {
 // chosen finds the rows that stand for the whole installation anew, where one of
 // them may have changed.
 func (c *change) chosen(s *store.Snapshot) {
-	if len(s.Accounts) > 0 {
-		c.sysAccount = nil
+	if c.system { // the one reason to look at all of them
+		c.sysAccount, c.sysDomain = nil, nil
 		for _, a := range c.state.accounts.all() {
 			if a.System && (c.sysAccount == nil || slices.Compare(a.ID.ID[:], c.sysAccount.ID.ID[:]) > 0) {
 				c.sysAccount = a
 			}
 		}
-	}
-	if len(s.Domains) > 0 {
-		c.sysDomain = nil
 		for _, d := range c.state.domains.all() {
-			if d.System && (c.sysDomain == nil || byDomainID(d, c.sysDomain) > 0) {
+			if d.System && d.DeletedAt.IsZero() && (c.sysDomain == nil || byDomainID(d, c.sysDomain) > 0) {
 				c.sysDomain = d
 			}
 		}

@@ -119,7 +119,8 @@ func byOwner(a, b *relay.Domain) int {
 // been made its own.
 type change struct {
 	*state
-	in *interner
+	in     *interner
+	system bool // a system account or domain was or is among what changed
 
 	accounts *edit[relay.AccountID, *relay.Account]
 	subusers *edit[relay.SubuserID, *relay.Subuser]
@@ -185,9 +186,7 @@ func (st *state) with(s *store.Snapshot, in *interner, now time.Time) *state {
 	for i := range s.Domains {
 		c.domain(&s.Domains[i])
 	}
-	for i := range s.DKIMKeys {
-		c.dkimKey(s.DKIMKeys[i])
-	}
+	c.dkimKeys(s.DKIMKeys)
 	for i := range s.Senders {
 		c.sender(&s.Senders[i])
 	}
