@@ -49,7 +49,10 @@ func TestWalkAsks(t *testing.T) {
 		// 8 labels and more: the rightmost 7 come second, so that 8 queries do.
 		{"a.b.c.d.e.f.example.com", nil, "a.b.c.d.e.f.example.com b.c.d.e.f.example.com c.d.e.f.example.com d.e.f.example.com e.f.example.com f.example.com example.com com"},
 		{"a.b.c.d.e.f.g.h.i.j.mail.example.com", nil, "a.b.c.d.e.f.g.h.i.j.mail.example.com g.h.i.j.mail.example.com h.i.j.mail.example.com i.j.mail.example.com j.mail.example.com mail.example.com example.com com"},
+		{"1.2.3.4.5.6.7.example.com", nil, "1.2.3.4.5.6.7.example.com 3.4.5.6.7.example.com 4.5.6.7.example.com 5.6.7.example.com 6.7.example.com 7.example.com example.com com"},
+		{"1.2.3.4.5.6.7.example.com", map[string]string{"3.4.5.6.7.example.com": "v=DMARC1; p=none; psd=n"}, "1.2.3.4.5.6.7.example.com 3.4.5.6.7.example.com"},
 		// psd=y and psd=n end the walk, another record does not.
+		{"a.example.com", map[string]string{"a.example.com": "v=DMARC1; p=none; psd=u"}, "a.example.com example.com com"},
 		{"a.example.com", map[string]string{"a.example.com": "v=DMARC1; p=none; psd=n"}, "a.example.com"},
 		{"a.example.com", map[string]string{"example.com": "v=DMARC1; p=none; psd=y"}, "a.example.com example.com"},
 		{"a.example.com", map[string]string{"example.com": "v=DMARC1; p=none"}, "a.example.com example.com com"},
@@ -104,6 +107,15 @@ func TestDiscover(t *testing.T) {
 		{"two records are none", "example.com", map[string]string{"example.com": "v=DMARC1; p=reject|v=DMARC1; p=none"}, nil, "example.com - -"},
 		{"an invalid one beside a valid one is two", "example.com", map[string]string{"example.com": "v=DMARC1; p=reject|v=DMARC1; p=nix"}, nil, "example.com - -"},
 		{"other records beside it do not matter", "example.com", map[string]string{"example.com": "v=spf1 -all|v=DMARC1; p=reject|hello"}, nil, "example.com example.com reject"},
+		{"a record that the walk jumps over does not count", "1.2.3.4.5.6.7.example.com",
+			map[string]string{"2.3.4.5.6.7.example.com": "v=DMARC1; p=reject; psd=n", "example.com": "v=DMARC1; p=none"}, nil, "example.com example.com none"},
+		{"its own record, however many labels", "1.2.3.4.5.6.7.example.com", map[string]string{"1.2.3.4.5.6.7.example.com": "v=DMARC1; p=reject"}, nil,
+			"1.2.3.4.5.6.7.example.com 1.2.3.4.5.6.7.example.com reject"},
+		{"psd=y above eight labels", "1.2.3.4.5.6.7.gov.test", map[string]string{"gov.test": "v=DMARC1; p=none; sp=reject; psd=y"}, []string{"1.2.3.4.5.6.7.gov.test"}, "7.gov.test gov.test reject"},
+		{"no valid p, somebody to report to: none", "example.com", map[string]string{"example.com": "v=DMARC1; rua=mailto:a@example.com"}, nil, "example.com example.com none"},
+		{"no valid p, nobody to report to: void", "example.com", map[string]string{"example.com": "v=DMARC1; sp=reject"}, nil, "example.com - -"},
+		{"void: the parent's applies, and the name is no organization", "a.example.com", map[string]string{"a.example.com": "v=DMARC1; psd=n", "example.com": "v=DMARC1; p=reject"}, nil, "example.com example.com reject"},
+		{"psd=u says nothing", "a.example.com", map[string]string{"a.example.com": "v=DMARC1; p=none; psd=u", "example.com": "v=DMARC1; p=reject"}, nil, "example.com a.example.com none"},
 		{"eleven labels", "a.b.c.d.e.f.g.h.mail.example.com", map[string]string{"example.com": "v=DMARC1; p=reject"}, nil, "example.com example.com reject"},
 		{"upper case and a dot", "MAIL.Example.COM.", map[string]string{"example.com": "v=DMARC1; p=reject"}, nil, "example.com example.com reject"},
 	} {
