@@ -32,6 +32,7 @@ type DomainKeeper interface {
 	// Records are what is to be published.
 	Records(ctx context.Context, id relay.DomainID) (relay.Domain, []relay.DNSRecord, error)
 
+	Rotate(ctx context.Context, by store.By, id relay.DomainID, o sender.RotateOptions) (sender.Rotation, error)
 	ImportKey(ctx context.Context, by store.By, id relay.DomainID, selector string, pem []byte) error
 	ExportKey(ctx context.Context, by store.By, id relay.DomainID, selector string) ([]byte, error)
 	SetDKIMKeyActive(ctx context.Context, by store.By, id relay.DomainID, selector string, active bool) error
@@ -58,7 +59,7 @@ const (
 	scopeDomainDelete = "whitelabel.delete"
 )
 
-var domainRoutes = slices.Concat(domainBaseRoutes, domainShareRoutes, domainAddressRoutes, domainCheckRoutes, domainKeyRoutes)
+var domainRoutes = slices.Concat(domainBaseRoutes, domainShareRoutes, domainAddressRoutes, domainCheckRoutes, domainKeyRoutes, domainRotateRoutes)
 
 // A domain is its owner's, and the account's whose subuser the owner is. Whom it
 // is shared with may see it.

@@ -2,6 +2,7 @@ package v3
 
 import (
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,9 +25,10 @@ var domainCheckRoutes = []Route{
 	},
 	{
 		Method: "GET", Pattern: pathDomain + "/records", Scope: scopeDomainRead,
-		Summary: "Show the records to publish: as JSON, or as text for a zone file",
+		Summary: "Show the records to publish: as JSON, as text for a zone file, or with the fields of a DNS host's form",
 		Query: []Param{
 			{Name: "format", Type: "string", Doc: "json, or zone for text/plain"},
+			{Name: "host", Type: "string", Doc: "a DNS host whose form is to be filled in: cloudflare, route53, godaddy, …"},
 		},
 		Answers: map[int]any{200: domainRecordsView{}}, Also: []string{mediaText}, Handler: (*API).showDomainRecords,
 	},
@@ -163,8 +165,12 @@ func (a *API) replyCheck(c *Call, d *relay.Domain, check relay.DomainCheck) erro
 	return c.JSON(http.StatusOK, v)
 }
 
+// domainRecordsView has the records, and the fields of a host's form if one was
+// named.
 type domainRecordsView struct {
-	Result []domainRecord `json:"result"`
+	Result []domainRecord  `json:"result"`
+	Host   *sender.Host    `json:"host,omitempty"`
+	Fields []sender.Fields `json:"fields,omitempty"`
 }
 
 func (a *API) showDomainRecords(c *Call) error {
@@ -189,5 +195,17 @@ func (a *API) showDomainRecords(c *Call) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, domainRecordsView{Result: viewRecords(records, check)})
+	v := domainRecordsView{Result: viewRecords(records, check)}
+	if id := c.Text("host"); id != "" {
+		var known []string
+		for _, h := range sender.Hosts(d) {
+			if known = append(known, h.ID); h.ID == id {
+				v.Host, v.Fields = &h, sender.HostFields(id, d, records)
+			}
+		}
+		if v.Host == nil {
+			return invalid("host", "That DNS host is not known here. These are: %s.", strings.Join(known, ", "))
+		}
+	}
+	return c.JSON(http.StatusOK, v)
 }

@@ -119,7 +119,12 @@ func TestDomainRecords(t *testing.T) {
 	if !strings.HasPrefix(a.Header.Get("Content-Type"), "text/plain") || !strings.Contains(a.Body, "em1000.a.test. 3600 IN MX 10 relay.test.") {
 		t.Errorf("%v %s", a.Header, a.Body)
 	}
+	c.want("GET", pathOf(d, "/records?host=cloudflare"), "", 200, &v)
+	if v.Host == nil || v.Host.ID != "cloudflare" || len(v.Fields) != len(v.Result) {
+		t.Errorf("%+v", v)
+	}
 	c.refused("GET", pathOf(d, "/records?format=xml"), "", 400, "json or zone", "format")
+	c.refused("GET", pathOf(d, "/records?host=nowhere"), "", 400, "These are: cloudflare, route53", "host")
 }
 
 func TestMailRecords(t *testing.T) {

@@ -2,6 +2,7 @@ package v3
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -45,7 +46,7 @@ func (a *API) createDomain(c *Call) error {
 	defer a.edits.lock(c.Tenant.Account)()
 	d, _, err := a.Domains.Add(c.R.Context(), c.By, n)
 	if err != nil {
-		return asSendGrid(err)
+		return a.asSendGrid(c, in.Domain, err)
 	}
 	return a.replyDomain(c, http.StatusCreated, d.Number)
 }
@@ -148,15 +149,25 @@ func (a *API) domainIP(c *Call, field, text string) (netip.Addr, error) {
 }
 
 // asSendGrid gives a clash with what is there the status that SendGrid's clients
-// know: 400.
-func asSendGrid(err error) error {
+// know, 400, and says which domain it is, if it is the account's.
+func (a *API) asSendGrid(c *Call, name string, err error) error {
 	var e *relay.Error
-	if errors.As(err, &e) && e.Kind == relay.Conflict {
-		item := httpx.ErrorItem{Message: e.Public}
-		if e.Field != "" {
-			item.Field = &e.Field
-		}
-		return Fail(http.StatusBadRequest, item)
+	if !errors.As(err, &e) || e.Kind != relay.Conflict {
+		return err
 	}
-	return err
+	field := "domain"
+	item := httpx.ErrorItem{Message: e.Public, Field: &field}
+	all, failed := a.DomainStore.Domains(c.R.Context(), c.Tenant.Account)
+	if failed != nil {
+		return failed
+	}
+	for _, d := range all {
+		if ascii, bad := checkDomain("domain", name); bad == nil && d.Name == ascii {
+			item.Message = d.Name + " is a domain of this account already."
+			if c.maySee(&d) {
+				item.Message = fmt.Sprintf("%s is a domain of this account already, with the id %d.", d.Name, d.Number)
+			}
+		}
+	}
+	return Fail(http.StatusBadRequest, item)
 }

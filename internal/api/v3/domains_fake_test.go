@@ -166,13 +166,17 @@ func (f *fakeDomains) Records(_ context.Context, id relay.DomainID) (relay.Domai
 	return d, sender.Records(f.zone, d, f.keys[id]), err
 }
 
+func (f *fakeDomains) Rotate(_ context.Context, by store.By, id relay.DomainID, o sender.RotateOptions) (sender.Rotation, error) {
+	k := relay.DKIMKey{Domain: id, Selector: "s2", Algorithm: relay.DKIMRSA, Record: "v=DKIM1; p=NEXT", Sealed: []byte("SEALED"), CreatedAt: t0, SeenAt: t0}
+	return sender.Rotation{Keys: []relay.DKIMKey{k}, Text: "It is waited for."}, f.edit(by, id, fmt.Sprintf("rotate now=%v", o.Now), func(*relay.Domain) {})
+}
+
 func (f *fakeDomains) ImportKey(_ context.Context, by store.By, id relay.DomainID, selector string, pem []byte) error {
 	if !strings.Contains(string(pem), "PRIVATE KEY") {
 		return &relay.Error{Kind: relay.Invalid, Field: "private_key", Public: "This is no private key in PEM."}
 	}
-	return f.edit(by, id, "import "+selector, func(*relay.Domain) {
-		f.keys[id] = append(f.keys[id], relay.DKIMKey{Domain: id, Selector: selector, Algorithm: relay.DKIMRSA, Bits: 2048, Imported: true, Record: "v=DKIM1; p=NEW", Sealed: []byte("SEALED"), CreatedAt: t0})
-	})
+	k := relay.DKIMKey{Domain: id, Selector: selector, Algorithm: relay.DKIMRSA, Bits: 2048, Imported: true, Record: "v=DKIM1; p=NEW", Sealed: []byte("SEALED"), CreatedAt: t0}
+	return f.edit(by, id, "import "+selector, func(*relay.Domain) { f.keys[id] = append(f.keys[id], k) })
 }
 
 func (f *fakeDomains) ExportKey(_ context.Context, by store.By, id relay.DomainID, selector string) ([]byte, error) {

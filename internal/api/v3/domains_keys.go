@@ -1,7 +1,9 @@
 package v3
 
 import (
+	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"postern/internal/relay"
@@ -16,7 +18,7 @@ var domainKeyRoutes = []Route{
 	{
 		Method: "POST", Pattern: pathDomain + "/keys", Scope: scopeDomainChange,
 		Summary: "Import a DKIM key under a selector. It signs once its record is found",
-		Body:    keyImport{}, Answers: map[int]any{201: domainKeys{}}, Handler: (*API).importDomainKey,
+		Body:    keyImport{}, Answers: map[int]any{201: domainKey{}}, Handler: (*API).importDomainKey,
 	},
 	{
 		Method: "POST", Pattern: pathDomain + "/keys/{selector}/export", OperatorOnly: true,
@@ -59,9 +61,13 @@ func viewDomainKeys(d *relay.Domain, keys []relay.DKIMKey) []domainKey {
 	out := make([]domainKey, 0, len(keys))
 	for i := range keys {
 		k := &keys[i]
+		seen := k.SeenAt
+		if seen.Equal(k.CreatedAt) { // not seen: it is in a hurry
+			seen = time.Time{}
+		}
 		out = append(out, domainKey{
 			Selector: k.Selector, Name: k.Selector + "._domainkey." + d.Name, Algorithm: k.Algorithm, Bits: k.Bits, State: keyState(k),
-			Active: k.Active, Generation: k.Generation, Imported: k.Imported, Record: k.Record, CreatedAt: k.CreatedAt, SeenAt: k.SeenAt,
+			Active: k.Active, Generation: k.Generation, Imported: k.Imported, Record: k.Record, CreatedAt: k.CreatedAt, SeenAt: seen,
 			ActivatedAt: k.ActivatedAt, RetiredAt: k.RetiredAt, WithdrawnAt: k.WithdrawnAt,
 		})
 	}
@@ -87,15 +93,11 @@ func (a *API) listDomainKeys(c *Call) error {
 	if err != nil {
 		return err
 	}
-	return a.replyKeys(c, http.StatusOK, &d)
-}
-
-func (a *API) replyKeys(c *Call, status int, d *relay.Domain) error {
 	keys, err := a.DomainStore.DKIMKeys(c.R.Context(), d.ID)
 	if err != nil {
 		return err
 	}
-	return c.JSON(status, domainKeys{viewDomainKeys(d, keys)})
+	return c.JSON(http.StatusOK, domainKeys{viewDomainKeys(&d, keys)})
 }
 
 type keyImport struct {
@@ -115,7 +117,15 @@ func (a *API) importDomainKey(c *Call) error {
 	if err := a.Domains.ImportKey(c.R.Context(), c.By, d.ID, in.Selector, []byte(in.Private.Reveal())); err != nil {
 		return err
 	}
-	return a.replyKeys(c, http.StatusCreated, &d)
+	keys, err := a.DomainStore.DKIMKeys(c.R.Context(), d.ID)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(keys, func(k relay.DKIMKey) bool { return k.Selector == in.Selector })
+	if i < 0 {
+		return fmt.Errorf("imported key %s of %s is not there", in.Selector, d.Name)
+	}
+	return c.JSON(http.StatusCreated, viewDomainKeys(&d, keys[i:i+1])[0])
 }
 
 // keyExport is the one answer with a private key.

@@ -11,18 +11,29 @@ import (
 func TestDomainKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	d := domainsOf(w).have(w.acme, "a.test")
+	f := domainsOf(w)
+	d := f.have(w.acme, "a.test")
 	c := w.as(w.acme, scopeDomainChange, scopeDomainRead)
 	var v domainKeys
 	a := c.want("GET", pathOf(d, "/keys"), "", 200, &v)
 	if len(v.Result) != 2 || v.Result[0].State != "signing" || v.Result[1].State != "waiting" || v.Result[0].Name != "s1._domainkey.a.test" || strings.Contains(a.Body, "SEALED") || strings.Contains(a.Body, "U0VBTEVE") {
 		t.Errorf("%s", a.Body)
 	}
-	a = c.want("POST", pathOf(d, "/keys"), `{"selector":"old","private_key":"-----BEGIN PRIVATE KEY-----\nabc"}`, 201, &v)
-	if len(v.Result) != 3 || v.Result[2].Selector != "old" || !v.Result[2].Imported || strings.Contains(a.Body, "BEGIN") {
+	var one domainKey
+	a = c.want("POST", pathOf(d, "/keys"), `{"selector":"old","private_key":"-----BEGIN PRIVATE KEY-----\nabc"}`, 201, &one)
+	if one.Selector != "old" || one.State != "waiting" || !one.Imported || strings.Contains(a.Body, "BEGIN") {
 		t.Errorf("%s", a.Body)
 	}
 	c.refused("POST", pathOf(d, "/keys"), `{"selector":"old","private_key":"hello"}`, 400, "no private key", "private_key")
+	var r rotationView
+	c.want("POST", pathOf(d, "/rotate"), "", 200, &r)
+	if len(r.New) != 1 || r.New[0].Selector != "s2" || !r.New[0].SeenAt.IsZero() || len(r.Keys) != 3 || r.Text == "" {
+		t.Errorf("%+v", r)
+	}
+	c.want("POST", pathOf(d, "/rotate"), `{"now":true}`, 200, nil)
+	if !slices.ContainsFunc(w.changes, func(s string) bool { return strings.HasSuffix(s, "rotate now=true domain a.test") }) {
+		t.Errorf("%q", w.changes)
+	}
 }
 
 func TestKeyStates(t *testing.T) {

@@ -73,7 +73,7 @@ func TestCreateDomainRefuses(t *testing.T) {
 		`{}`:                                             {400, "A domain is required", "domain"},
 		`{"domain":"nodot"}`:                             {400, "two labels", "domain"},
 		`{"domain":"a.test","colour":"red"}`:             {400, "no such member", "colour"},
-		`{"domain":"taken.test"}`:                        {400, "has this domain already", "domain"},
+		`{"domain":"taken.test"}`:                        {400, "taken.test is a domain of this account already, with the id 1000", "domain"},
 		`{"domain":"a.test","assert":true}`:              {400, "Only the operator", "assert"},
 		`{"domain":"a.test","ed25519":true}`:             {400, "once its record was found", "ed25519"},
 		`{"domain":"a.test","region":"eu"}`:              {400, "one region", "region"},
@@ -219,7 +219,7 @@ func TestSharedDomainIsReadOnly(t *testing.T) {
 	c.want("GET", pathOf(d, "/keys"), "", 200, nil)
 	for _, x := range []struct{ method, rest, body string }{
 		{"PATCH", "", `{"default":true}`}, {"DELETE", "", ""}, {"POST", "/disable", ""}, {"POST", "/enable", ""}, {"POST", "/ips", `{"ip":"192.0.2.1"}`},
-		{"DELETE", "/ips/192.0.2.1", ""}, {"POST", "/validate", ""}, {"POST", "/keys", `{"selector":"a","private_key":"PRIVATE KEY"}`},
+		{"DELETE", "/ips/192.0.2.1", ""}, {"POST", "/validate", ""}, {"POST", "/rotate", ""}, {"POST", "/keys", `{"selector":"a","private_key":"PRIVATE KEY"}`},
 	} {
 		c.refused(x.method, pathOf(d, x.rest), x.body, 403, "its owner changes it", "")
 	}
