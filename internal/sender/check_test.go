@@ -198,9 +198,20 @@ func TestCheckManual(t *testing.T) {
 			b.lab.on(r.Host, texts("v=spf1 include:all.acme.test -all"))
 			b.s.Resolver = &dns.Static{TXTs: map[string][]string{r.Host: {"v=spf1 include:all.acme.test -all"}, "all.acme.test": {r.Data}}}
 		}, code: codeLooseSPF, valid: true},
+		{name: "SPF for some of our addresses", record: "subdomain_spf", edit: func(b *testBench, r relay.DNSRecord) {
+			b.lab.on(r.Host, texts("v=spf1 ip4:192.0.2.10 -all"))
+		}, code: codeWrongSPF},
 		{name: "SPF in other words, for some of our addresses", record: "subdomain_spf", edit: func(b *testBench, r relay.DNSRecord) {
 			b.lab.on(r.Host, texts("v=spf1 include:all.acme.test -all"))
 			b.s.Resolver = &dns.Static{TXTs: map[string][]string{r.Host: {"v=spf1 include:all.acme.test -all"}, "all.acme.test": {"v=spf1 ip4:192.0.2.10 -all"}}}
+		}, code: codeWrongSPF},
+		{name: "our addresses have changed since it was proven", record: "subdomain_spf", edit: func(b *testBench, r relay.DNSRecord) {
+			b.d.State = relay.DomainVerified
+			b.lab.on(r.Host, texts("v=spf1 ip4:192.0.2.10 -all"))
+		}, code: codeWrongSPF, says: "ip6:2001:db8::10", valid: true},
+		{name: "all of our addresses have changed", record: "subdomain_spf", edit: func(b *testBench, r relay.DNSRecord) {
+			b.d.State = relay.DomainVerified
+			b.lab.on(r.Host, texts("v=spf1 ip4:192.0.2.99 -all"))
 		}, code: codeWrongSPF},
 		{name: "SPF quoted", record: "subdomain_spf", edit: func(b *testBench, r relay.DNSRecord) { b.lab.on(r.Host, texts(`"`+r.Data+`"`)) }, code: codeQuoted},
 	})
