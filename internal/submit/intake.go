@@ -64,7 +64,8 @@ type IntakeQueue interface {
 type Intake struct {
 	cfg IntakeConfig
 
-	held atomic.Int64 // octets in the buffers of all Returned
+	held        atomic.Int64 // octets in the buffers of all Returned
+	heldReports atomic.Int64 // of those, octets of mail to addresses for reports
 
 	mu      sync.Mutex
 	bounces bucket // mail to return paths: only who received mail of ours knows one
@@ -98,6 +99,9 @@ const (
 	// contactShare: of what may come back in a minute, the part that may be mail to
 	// the operator, so that strangers who write to him cannot keep bounces out.
 	contactShare = 10
+	// reportShare: of the octets that may be taken in at once, the part that may be
+	// reports: strangers who hand them in slowly must not keep bounces out.
+	reportShare = 2
 )
 
 // NewIntake makes an Intake.
@@ -233,8 +237,14 @@ func (r *Returned) Write(p []byte) (int, error) {
 	case r.failed != nil:
 	case int64(r.buf.Len())+n > r.i.cfg.MaxMessage:
 		r.failed = replyTooLarge
+	case r.isReport() && r.i.heldReports.Add(n) > r.i.cfg.InFlight/reportShare:
+		r.i.heldReports.Add(-n)
+		r.failed = replyIntakeRoom
 	case r.i.held.Add(n) > r.i.cfg.InFlight:
 		r.i.held.Add(-n)
+		if r.isReport() {
+			r.i.heldReports.Add(-n)
+		}
 		r.failed = replyIntakeRoom
 	default:
 		return r.buf.Write(p)
@@ -243,9 +253,14 @@ func (r *Returned) Write(p []byte) (int, error) {
 	return 0, r.failed
 }
 
+func (r *Returned) isReport() bool { return !r.route.report.ID.IsZero() }
+
 // drop gives the octets back.
 func (r *Returned) drop() {
 	r.i.held.Add(-int64(r.buf.Len()))
+	if r.isReport() {
+		r.i.heldReports.Add(-int64(r.buf.Len()))
+	}
 	r.buf = bytes.Buffer{}
 }
 
@@ -263,7 +278,7 @@ func (r *Returned) Commit(ctx context.Context) (smtp.Reply, error) {
 	switch {
 	case r.route.bounce:
 		err = r.i.bounced(ctx, r.route, r.buf.Bytes())
-	case !r.route.report.ID.IsZero():
+	case r.isReport():
 		err = r.i.reported(ctx, r.env, r.route.report, r.buf.Bytes())
 	default:
 		err = r.i.toContact(ctx, r.env, r.route.local, r.buf.Bytes())

@@ -172,3 +172,50 @@ func TestReportsHaveTheirOwnRate(t *testing.T) {
 		t.Errorf("later: %v", err)
 	}
 }
+
+// RX-18: reports that are handed in slowly take half of the room, and bounces find
+// the rest.
+func TestReportsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	in, _ := reportIntake(t, func(c *IntakeConfig) { c.InFlight, c.MaxMessage = 1000, 1000 })
+	r, err := in.Route(addr("dmarc-"+liveToken+"@relay.test"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := func(r Route) *Returned {
+		b, err := in.Begin(Envelope{}, []Route{r})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	var open []*Returned
+	for range 5 {
+		b := begin(r)
+		if _, err := b.Write(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, b)
+	}
+	more := begin(r)
+	if _, err := more.Write(make([]byte, 100)); err != replyIntakeRoom {
+		t.Errorf("over half: %v", err)
+	}
+	more.Abort()
+	bounce := begin(Route{bounce: true})
+	if _, err := bounce.Write(make([]byte, 500)); err != nil {
+		t.Errorf("a bounce: %v", err)
+	}
+	bounce.Abort()
+	for _, b := range open {
+		b.Abort()
+		b.Abort() // twice gives back once
+	}
+	if in.held.Load() != 0 || in.heldReports.Load() != 0 {
+		t.Errorf("%d octets held, %d of reports", in.held.Load(), in.heldReports.Load())
+	}
+	again := begin(r)
+	if _, err := again.Write(make([]byte, 500)); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
