@@ -28,17 +28,35 @@ const (
 		record, active, imported, created_at, seen_at, activated_at, retired_at, withdrawn_at, revealed FROM dkim_keys`
 )
 
-func scanDKIMKey(r scanner) (relay.DKIMKey, error) {
-	var k relay.DKIMKey
-	var dom []byte
-	var alg string
-	var bits, active, imported, created, seen, activated, retired, withdrawn int64
-	err := r.Scan(&dom, &k.Selector, &alg, &bits, &k.Generation, &k.Sealed, &k.Record, &active, &imported, &created, &seen, &activated, &retired,
-		&withdrawn, &k.Revealed)
-	k.Domain.ID, k.Bits, k.Active, k.Imported = idOf(dom), int(bits), active != 0, imported != 0
+func scanDKIMKey(r scanner) (relay.DKIMKey, error) { return (&dkimReader{}).scan(r) }
+
+// dkimReader reads rows of keys, one after the other.
+type dkimReader struct {
+	into                                                                      []any
+	domain                                                                    []byte
+	algorithm                                                                 string
+	bits, active, imported, created, seen, activated, retired, withdrawn, gen int64
+	k                                                                         relay.DKIMKey
+}
+
+func (kr *dkimReader) columns() []any {
+	if kr.into == nil {
+		k := &kr.k
+		kr.into = []any{&kr.domain, &k.Selector, &kr.algorithm, &kr.bits, &kr.gen, &k.Sealed, &k.Record, &kr.active, &kr.imported, &kr.created, &kr.seen,
+			&kr.activated, &kr.retired, &kr.withdrawn, &k.Revealed}
+	}
+	return kr.into
+}
+
+func (kr *dkimReader) scan(r scanner) (relay.DKIMKey, error) {
+	kr.k = relay.DKIMKey{}
+	err := r.Scan(kr.columns()...)
+	k := kr.k
+	k.Domain.ID, k.Bits, k.Generation, k.Active, k.Imported = idOf(kr.domain), int(kr.bits), kr.gen, kr.active != 0, kr.imported != 0
 	// The same few in all domains.
-	k.Algorithm, k.Selector = relay.DKIMAlgorithm(unique.Make(alg).Value()), unique.Make(k.Selector).Value()
-	k.CreatedAt, k.SeenAt, k.ActivatedAt, k.RetiredAt, k.WithdrawnAt = timeOf(created), timeOf(seen), timeOf(activated), timeOf(retired), timeOf(withdrawn)
+	k.Algorithm, k.Selector = relay.DKIMAlgorithm(unique.Make(kr.algorithm).Value()), unique.Make(k.Selector).Value()
+	k.CreatedAt, k.SeenAt, k.ActivatedAt = timeOf(kr.created), timeOf(kr.seen), timeOf(kr.activated)
+	k.RetiredAt, k.WithdrawnAt = timeOf(kr.retired), timeOf(kr.withdrawn)
 	if len(k.Sealed) == 0 {
 		k.Sealed = nil
 	}

@@ -40,23 +40,33 @@ var (
 // was. It raises no revision and waits behind mail. relay.NotFound: there is no
 // such domain, or it is deleted; relay.TooLarge: it says more than 256 KiB.
 func (s *Store) PutDomainCheck(ctx context.Context, c relay.DomainCheck) error {
-	body := c
-	body.Domain, body.At, body.NextAt = relay.DomainID{}, time.Time{}, time.Time{} // columns; and most checks differ in nothing else
-	found, err := json.Marshal(body)
+	found, sum, err := packCheck(c)
 	if err != nil {
-		return fmt.Errorf("put check of domain %s: %w", c.Domain, err)
+		return err
 	}
-	if len(found) > maxCheck {
-		return relay.E(relay.TooLarge, "The result of the check is too large.")
-	}
-	sum := sha256.Sum256(found)
 	o := newOp("put domain check")
 	o.grows, o.miss = true, notFound("domain")
 	o.bytes += len(found)
 	next := micros(c.NextAt)
 	o.must(1, stmtChecked, micros(c.At), next, next, blob(c.Domain.ID))
-	o.add(stmtFound, blob(c.Domain.ID), sum[:16], text(string(found)))
+	o.add(stmtFound, blob(c.Domain.ID), sum, found)
 	return s.w.doLow(ctx, o)
+}
+
+// packCheck is what a check found, with its hash. Domain and times are columns:
+// in nothing else do most checks differ from the one before.
+func packCheck(c relay.DomainCheck) (found string, sum []byte, err error) {
+	id := c.Domain
+	c.Domain, c.At, c.NextAt = relay.DomainID{}, time.Time{}, time.Time{}
+	b, err := json.Marshal(c)
+	if err != nil {
+		return "", nil, fmt.Errorf("put check of domain %s: %w", id, err)
+	}
+	if len(b) > maxCheck {
+		return "", nil, relay.E(relay.TooLarge, "The result of the check is too large.")
+	}
+	h := sha256.Sum256(b)
+	return text(string(b)), h[:16], nil
 }
 
 // DomainCheck returns the result of a domain's last check. relay.NotFound: it was

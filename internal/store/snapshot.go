@@ -131,7 +131,7 @@ func (sn *Snapshot) readDomains(ctx context.Context, tx *sql.Tx, w *where) (err 
 		}
 		sn.Domains, sn.DKIMKeys = make([]relay.Domain, 0, domains), make([]relay.DKIMKey, 0, keys)
 	}
-	sn.DKIMKeys, err = listInto(ctx, tx, sn.DKIMKeys, scanDKIMKey, followDKIMKeys+w.String()+sn.order("domain_id, selector"), w.args...)
+	sn.DKIMKeys, err = listInto(ctx, tx, sn.DKIMKeys, (&dkimReader{}).scan, followDKIMKeys+w.String()+sn.order("domain_id, selector"), w.args...)
 	if err != nil {
 		return err
 	}
