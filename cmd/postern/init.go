@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"postern/internal/config"
+	"postern/internal/dkim"
 	"postern/internal/setup"
 )
 
@@ -72,6 +74,27 @@ Next:
 `, r.Account, r.User, r.APIKey, r.CA, r.Config, r.Dir)
 	return err
 }
+
+// printRecords prints records as lines of a zone file, each under what it is for.
+func printRecords(out io.Writer, records []setup.Record) error {
+	for _, r := range records {
+		value := r.Value
+		switch r.Type {
+		case "TXT":
+			value = quoteTXT(value)
+		case "MX", "PTR":
+			value += "."
+		}
+		if _, err := fmt.Fprintf(out, "; %s\n%s. IN %s %s\n", clean(r.For), clean(r.Name), r.Type, clean(value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quoteTXT is a TXT value as a zone file has it: strings of at most 255 octets
+// (RFC 1035 §3.3.14).
+func quoteTXT(s string) string { return dkim.ZoneTXT(s) }
 
 // configName is the name of the file that init writes, for the help texts.
 const configName = config.ConfigFile

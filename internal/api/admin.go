@@ -16,8 +16,8 @@ import (
 type admin struct{ Services }
 
 // Admin is the route table of the administration, for admin.sock only: whoever
-// can open the socket may do everything. Subusers, keys, access and records are
-// routes of the HTTP API (package v3), which answers there too.
+// can open the socket may do everything. Subusers, keys, domains, access and
+// records are routes of the HTTP API (package v3), which answers there too.
 func Admin(s Services) []httpx.Route {
 	if s.Now == nil {
 		s.Now = time.Now
@@ -41,12 +41,6 @@ func Admin(s Services) []httpx.Route {
 		{Method: "PUT", Pattern: v + "/pools/{pool}/addresses", Handler: a.setPoolAddresses},
 		{Method: "PUT", Pattern: v + "/pools/{pool}/retry", Handler: a.setPoolRetry},
 		{Method: "POST", Pattern: v + "/pools/{pool}/{verb}", Handler: a.switchPool},
-
-		{Method: "GET", Pattern: v + "/domains", Handler: a.listDomains},
-		{Method: "POST", Pattern: v + "/domains", Handler: a.addDomain},
-		{Method: "GET", Pattern: v + "/domains/{domain}", Handler: a.showDomain},
-		{Method: "POST", Pattern: v + "/domains/{domain}/{verb}", Handler: a.switchDomain},
-		{Method: "POST", Pattern: v + "/domains/{domain}/dkim/{selector}/{verb}", Handler: a.switchSelector},
 
 		{Method: "GET", Pattern: v + "/queue", Handler: a.listQueue},
 		{Method: "GET", Pattern: v + "/queue/{message}", Handler: a.showMessage},

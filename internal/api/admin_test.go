@@ -79,12 +79,6 @@ func TestWrongRequests(t *testing.T) {
 		{"POST", "/pools", `{"name":"p","addresses":[{"address":"192.0.2.1","helo":"host"}]}`, 400, "addresses.0.helo", "full host name"},
 		{"POST", "/pools", `{"name":"p","addresses":[{"address":"192.0.2.1","helo":"a.b\r\nx"}]}`, 400, "addresses.0.helo", "full host name"},
 		{"POST", "/pools", `{"name":"p","addresses":[{"address":"192.0.2.1"},{"address":"192.0.2.1"}]}`, 400, "addresses.1.address", "twice"},
-		{"POST", "/domains", `{"domain":"nodot"}`, 400, "domain", "domain name"},
-		{"POST", "/domains", `{"domain":"192.0.2.1"}`, 400, "domain", "address"},
-		{"POST", "/domains", `{"domain":"acme.example","return_path":"bounces.evil.example"}`, 400, "return_path", "below acme.example"},
-		{"POST", "/domains", `{"domain":"acme.example","return_path":"xacme.example"}`, 400, "return_path", "below"},
-		{"POST", "/domains", `{"domain":"acme.example","state":"verified"}`, 400, "state", "no such member"},
-		{"GET", "/domains/other.example", "", 404, "domain", "no domain"},
 		{"GET", "/queue?state=lost", "", 400, "state", "queued, held"},
 		{"GET", "/queue?limit=1001", "", 400, "limit", "1000"},
 		{"GET", "/queue?limit=-1", "", 400, "limit", "1000"},
@@ -151,45 +145,6 @@ func TestPoolsLife(t *testing.T) {
 	}
 	f.ok(t, "POST", "/pools/"+p.ID.String()+"/disable", "", 200, &p)
 	if p.DisabledAt.IsZero() {
-		t.Error("not disabled")
-	}
-}
-
-func TestDomainsLife(t *testing.T) {
-	t.Parallel()
-	f := newFake()
-	var d DomainAnswer
-	f.ok(t, "POST", "/domains", `{"domain":"Bücher.example","assert":true,"return_path":"bounces.bücher.example"}`, 201, &d)
-	if d.Name != "xn--bcher-kva.example" || d.State != relay.DomainAsserted || d.AssertedBy != "uid 1000" || len(d.DKIM) != 2 {
-		t.Errorf("made %+v", d)
-	}
-	var names []string
-	for _, r := range d.Records {
-		names = append(names, r.Name+" "+r.Type)
-	}
-	want := []string{
-		"s1._domainkey.xn--bcher-kva.example TXT", "s1e._domainkey.xn--bcher-kva.example TXT",
-		"bounces.xn--bcher-kva.example MX", "bounces.xn--bcher-kva.example TXT", "_dmarc.xn--bcher-kva.example TXT",
-	}
-	if diff := cmp.Diff(want, names); diff != "" {
-		t.Errorf("records (-want +got):\n%s", diff)
-	}
-	if _, body := f.call(t, "GET", "/domains/xn--bcher-kva.example", ""); strings.Contains(body, "SEALED") || strings.Contains(strings.ToLower(body), "sealed") {
-		t.Errorf("the private key gets out: %s", body)
-	}
-	if status, body := f.call(t, "POST", "/domains/xn--bcher-kva.example/dkim/s1/disable", ""); status != 409 || !strings.Contains(body, "only selector") {
-		t.Errorf("disable of the last selector: %d %s", status, body)
-	}
-	f.ok(t, "POST", "/domains/xn--bcher-kva.example/dkim/s1e/enable", "", 200, &d)
-	f.ok(t, "POST", "/domains/xn--bcher-kva.example/dkim/s1/disable", "", 200, &d)
-	if d.DKIM[0].Active || !d.DKIM[1].Active {
-		t.Errorf("selectors %+v", d.DKIM)
-	}
-	if status, _ := f.call(t, "POST", "/domains/xn--bcher-kva.example/dkim/s9/enable", ""); status != 404 {
-		t.Errorf("unknown selector: %d", status)
-	}
-	f.ok(t, "POST", "/domains/XN--bcher-kva.example/disable", "", 200, &d)
-	if d.DisabledAt.IsZero() {
 		t.Error("not disabled")
 	}
 }
@@ -270,8 +225,7 @@ func TestEveryRoute(t *testing.T) {
 	for _, route := range Admin(newFake().services()) {
 		path := strings.TrimPrefix(route.Pattern, "/admin/v1")
 		for from, to := range map[string]string{
-			"{account}": "acme", "{pool}": "bulk", "{domain}": "acme.example",
-			"{selector}": "s1e", "{message}": relay.NewID(now).String(),
+			"{account}": "acme", "{pool}": "bulk", "{message}": relay.NewID(now).String(),
 		} {
 			path = strings.ReplaceAll(path, from, to)
 		}
@@ -283,9 +237,7 @@ func TestEveryRoute(t *testing.T) {
 		t.Run(route.Method+path, func(t *testing.T) {
 			t.Parallel()
 			f := newFake()
-			for _, seed := range [][2]string{{"/pools", `{"name":"bulk"}`}, {"/domains", `{"domain":"acme.example","ed25519":true}`}} {
-				f.ok(t, "POST", seed[0], seed[1], 201, nil)
-			}
+			f.ok(t, "POST", "/pools", `{"name":"bulk"}`, 201, nil)
 			f.changes = nil
 			body := ""
 			if route.Method != "GET" {

@@ -2,15 +2,12 @@ package api
 
 import (
 	"fmt"
-	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/net/idna"
 
 	"postern/internal/relay"
 	"postern/internal/smtp"
@@ -57,18 +54,6 @@ func checkEmail(field, s string) error {
 		return invalid(field, "%q is not an email address.", s)
 	}
 	return nil
-}
-
-// domainName brings a domain into the form that is stored: A-label, lower case.
-func domainName(field, s string) (string, error) {
-	name, err := idna.Lookup.ToASCII(s)
-	if err != nil || len(name) > 253 || strings.HasSuffix(name, ".") || !strings.Contains(name, ".") {
-		return "", invalid(field, "%q is not a domain name.", s)
-	}
-	if _, err := netip.ParseAddr(name); err == nil {
-		return "", invalid(field, "%q is an address, not a domain name.", s)
-	}
-	return strings.ToLower(name), nil
 }
 
 // ehlo checks a name to say in EHLO.

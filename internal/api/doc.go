@@ -1,6 +1,6 @@
 // Package api is postern over HTTP: the administration that the command line
-// uses on admin.sock for what no key may do (accounts, pools, domains, the
-// queue, the process), and the operator's listener with health, metrics and
+// uses on admin.sock for what no key may do (accounts, pools, the queue, the
+// process), and the operator's listener with health, metrics and
 // profiles. It checks and words what comes in, names who did it, and calls
 // services; it holds no state and decides nothing that a service should.
 //
@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"postern/internal/relay"
-	"postern/internal/sender"
 	"postern/internal/store"
 )
 
@@ -25,12 +24,11 @@ type Services struct {
 	Subusers Subusers
 	Keys     Keys
 	Pools    Pools
-	Domains  Domains
 	Queue    Queue
 	History  History
 	System   System
 
-	// Hostname is what the DNS records of domains point at.
+	// Hostname is what addresses of pools say in EHLO if they have no name.
 	Hostname string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
@@ -60,15 +58,6 @@ type (
 		UpdatePool(ctx context.Context, by store.By, p relay.Pool) error
 		Pools(ctx context.Context) ([]relay.Pool, error)
 		SetPoolDisabled(ctx context.Context, by store.By, id relay.PoolID, disabled bool) error
-	}
-	// Domains keeps sending domains with their DKIM keys.
-	Domains interface {
-		// Add makes the domain with its DKIM keys.
-		Add(ctx context.Context, by store.By, d sender.NewDomain) (relay.Domain, []relay.DKIMKey, error)
-		Domains(ctx context.Context) ([]relay.Domain, error)
-		DKIMKeys(ctx context.Context, id relay.DomainID) ([]relay.DKIMKey, error)
-		SetDomainDisabled(ctx context.Context, by store.By, id relay.DomainID, disabled bool) error
-		SetDKIMKeyActive(ctx context.Context, by store.By, id relay.DomainID, selector string, active bool) error
 	}
 	// Queue is what a person may see of and do to queued mail. n counts the
 	// messages that it applied to; those that left meanwhile are not an error.

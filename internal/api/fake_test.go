@@ -15,7 +15,6 @@ import (
 
 	"postern/internal/httpx"
 	"postern/internal/relay"
-	"postern/internal/sender"
 	"postern/internal/store"
 )
 
@@ -29,8 +28,6 @@ type fake struct {
 	subusers []relay.Subuser
 	keys     []relay.Key
 	pools    []relay.Pool
-	domains  []relay.Domain
-	dkim     map[relay.DomainID][]relay.DKIMKey
 	queue    []store.Queued
 	changes  []string
 	filters  []any // what the history was asked for
@@ -47,7 +44,6 @@ var (
 func newFake() *fake {
 	return &fake{
 		accounts: []relay.Account{{ID: systemID, Name: "system", System: true}, {ID: acmeID, Name: "acme", OwnerEmail: "ops@acme.example"}},
-		dkim:     map[relay.DomainID][]relay.DKIMKey{},
 	}
 }
 
@@ -126,46 +122,6 @@ func (f *fake) SetPoolDisabled(_ context.Context, by store.By, id relay.PoolID, 
 	return f.change(by, "pool disabled %v", disabled)
 }
 
-func (f *fake) Add(_ context.Context, by store.By, n sender.NewDomain) (relay.Domain, []relay.DKIMKey, error) {
-	d := relay.Domain{ID: relay.DomainID{ID: relay.NewID(now)}, Account: n.Account, Name: n.Name, State: relay.DomainPending, Subdomains: n.Subdomains, ReturnPath: n.ReturnPath, CreatedAt: now}
-	if n.Assert {
-		d.State, d.AssertedBy = relay.DomainAsserted, by.Who
-	}
-	keys := []relay.DKIMKey{
-		{Domain: d.ID, Selector: "s1", Algorithm: relay.DKIMRSA, Record: "v=DKIM1; k=rsa; p=RSA", Active: true, Sealed: []byte("SEALED")},
-		{Domain: d.ID, Selector: "s1e", Algorithm: relay.DKIMEd25519, Record: "v=DKIM1; k=ed25519; p=ED", Active: n.Ed25519, Sealed: []byte("SEALED")},
-	}
-	f.domains = append(f.domains, d)
-	f.dkim[d.ID] = keys
-	return d, keys, f.change(by, "domain %s", n.Name)
-}
-
-func (f *fake) Domains(context.Context) ([]relay.Domain, error) {
-	return slices.Clone(f.domains), f.fail
-}
-
-func (f *fake) DKIMKeys(_ context.Context, id relay.DomainID) ([]relay.DKIMKey, error) {
-	return slices.Clone(f.dkim[id]), f.fail
-}
-
-func (f *fake) SetDomainDisabled(_ context.Context, by store.By, id relay.DomainID, disabled bool) error {
-	for i := range f.domains {
-		if f.domains[i].ID == id {
-			f.domains[i].DisabledAt = at(disabled)
-		}
-	}
-	return f.change(by, "domain disabled %v", disabled)
-}
-
-func (f *fake) SetDKIMKeyActive(_ context.Context, by store.By, id relay.DomainID, selector string, active bool) error {
-	for i, k := range f.dkim[id] {
-		if k.Selector == selector {
-			f.dkim[id][i].Active = active
-		}
-	}
-	return f.change(by, "selector %s active %v", selector, active)
-}
-
 // Messages pages by id, as the store does.
 func (f *fake) Messages(_ context.Context, m store.MessageFilter) ([]store.Queued, error) {
 	var out []store.Queued
@@ -242,7 +198,7 @@ func (f *fake) Status(context.Context) (Status, error) {
 
 func (f *fake) services() Services {
 	return Services{
-		Accounts: f, Subusers: f, Keys: f, Pools: f, Domains: f, Queue: f, History: f, System: f,
+		Accounts: f, Subusers: f, Keys: f, Pools: f, Queue: f, History: f, System: f,
 		Hostname: "relay.example.test", Now: func() time.Time { return now },
 	}
 }

@@ -2,22 +2,17 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"postern/internal/httpx"
-	"postern/internal/relay"
 )
 
 func TestSocketKnowsItsPeer(t *testing.T) {
@@ -133,33 +128,5 @@ func TestPublicAndOperator(t *testing.T) {
 				t.Errorf("the public answer tells internals: %s", w.Body)
 			}
 		})
-	}
-}
-
-func TestSystemRecords(t *testing.T) {
-	t.Parallel()
-	d := relay.Domain{Name: "mail.example.test", System: true}
-	keys := []relay.DKIMKey{{Selector: "s1", Algorithm: relay.DKIMRSA, Record: "v=DKIM1; p=x", Active: true}, {Selector: "old", RetiredAt: now}}
-	got := SystemRecords("relay.example.test", d, keys, []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::1")})
-	var lines []string
-	for _, r := range got {
-		lines = append(lines, r.Name+" "+r.Type+" "+r.Value)
-	}
-	want := []string{
-		"relay.example.test A 192.0.2.10",
-		"relay.example.test AAAA 2001:db8::1",
-		"mail.example.test MX 10 relay.example.test.",
-		"mail.example.test TXT v=spf1 a:relay.example.test -all",
-		"relay.example.test TXT v=spf1 a -all",
-		"s1._domainkey.mail.example.test TXT v=DKIM1; p=x",
-		"_dmarc.mail.example.test TXT v=DMARC1; p=reject",
-		"10.2.0.192.in-addr.arpa PTR relay.example.test.",
-		"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR relay.example.test.",
-	}
-	if diff := cmp.Diff(want, lines); diff != "" {
-		t.Errorf("records (-want +got):\n%s", diff)
-	}
-	if b, err := json.Marshal(got[0]); err != nil || !strings.Contains(string(b), `"required":true`) {
-		t.Errorf("JSON %s, %v", b, err)
 	}
 }

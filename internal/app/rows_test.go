@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"postern/internal/api"
 	"postern/internal/app"
 	"postern/internal/secret"
 	"postern/internal/sink"
@@ -19,7 +18,7 @@ import (
 // addDomain gives the first account a domain to send from.
 func (x *installation) addDomain() {
 	x.t.Helper()
-	x.ask("POST", "/admin/v1/domains", api.NewDomain{Account: x.made.Account, Name: ourDomain, Assert: true, Ed25519: true})
+	x.ask("POST", "/v3/whitelabel/domains", map[string]any{"domain": ourDomain, "assert": true, "ed25519": true})
 }
 
 // login opens a session with the installation's first key.

@@ -175,10 +175,10 @@ func (x *installation) answers() map[string]string {
 		said["events"] = x.ask("GET", "/admin/v1/events", nil)
 		return strings.Contains(said["events"], `"delivered"`) && strings.Contains(said["events"], `"deferred"`)
 	})
-	for _, path := range []string{"status", "accounts", "pools", "domains", "queue"} {
+	for _, path := range []string{"status", "accounts", "pools", "queue"} {
 		said[path] = x.ask("GET", "/admin/v1/"+path, nil)
 	}
-	for _, path := range []string{"/v3/subusers", "/v3/api_keys", "/v3/changes", "/v3/access_settings/activity", "/v3/logins/export?format=csv"} {
+	for _, path := range []string{"/v3/subusers", "/v3/api_keys", "/v3/whitelabel/domains", "/v3/changes", "/v3/access_settings/activity", "/v3/logins/export?format=csv"} {
 		said[path] = x.ask("GET", path, nil)
 	}
 	for _, path := range []string{"/metrics", "/readyz", "/debug/pprof/goroutine?debug=2"} {

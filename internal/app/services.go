@@ -17,7 +17,7 @@ import (
 // services are what the administration acts on.
 func (a *App) services() api.Services {
 	return api.Services{
-		Accounts: records{a.store}, Subusers: records{a.store}, Keys: records{a.store}, Pools: records{a.store}, Domains: a.senders.domains, Queue: queueService{a},
+		Accounts: records{a.store}, Subusers: records{a.store}, Keys: records{a.store}, Pools: records{a.store}, Queue: queueService{a},
 		History: a.store, System: a, Hostname: a.opt.Config.Hostname, Now: time.Now,
 	}
 }

@@ -9,9 +9,10 @@ import (
 	"slices"
 	"time"
 
-	"postern/internal/api"
 	"postern/internal/dns"
+	"postern/internal/relay"
 	"postern/internal/secret"
+	"postern/internal/sender"
 )
 
 var loopback = netip.MustParseAddr("127.0.0.1")
@@ -23,30 +24,26 @@ const recordTTL = time.Minute
 // server. Mail to the senders' domains goes there too, so that what comes back
 // to them can be seen.
 func zones(domains []tenantDomain) ([]*dns.Zone, error) {
-	records := []api.Record{
-		{Name: nsName, Type: "A", Value: loopback.String()},
-		{Name: sinkName, Type: "A", Value: loopback.String()},
-		{Name: sinkName, Type: "TXT", Value: "v=spf1 a -all"},
-		{Name: inbox, Type: "MX", Value: "10 " + sinkName + "."},
-		{Name: inbox, Type: "TXT", Value: "v=spf1 mx -all"},
-		{Name: "_dmarc." + inbox, Type: "TXT", Value: "v=DMARC1; p=reject"},
-		{Name: "_dmarc." + nobodys, Type: "TXT", Value: "v=DMARC1; p=reject"},
-		{Name: nobodys, Type: "TXT", Value: "v=spf1 -all"},
+	records := []relay.DNSRecord{
+		{Host: nsName, Type: "A", Data: loopback.String()},
+		{Host: sinkName, Type: "A", Data: loopback.String()},
+		{Host: sinkName, Type: "TXT", Data: "v=spf1 a -all"},
+		{Host: inbox, Type: "MX", Data: "10 " + sinkName + "."},
+		{Host: inbox, Type: "TXT", Data: "v=spf1 mx -all"},
+		{Host: "_dmarc." + inbox, Type: "TXT", Data: "v=DMARC1; p=reject"},
+		{Host: "_dmarc." + nobodys, Type: "TXT", Data: "v=DMARC1; p=reject"},
+		{Host: nobodys, Type: "TXT", Data: "v=spf1 -all"},
 	}
 	for _, d := range domains {
 		if d.System {
-			records = append(records, api.SystemRecords(hostname, d.Domain, d.keys, []netip.Addr{loopback})...)
+			records = append(records, sender.SystemRecords(hostname, d.Domain, d.keys, []netip.Addr{loopback})...)
 			continue
 		}
-		for _, r := range api.Records(hostname, d.Domain, d.keys) {
-			if r.Name == "_dmarc."+d.Name {
-				r.Value = "v=DMARC1; p=reject"
-			}
-			records = append(records, r)
-		}
+		records = append(records, sender.Records(sender.Zone{Hostname: hostname}, d.Domain, d.keys)...)
 		records = append(records,
-			api.Record{Name: d.Name, Type: "MX", Value: "10 " + sinkName + "."},
-			api.Record{Name: d.Name, Type: "TXT", Value: "v=spf1 a:" + hostname + " -all"})
+			relay.DNSRecord{Host: "_dmarc." + d.Name, Type: "TXT", Data: "v=DMARC1; p=reject"},
+			relay.DNSRecord{Host: d.Name, Type: "MX", Data: "10 " + sinkName + "."},
+			relay.DNSRecord{Host: d.Name, Type: "TXT", Data: "v=spf1 a:" + hostname + " -all"})
 	}
 	return publish(records)
 }
@@ -60,7 +57,7 @@ func newZone(origin string) (*dns.Zone, error) {
 }
 
 // publish puts each record into the zone that its name is in.
-func publish(records []api.Record) ([]*dns.Zone, error) {
+func publish(records []relay.DNSRecord) ([]*dns.Zone, error) {
 	var out []*dns.Zone
 	for _, origin := range origins {
 		z, err := newZone(origin)
@@ -73,11 +70,11 @@ func publish(records []api.Record) ([]*dns.Zone, error) {
 	values := make(map[set][]string)
 	var order []set
 	for _, r := range records {
-		s := set{r.Name, r.Type}
+		s := set{r.Host, r.Type}
 		if values[s] == nil {
 			order = append(order, s)
 		}
-		values[s] = append(values[s], r.Value)
+		values[s] = append(values[s], r.Data)
 	}
 	for _, s := range order {
 		z := dns.ZoneFor(out, s.name)

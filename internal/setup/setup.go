@@ -44,13 +44,13 @@ type Options struct {
 
 // Result is what the operator must be told, once.
 type Result struct {
-	Dir     string       `json:"data_dir"`
-	Config  string       `json:"config"`
-	CA      string       `json:"ca_file"`
-	Account string       `json:"account"`
-	User    string       `json:"username"`
-	APIKey  string       `json:"api_key"`
-	Records []api.Record `json:"records"`
+	Dir     string   `json:"data_dir"`
+	Config  string   `json:"config"`
+	CA      string   `json:"ca_file"`
+	Account string   `json:"account"`
+	User    string   `json:"username"`
+	APIKey  string   `json:"api_key"`
+	Records []Record `json:"records"`
 }
 
 // ErrExists: the directory holds an installation, or a part of one.
@@ -228,7 +228,7 @@ func seed(ctx context.Context, conf *config.Config, o Options) (_ *Result, err e
 		return nil, fmt.Errorf("make key: %w", err)
 	}
 	return &Result{
-		Account: owner.Name, User: "apikey", APIKey: key, Records: api.SystemRecords(o.Hostname, d, keys, publicAddrs()),
+		Account: owner.Name, User: "apikey", APIKey: key, Records: records(sender.SystemRecords(o.Hostname, d, keys, publicAddrs())),
 	}, nil
 }
 
