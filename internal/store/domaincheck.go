@@ -135,10 +135,12 @@ func (s *Store) CheckDue(ctx context.Context, id relay.DomainID, at time.Time) e
 func (s *Store) switchChecks(ctx context.Context, tx *sql.Tx, d *relay.Domain) error {
 	id := blob(d.ID.ID)
 	if !d.DeletedAt.IsZero() {
-		if _, err := tx.ExecContext(ctx, deleteFound, id); err != nil {
+		// In the order in which checks write them, so that on PostgreSQL neither waits
+		// for the other for good.
+		if _, err := tx.ExecContext(ctx, deleteCheck, id); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, deleteCheck, id)
+		_, err := tx.ExecContext(ctx, deleteFound, id)
 		return err
 	}
 	var next int64

@@ -199,3 +199,32 @@ func TestClaimsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// Domains are deleted while checks of them end: whichever comes first, nothing is
+// left behind and nobody waits for good.
+func TestDeletedWhileChecked(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		ctx, c := context.Background(), newClaimant(t, s)
+		a := c.account()
+		for i := range 20 {
+			d := c.create(c.row(a, strings.Repeat("x", i+1)+".test"))
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if err := s.PutDomainCheck(ctx, relay.DomainCheck{Domain: d.ID, At: c.now}); err != nil && relay.KindOf(err) != relay.NotFound {
+					t.Error(err)
+				}
+			})
+			wg.Go(func() {
+				if err := s.DeleteDomain(ctx, testBy, d.ID, c.now); err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Wait()
+		}
+		if n := rows(t, s, "domain_checks") + rows(t, s, "domain_findings"); n != 0 {
+			t.Errorf("%d rows of deleted domains", n)
+		}
+	})
+}

@@ -170,7 +170,7 @@ func (s *Store) DeleteSubuser(ctx context.Context, by By, id relay.SubuserID, at
 // deleteOwned ends what a subuser sends as.
 func deleteOwned(ctx context.Context, tx *sql.Tx, rev int64, account relay.AccountID, id relay.SubuserID, at time.Time) (domains []string, senders []int64, err error) {
 	owner := []any{blob(account.ID), blob(id.ID)}
-	for _, query := range []string{`DELETE FROM domain_findings`, `DELETE FROM domain_checks`} {
+	for _, query := range []string{`DELETE FROM domain_checks`, `DELETE FROM domain_findings`} {
 		if _, err := tx.ExecContext(ctx, query+` WHERE domain_id IN (SELECT id FROM domains WHERE account_id = $1 AND subuser_id = $2)`, owner...); err != nil {
 			return nil, nil, fmt.Errorf("delete checks: %w", err)
 		}

@@ -53,7 +53,8 @@ UPDATE dkim_keys SET bits = 2048 WHERE algorithm = 'rsa-sha256';
 
 -- domain_checks: when a domain is looked at next (0: not at all), and when it last
 -- was. A row is small, since it changes with every check; what was found is kept
--- apart, and written only when it differs.
+-- apart, and written only when it differs. That refers to nothing: its rows come
+-- and go with those of domain_checks, and looking a domain up would lock it.
 CREATE TABLE domain_checks (
     domain_id BYTEA PRIMARY KEY REFERENCES domains (id),
     at        BIGINT NOT NULL,
@@ -63,7 +64,7 @@ CREATE INDEX domain_checks_due ON domain_checks (next_at) WHERE next_at > 0;
 INSERT INTO domain_checks (domain_id, at, next_at)
     SELECT id, 0, CASE WHEN disabled_at = 0 THEN created_at ELSE 0 END FROM domains;
 CREATE TABLE domain_findings (
-    domain_id BYTEA PRIMARY KEY REFERENCES domains (id),
+    domain_id BYTEA PRIMARY KEY,
     sum       BYTEA NOT NULL,
     found     TEXT NOT NULL
 );
