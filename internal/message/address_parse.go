@@ -62,6 +62,9 @@ func (p *addressParser) mailbox() (Mailbox, error) {
 	}
 	start := p.i
 	if a, err := p.addrSpec(); err == nil {
+		if err := p.commentBehind(); err != nil {
+			return Mailbox{}, err
+		}
 		if err := p.cfws(); err != nil {
 			return Mailbox{}, err
 		}
@@ -88,6 +91,24 @@ func (p *addressParser) mailbox() (Mailbox, error) {
 	}
 	p.i++
 	return Mailbox{Name: name, Address: a}, p.cfws()
+}
+
+// commentBehind refuses a comment with parentheses or backslashes in it right
+// behind a bare address, or behind nothing but folding: a reader that takes the
+// first parenthesis for its end puts the rest of it behind the domain.
+func (p *addressParser) commentBehind() error {
+	rest := p.s[p.i:]
+	if fold := bytes.Index(rest, crlf); fold >= 0 && len(bytes.Trim(rest[:fold], " \t")) == 0 {
+		rest = bytes.TrimLeft(rest[fold:], " \t\r\n")
+	}
+	if len(rest) == 0 || rest[0] != '(' {
+		return nil
+	}
+	end := bytes.IndexByte(rest, ')')
+	if end < 0 || bytes.ContainsAny(rest[1:end], "(\\") {
+		return unparseable("a comment within a comment right behind an address")
+	}
+	return nil
 }
 
 // phrase reads the display name up to '<': words with CFWS between them. It

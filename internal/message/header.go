@@ -68,7 +68,9 @@ type Header struct {
 	// Fields are in the order in which they stand, top first.
 	Fields []Field
 	length int
-	high   bool
+	high   bool // holds an octet over 127
+	// controls: holds one that is neither white space nor a line end
+	controls bool
 }
 
 // ParseHeader indexes the header section at the start of b, which holds either
@@ -128,7 +130,10 @@ func ParseHeader(b []byte, l Limits) (Header, error) {
 		return Header{}, &Error{Reason: Malformed, Detail: "no header section"}
 	}
 	h.length = pos
-	return h, h.checkOctets(b[:pos], l.Octets)
+	if err := h.checkOctets(b[:pos], l.Octets); err != nil {
+		return h, err
+	}
+	return h, h.checkLineEnds()
 }
 
 func malformed(line int, what string) *Error {
@@ -164,7 +169,7 @@ func checkLine(text []byte, line int, first bool) error {
 }
 
 func (h *Header) checkOctets(b []byte, o Octets) error {
-	h.high = !isASCII(b)
+	h.scan(b)
 	switch {
 	case !h.high || o == AnyOctet:
 		return nil
@@ -174,6 +179,54 @@ func (h *Header) checkOctets(b []byte, o Octets) error {
 		return &Error{Reason: Malformed, Detail: "header section is not UTF-8"}
 	}
 	return &Error{Reason: Malformed, Detail: "header section holds 8-bit octets"}
+}
+
+// scan notes octets over 127, and controls other than TAB, CR and LF.
+func (h *Header) scan(b []byte) {
+	for _, c := range b {
+		if c >= 0x80 {
+			h.high = true
+		} else if c < ' ' && c != '\t' && c != '\r' && c != '\n' {
+			h.controls = true
+		}
+	}
+}
+
+// checkLineEnds refuses an author field behind a character that some runtimes take
+// for a line end (VT, FF, the separators FS, GS and RS, NEL, U+2028, U+2029): for
+// programs on them, it is one.
+func (h *Header) checkLineEnds() error {
+	if !h.high && !h.controls {
+		return nil
+	}
+	for _, f := range h.Fields {
+		for rest := f.Raw; ; {
+			i := bytes.IndexAny(rest, "\v\f\x1c\x1d\x1e\u0085\u2028\u2029")
+			if j := bytes.IndexByte(rest, 0x85); j >= 0 && (i < 0 || j < i) { // NEL of one octet
+				i = j
+			}
+			if i < 0 {
+				break
+			}
+			_, size := utf8.DecodeRune(rest[i:])
+			if rest = rest[i+size:]; startsAuthor(rest) {
+				return &Error{Reason: Malformed, Field: f.Name, Detail: "an author field behind a control character"}
+			}
+		}
+	}
+	return nil
+}
+
+// startsAuthor reports "From:" and its like at the start of b.
+func startsAuthor(b []byte) bool {
+	name, _, ok := bytes.Cut(b[:min(len(b), 64)], []byte(":"))
+	name = bytes.TrimFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+	for _, author := range []string{"From", "Sender", "Resent-From", "Resent-Sender"} {
+		if ok && strings.EqualFold(string(name), author) {
+			return true
+		}
+	}
+	return false
 }
 
 func isASCII(b []byte) bool {

@@ -114,7 +114,7 @@ func isName(domain string) bool {
 		return false
 	}
 	first, size := utf8.DecodeRuneInString(domain[i+1:])
-	if first < 0x80 && len(domain) == i+1+size {
+	if first < 0x80 && len(domain) == i+1+size && strings.IndexByte(domain[:i], '.') < 0 {
 		return false // a single letter is none
 	}
 	return unicode.In(first, unicode.L, unicode.M)

@@ -75,7 +75,24 @@ func decode(set string, b []byte) (text string, ok bool) {
 		out, err := korean.EUCKR.NewDecoder().Bytes(shiftOut(b))
 		return string(out), err == nil
 	}
-	return string(b), isPlainASCII(b)
+	return string(b), isPlainASCII(b) && !ebcdic.MatchString(name)
+}
+
+// isKnown reports a charset that common readers know by this name.
+func isKnown(set string) bool {
+	name := canonicalSet(set)
+	return sets[name] != nil || name == "utf8"
+}
+
+// ebcdic: names of charsets in which digits and blanks stand for controls.
+var ebcdic = regexp.MustCompile(`^(cs)?(cp|ibm|ebcdic)`)
+
+// asUTF8 is what a reader sees that looks at the octets and not at the charset.
+func asUTF8(set string, b []byte) (string, bool) {
+	if utf8.Valid(b) || unlabelled[canonicalSet(set)] {
+		return strings.ToValidUTF8(string(b), "\uFFFD"), true
+	}
+	return decode(set, b)
 }
 
 // isWide reports a charset whose octets a reader that does not know it could take

@@ -12,6 +12,7 @@ package shown
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -112,23 +113,60 @@ func (c *checker) fail(f Fault, address string) {
 // text judges one unfolded text and all that its encoded-words can say.
 func (c *checker) text(s string) {
 	c.reading(s, true)
-	for range maxNested {
-		w, ok := splitWords(s)
-		if !ok {
-			return
-		}
-		readings := w.readings()
-		for _, r := range readings {
-			c.reading(r.text, r.proper)
-		}
-		if w.unreadable {
-			c.fail(Unreadable, "")
-		}
-		s = readings[0].text // some readers decode what came out of decoding
+	c.nested(s, maxNested)
+}
+
+// nested judges what the encoded-words of a text say, and those within them: some
+// readers decode what came out of decoding. Others take comments out before they
+// join words.
+func (c *checker) nested(s string, levels int) {
+	c.decoded(s, levels)
+	if strings.Contains(s, "=?") && strings.IndexByte(s, '(') >= 0 {
+		c.decoded(withoutComments(s), levels)
 	}
-	if _, ok := splitWords(s); ok {
+}
+
+func (c *checker) decoded(s string, levels int) {
+	w, ok := splitWords(s)
+	switch {
+	case !ok:
+		return
+	case levels == 0:
+		c.fail(Unreadable, "")
+		return
+	}
+	readings := w.readings()
+	for _, r := range readings {
+		c.reading(r.text, r.proper)
+		c.addresses(collapse(r.text))
+		c.addresses(collapse(withoutComments(r.text)))
+	}
+	// Readers do not agree on what stands between words of two charsets: whoever
+	// writes an address over them wants that.
+	if w.unreadable || w.mixed && w.hidesAt(readings[0].text) {
 		c.fail(Unreadable, "")
 	}
+	c.nested(readings[0].text, levels-1)
+}
+
+// collapse takes the blanks out of what stands behind an "@": some readers do, in
+// what they take for an address, up to the next character that ends one.
+func collapse(s string) string {
+	if !strings.ContainsAny(s, "@\uFF20\uFE6B") {
+		return s
+	}
+	behind := false
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '@' || r == '\uff20' || r == '\ufe6b':
+			behind = true
+		case strings.ContainsRune("<>()[],:;\"", r):
+			behind = false
+		case behind && (r == ' ' || r == '\t' || r == 0xa0):
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // maxNested is how often encoded-words may stand within encoded-words.
@@ -148,16 +186,41 @@ func (c *checker) reading(s string, proper bool) {
 	if bare != s {
 		c.addresses(bare)
 	}
-	if without := withoutComments(bare); without != bare {
-		c.addresses(without)
+	if strings.IndexByte(s, '(') < 0 {
+		return
 	}
+	// Comments go, as well or as badly as readers know where they end.
+	c.addresses(withoutComments(bare))
+	c.addresses(strings.Map(unquote, escapedComment.ReplaceAllString(s, "")))
+	c.addresses(firstParenthesis.ReplaceAllString(bare, ""))
+	c.addresses(innermost.ReplaceAllString(bare, ""))
+	c.addresses(withoutParentheses(bare))
 }
+
+var (
+	escapedComment   = regexp.MustCompile(`\((?:\\.|[^()\\])*\)`)
+	firstParenthesis = regexp.MustCompile(`\([^)]*\)`)
+	innermost        = regexp.MustCompile(`\([^()]*\)`)
+)
 
 func unquote(r rune) rune {
 	if r == '"' || r == '\\' {
 		return -1
 	}
 	return r
+}
+
+// withoutParentheses takes them out and leaves what stands in them. That around a
+// handle stays: "Ann (@ann.example)" is no address.
+func withoutParentheses(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		handle := s[i] == '(' && i+1 < len(s) && s[i+1] == '@' && (i == 0 || s[i-1] == ' ')
+		if s[i] != '(' && s[i] != ')' || handle {
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
 }
 
 // withoutComments cuts what stands in parentheses.

@@ -60,7 +60,7 @@ func TestCheck(t *testing.T) {
 		"encoded within quotes":              {`"=?utf-8?b?Y2VvQGJhbmsudGVzdA==?=" <ann@acme.test>`, Foreign},
 		"encoded without padding":            {`=?utf-8?b?Y2VvQGJhbmsudGVzdA?= <ann@acme.test>`, Foreign},
 		"two words":                          {"=?utf-8?q?ceo=40bank?= =?utf-8?q?=2Etest?= <ann@acme.test>", Foreign},
-		"two words of two charsets":          {"=?utf-8?q?ceo=40bank?=\r\n =?iso-8859-1?q?=2Etest?= <ann@acme.test>", Foreign},
+		"two words of two charsets":          {"=?utf-8?q?ceo=40bank?=\r\n =?iso-8859-1?q?=2Etest?= <ann@acme.test>", Unreadable},
 		"a character over two words":         {"=?utf-8?q?ceo=EF=BC?= =?utf-8?q?=A0bank.test?= <ann@acme.test>", Foreign},
 		"encoded twice":                      {"=?utf-8?q?=3D=3Futf-8=3Fq=3Fceo=3D40bank.test=3F=3D?= <ann@acme.test>", Foreign},
 		"encoded once more than that":        {b64("utf-8", b64("utf-8", b64("utf-8", "Ann"))) + " <ann@acme.test>", Unreadable},

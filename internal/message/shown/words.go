@@ -2,7 +2,9 @@ package shown
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // words is a text taken apart at its encoded-words (RFC 2047).
@@ -10,15 +12,21 @@ type words struct {
 	pieces     []piece
 	encoded    int  // words among them
 	wide       bool // one is in a charset with more than an octet to a character
+	mislabeled bool // one says that it is UTF-8 and is not, or the other way round
+	doubtful   bool // one is
+	mixed      bool // they differ in their charsets
+	set        string
 	unreadable bool
 }
 
 // piece is an encoded-word, or text between them.
 type piece struct {
-	text   string // of plain text
+	text   string // as it stands
 	octets []byte // of a word
 	set    string // its charset, "" for plain text
 	word   bool
+	// doubtful: a strict reader leaves it as it stands, in text.
+	doubtful bool
 }
 
 // splitWords finds encoded-words as lenient readers do: anywhere, within words
@@ -44,8 +52,12 @@ func splitWords(s string) (w words, ok bool) {
 			w.unreadable = true
 		}
 		w.pieces = append(w.pieces, p)
+		set := canonicalSet(p.set)
+		w.mixed, w.set = w.mixed || w.encoded > 0 && set != w.set, set
 		w.encoded++
 		w.wide = w.wide || isWide(p.set)
+		w.doubtful = w.doubtful || p.doubtful
+		w.mislabeled = w.mislabeled || hasHigh(p.octets) && utf8.Valid(p.octets) != unlabelled[canonicalSet(p.set)]
 		at += n
 		from, ok = at, true
 	}
@@ -79,7 +91,18 @@ func oneWord(s string) (piece, int) {
 	default:
 		return piece{}, 0
 	}
-	return p, len(s) - len(rest) + 2 + end + 2
+	n := len(s) - len(rest) + 2 + end + 2
+	p.text, p.doubtful = s[:n], strings.ContainsAny(text, " \t") || rest[0]|0x20 == 'b' && len(text)%4 != 0 || !isKnown(p.set)
+	return p, n
+}
+
+func hasHigh(b []byte) bool {
+	for _, c := range b {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
 }
 
 // fromBase64 is lenient about padding at the end and blanks only: nil otherwise.
@@ -123,6 +146,21 @@ func hex(c byte) int {
 	return -1
 }
 
+// hidesAt reports an "@" that words show and plain text does not.
+func (w *words) hidesAt(shown string) bool {
+	n := 0
+	for _, p := range w.pieces {
+		if !p.word {
+			n += countAt(p.text)
+		}
+	}
+	return countAt(shown) > n
+}
+
+func countAt(s string) int {
+	return strings.Count(s, "@") + strings.Count(s, "\uFF20") + strings.Count(s, "\uFE6B")
+}
+
 // reading is one way to show a text.
 type reading struct {
 	text   string
@@ -135,12 +173,50 @@ type reading struct {
 func (w *words) readings() []reading {
 	out := []reading{{w.build(true, decode), true}}
 	if w.encoded > 1 {
-		out = append(out, reading{w.build(false, decode), true})
+		out = append(out, reading{w.build(false, decode), true}, reading{w.spaced(), true})
+		for _, p := range w.pieces { // a reader may fail at the words around it
+			if p.word {
+				text, _ := decode(p.set, p.octets)
+				out = append(out, reading{text, true})
+				if w.mislabeled {
+					text, _ = asUTF8(p.set, p.octets)
+					out = append(out, reading{text, true})
+				}
+			}
+		}
+	}
+	if w.doubtful && w.encoded > 1 {
+		strict := *w
+		strict.pieces = slices.Clone(w.pieces)
+		for i := range strict.pieces {
+			p := &strict.pieces[i]
+			p.word = p.word && !p.doubtful
+		}
+		out = append(out, reading{strict.build(false, decode), true})
+	}
+	if w.mislabeled {
+		out = append(out, reading{w.build(true, asUTF8), true})
 	}
 	if w.wide {
 		out = append(out, reading{w.build(true, asciiOf), false})
 	}
 	return out
+}
+
+// spaced is the text with blanks between all words: some readers leave in what is
+// no single space, or put one between words of two charsets.
+func (w *words) spaced() string {
+	var b strings.Builder
+	for i, p := range w.pieces {
+		text := p.text
+		if p.word {
+			if text, _ = decode(p.set, p.octets); i > 0 && w.pieces[i-1].word {
+				b.WriteByte(' ')
+			}
+		}
+		b.WriteString(text)
+	}
+	return b.String()
 }
 
 // build puts the pieces together; blanks between two words go (RFC 2047 §6.2).
