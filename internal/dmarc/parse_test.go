@@ -122,7 +122,7 @@ func sample(records string, replace ...string) string {
 
 const oneRecord = `<record><row><source_ip>192.0.2.1</source_ip><count>5</count></row></record>`
 
-// RX-19, RX-20: reports are hostile input.
+// RX-14: reports are hostile input, packed and not.
 func TestParseAggregateRefuses(t *testing.T) {
 	t.Parallel()
 	good := sample(oneRecord)
@@ -202,7 +202,7 @@ func TestParseAggregateRefuses(t *testing.T) {
 	}
 }
 
-// RX-19: the limits that take long to reach in a whole report.
+// RX-14: the limits that take long to reach in a whole report.
 func TestParseAggregateLimits(t *testing.T) {
 	t.Parallel()
 	full := parser{a: &Aggregate{Rows: make([]Row, maxRows)}}

@@ -19,7 +19,10 @@ import (
 	"postern/internal/dmarc"
 	"postern/internal/dns"
 	"postern/internal/relay"
+	"postern/internal/store"
 )
+
+var _ ReportStore = (*store.Store)(nil)
 
 // reportStore keeps reports as the contract of ReportStore says.
 type reportStore struct {
