@@ -31,7 +31,7 @@ func (w whole) Transform(dst, src []byte, atEOF bool) (int, int, error) {
 	return copy(dst, out), len(src), nil
 }
 
-// utf7 writes all but letters and digits shifted (RFC 2152).
+// utf7 writes all but letters and digits shifted.
 type utf7 struct{ encoding.Encoding }
 
 func (utf7) NewEncoder() *encoding.Encoder {
