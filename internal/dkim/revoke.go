@@ -27,7 +27,7 @@ func Revoked(a Algorithm, note string) string {
 // it, old signatures prove nothing. It is as short as the key can be put, so that
 // the record of an RSA key of 2,048 bits still fits a DNS answer of 512 octets,
 // and one of 4,096 bits any answer over UDP: of an RSA key its two primes (n = p·q,
-// e = 65537), of an Ed25519 key its seed (RFC 8032 §5.1.5), in base64 without
+// e = 65537), of an Ed25519 key its seed (as in RFC 8463 appendix A.1), in base64 without
 // padding, because "=" would have to be quoted (RFC 6376 §2.11).
 //
 // It returns ErrKey for DER that is no key, and for an RSA key that two primes and

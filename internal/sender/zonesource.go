@@ -184,7 +184,7 @@ func (s *ZoneSource) reports(name, rest string) ([]dns.Record, bool) {
 	}
 	// Every other name could stand above that of a domain, and to know would take a
 	// walk over all of them for any stranger's question. "No such record" is always
-	// safe here: a resolver that asks label by label (RFC 9156) goes on.
+	// safe here: a resolver that asks label by label (QNAME minimisation) goes on.
 	return nil, true
 }
 

@@ -124,7 +124,7 @@ func TestZoneSourceRecords(t *testing.T) {
 		"gone.example.test._report._dmarc.dmarc" + z:      {"TXT v=DMARC1"},
 		"longgone.test._report._dmarc.dmarc" + z:          {},
 		"old.test._report._dmarc.dmarc" + z:               {},
-		"test._report._dmarc.dmarc" + z:                   {}, // RFC 9156: asked on the way to acme.test
+		"test._report._dmarc.dmarc" + z:                   {}, // QNAME minimisation: asked on the way to acme.test
 		"evil.example._report._dmarc.dmarc" + z:           {},
 		"acme.test._report_dmarc.dmarc" + z:               nil,
 		"other.dmarc" + z:                                 nil,
