@@ -32,10 +32,11 @@ type ReportsConfig struct {
 	// Resolver asks for the policy that is published, for recommendations; nil: none
 	// are made.
 	Resolver dns.Resolver
-	// Address is where a domain's reports are taken, as a URI ("mailto:…"); "":
-	// nowhere.
+	// Address is the mail address where a domain's reports are taken; "": nowhere.
+	// Zone.ReportAddress is one.
 	Address func(d relay.Domain) string
-	// Addresses are those that mail as a domain leaves from; nil: not known.
+	// Addresses are those that mail as a domain leaves from, beside its own IPs; nil:
+	// not known.
 	Addresses func(d relay.Domain) []netip.Addr
 	Logger    *slog.Logger
 	Now       func() time.Time

@@ -92,7 +92,7 @@ var (
 func newReports(s *reportStore, change func(*ReportsConfig)) *Reports {
 	c := ReportsConfig{
 		Store: s, Now: func() time.Time { return reportNow },
-		Address:   func(d relay.Domain) string { return "mailto:dmarc-" + d.Token + "@relay.test" },
+		Address:   func(d relay.Domain) string { return "dmarc-" + d.Token + "@relay.test" },
 		Addresses: func(relay.Domain) []netip.Addr { return []netip.Addr{ourAddr} },
 	}
 	if change != nil {
@@ -408,6 +408,16 @@ func TestSummary(t *testing.T) {
 	down := newReports(s, func(c *ReportsConfig) { c.Resolver = &dns.Static{Fail: []string{"txt _dmarc.mail.example.com"}} })
 	if sum, err = down.Summary(t.Context(), reportDomain, reportNow.AddDate(0, 0, -30), reportNow); err != nil || sum.Recommendation != nil || sum.Reports != 3 {
 		t.Errorf("with the DNS down: %+v %v", sum, err)
+	}
+	// Without an address for reports none is put into the record; the domain's own
+	// addresses are ours too.
+	mine := reportDomain
+	mine.IPs = []netip.Addr{other.Addr}
+	nowhere := newReports(s, func(c *ReportsConfig) {
+		c.Resolver, c.Addresses, c.Address = &dns.Static{}, nil, func(relay.Domain) string { return "" }
+	})
+	if sum, err = nowhere.Summary(t.Context(), mine, reportNow.AddDate(0, 0, -30), reportNow); err != nil || sum.Recommendation.Record != "v=DMARC1; p=none" || !sum.Sources[0].Ours || sum.Sources[1].Ours {
+		t.Errorf("nowhere to report: %+v %v", sum, err)
 	}
 	s.fail = errors.New("disk on fire")
 	if _, err := r.Summary(t.Context(), reportDomain, reportNow, reportNow); !errors.Is(err, s.fail) {

@@ -178,17 +178,20 @@ func (s *Reports) recommend(ctx context.Context, d relay.Domain, out *ReportSumm
 	}
 	rua := ""
 	if s.cfg.Address != nil {
-		rua = s.cfg.Address(d)
+		if at := s.cfg.Address(d); at != "" {
+			rua = "mailto:" + at
+		}
 	}
 	r := dmarc.Recommend(found, out.Readiness.Seen, rua)
 	out.Recommendation = &r
 }
 
 func (s *Reports) own(d relay.Domain) []netip.Addr {
-	if s.cfg.Addresses == nil {
-		return nil
+	own := slices.Clone(d.IPs)
+	if s.cfg.Addresses != nil {
+		own = append(own, s.cfg.Addresses(d)...)
 	}
-	return s.cfg.Addresses(d)
+	return own
 }
 
 // sumHeads fills in what follows from whole reports, and returns all reporters,
