@@ -27,10 +27,12 @@ const (
 	hostname  = "relay.postern.test" // the relay
 	sinkName  = "mx.inbox.test"      // the receiving server
 	nsName    = "ns.postern.test"
-	inbox     = "inbox.test"  // its recipients' domain
-	customer  = "acme.test"   // of the account whose key is used
-	stranger  = "globex.test" // of another account
-	nobodys   = "bank.test"   // of no account
+	nsName2   = "ns2.postern.test"
+	mailZone  = "mail.postern.test" // that the relay serves, for its customers' keys
+	inbox     = "inbox.test"        // its recipients' domain
+	customer  = "acme.test"         // of the account whose key is used
+	stranger  = "globex.test"       // of another account
+	nobodys   = "bank.test"         // of no account
 	author    = "ann@" + customer
 	forged    = "ceo@" + nobodys
 	foreign   = "billing@" + stranger

@@ -78,6 +78,9 @@ func (w *world) openRelay(ctx context.Context, c *config.Config, o Options, log 
 	if err != nil {
 		return err
 	}
+	// The zone that the relay serves is asked for at the demo's name server too, which
+	// stands for all of the internet's.
+	w.dns.Add(a.Zone())
 	up := make(chan struct{})
 	w.run("the relay", func(ctx context.Context) error { return a.Run(ctx, func() { close(up) }) }, nil)
 	select {

@@ -26,6 +26,8 @@ type world struct {
 	ready   Ready
 	inbox   *sink.Inbox
 	records *records
+	zone    *dns.Zone // of the demo's names
+	dns     *dns.ZoneServer
 	roots   *x509.CertPool
 	failed  chan error // the first part that ended before it was told to
 	stops   []func(context.Context) error
@@ -169,7 +171,7 @@ func (w *world) openDNS(addr string, all []*dns.Zone, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	w.ready.DNS = s.Addr().String()
+	w.ready.DNS, w.dns, w.zone = s.Addr().String(), s, dns.ZoneFor(all, customer)
 	w.run("DNS", s.Run, nil)
 	return nil
 }
@@ -201,6 +203,10 @@ func (w *world) openSink(c *config.Config, log *slog.Logger) error {
 	w.run("the receiving server", func(ctx context.Context) error { return s.Serve(ctx, ln) }, s.Drain)
 	c.Deliver.Port = ln.Addr().(*net.TCPAddr).Port
 	c.Deliver.DNSServers = []string{w.ready.DNS}
+	// The relay asks name servers where the demo's is, and serves a zone of its own.
+	c.DNS.AskPort = int(netip.MustParseAddrPort(w.ready.DNS).Port())
+	c.DNS.AllowNetworks = c.Deliver.AllowNetworks
+	c.DNS.Zone, c.DNS.NameServers, c.DNS.Listen = mailZone, []string{nsName, nsName2}, []string{or("")}
 	return nil
 }
 

@@ -26,6 +26,9 @@ const recordTTL = time.Minute
 func zones(domains []tenantDomain) ([]*dns.Zone, error) {
 	records := []relay.DNSRecord{
 		{Host: nsName, Type: "A", Data: loopback.String()},
+		{Host: nsName2, Type: "A", Data: loopback.String()},
+		{Host: "_dmarc." + shop, Type: "TXT", Data: "v=DMARC1; p=reject; adkim=s"},
+		{Host: shop, Type: "MX", Data: "10 " + sinkName + "."},
 		{Host: sinkName, Type: "A", Data: loopback.String()},
 		{Host: sinkName, Type: "TXT", Data: "v=spf1 a -all"},
 		{Host: inbox, Type: "MX", Data: "10 " + sinkName + "."},

@@ -15,7 +15,7 @@ import (
 var domainCheckRoutes = []Route{
 	{
 		Method: "POST", Pattern: pathDomain + "/validate", Scope: scopeDomainChange,
-		Summary: "Ask the domain's own name servers now. What they say is never an error; within ten seconds the last answer is told again",
+		Summary: "Ask the domain's own name servers now. What they say is never an error; within three seconds the last answer is told again",
 		Answers: map[int]any{200: domainCheckView{}}, Handler: (*API).validateDomain,
 	},
 	{
@@ -68,7 +68,7 @@ type validationResult struct {
 }
 
 // validatePause is how long a check stands: nobody makes us flood name servers.
-const validatePause = 10 * time.Second
+const validatePause = 3 * time.Second
 
 func (a *API) validateDomain(c *Call) error {
 	d, err := a.ownDomain(c)
@@ -85,7 +85,7 @@ func (a *API) validateDomain(c *Call) error {
 	if !a.checks.begin(d.ID, c.Now) {
 		if last.At.IsZero() { // the first one is under way
 			c.W.Header().Set("Retry-After", "10")
-			return httpx.Refuse(http.StatusTooManyRequests, "This domain is being checked. Ask again in ten seconds.")
+			return httpx.Refuse(http.StatusTooManyRequests, "This domain is being checked. Ask again in three seconds.")
 		}
 		return a.replyCheck(c, &d, last)
 	}
