@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 
 	"postern/internal/dns"
@@ -23,7 +24,7 @@ func (x *examiner) diagnose(ctx context.Context, r relay.DNSRecord, asked dns.As
 		}
 	}
 	for _, name := range x.misplaced(r, asked.Zone) {
-		if _, ok := x.standsAt(ctx, r, name.host); ok {
+		if x.standsAt(ctx, r, name.host) {
 			p := problem{code: name.code, where: name.host, found: name.host}
 			if name.code == codeNameTwice {
 				p.text = fmt.Sprintf("The record stands at %s: your DNS host added the domain to a name that had it already.", name.host)
@@ -73,33 +74,22 @@ func (x *examiner) misplaced(r relay.DNSRecord, zone string) (out []spot) {
 }
 
 // standsAt reports whether a record is to be found at another name, exactly.
-func (x *examiner) standsAt(ctx context.Context, r relay.DNSRecord, host string) (dns.Told, bool) {
+func (x *examiner) standsAt(ctx context.Context, r relay.DNSRecord, host string) bool {
 	asked, err := x.s.Authority.Ask(ctx, host, r.Type)
 	if err != nil {
-		return dns.Told{}, false
+		return false
 	}
-	for _, t := range asked.Told {
-		if t.Err != nil {
-			continue
+	return slices.ContainsFunc(asked.Told, func(t dns.Told) bool {
+		switch {
+		case t.Err != nil:
+			return false
+		case r.Type == "CNAME":
+			return t.CNAME == r.Data
+		case r.Type == "MX":
+			return readMX(r, t).verdict == isValid
 		}
-		switch r.Type {
-		case "CNAME":
-			if t.CNAME == r.Data {
-				return t, true
-			}
-		case "MX":
-			if readMX(r, t).verdict == isValid {
-				return t, true
-			}
-		default:
-			for _, s := range joined(t) {
-				if unspaced(s) == unspaced(r.Data) {
-					return t, true
-				}
-			}
-		}
-	}
-	return dns.Told{}, false
+		return slices.ContainsFunc(joined(t), func(s string) bool { return unspaced(s) == unspaced(r.Data) })
+	})
 }
 
 // asText finds the target of a missing alias as the text of a TXT record.
@@ -150,7 +140,16 @@ func (x *examiner) wildcard(ctx context.Context, r relay.DNSRecord) (problem, bo
 		random = "_" + random
 	}
 	name := random + "." + rest
-	if _, ok := x.standsAt(ctx, r, name); !ok {
+	asked, err := x.s.Authority.Ask(ctx, name, r.Type)
+	if err != nil {
+		return problem{}, false
+	}
+	there, match, follow := r, false, x.follower(ctx)
+	there.Host = name
+	for _, t := range asked.Told {
+		match = match || !silent(t.Err) && x.read(there, t, follow).verdict == isValid
+	}
+	if !match {
 		return problem{}, false
 	}
 	return problem{

@@ -63,7 +63,7 @@ type chainEnd struct {
 	err  error
 }
 
-func (x *examiner) follower(ctx context.Context, _ relay.DNSRecord) follower {
+func (x *examiner) follower(ctx context.Context) follower {
 	return follower{ctx: ctx, r: x.s.Resolver, mu: new(sync.Mutex), ends: map[string]chainEnd{}}
 }
 

@@ -41,7 +41,7 @@ func (x *examiner) tally(ctx context.Context, r relay.DNSRecord, asked dns.Asked
 	seen := map[string]bool{}
 	private := map[string]bool{}
 	var servers []string
-	follow := x.follower(ctx, r)
+	follow := x.follower(ctx)
 	for _, told := range asked.Told {
 		if !slices.Contains(servers, told.Server) {
 			servers = append(servers, told.Server)

@@ -101,6 +101,11 @@ func TestCheckAutomatic(t *testing.T) {
 			b.lab.drop(r.Host)
 			b.lab.on("*._domainkey.acme.test", alias(r.Data))
 		}, code: codeWildcard},
+		{name: "ID-17: a wildcard over other names", record: "mail_cname", edit: func(b *testBench, r relay.DNSRecord) {
+			b.lab.drop(r.Host)
+			b.lab.on("*.acme.test", alias("a.chain.test"))
+			b.s.Resolver = &dns.Static{CNAMEs: map[string]string{"a.chain.test": r.Data}}
+		}, code: codeWildcard},
 		{name: "a wildcard for something else", record: "mail_cname", edit: func(b *testBench, _ relay.DNSRecord) { b.lab.on("*.acme.test", alias("web.test")) }, valid: true},
 		{name: "some servers have the old one", record: "dkim1", edit: func(b *testBench, r relay.DNSRecord) { b.lab.on(r.Host, alias("old.test"), "ns2.host.test") }, code: codeSplit, says: "ns2.host.test not"},
 		{name: "some servers have nothing", record: "dkim1", edit: func(b *testBench, r relay.DNSRecord) { b.lab.drop(r.Host, "ns1.host.test") }, code: codeSplit, says: "ns2.host.test right, ns1.host.test not"},

@@ -58,37 +58,7 @@ func turnLetter(d relay.Domain, turn Turn, set Settings) (subject, text string) 
 }
 
 func whatToDo(d relay.Domain) string {
-	return fmt.Sprintf("What to do: put the record back as it is shown for the domain:\n\n    postern domain show %s\n\n"+
-		"To look again at once:\n\n    postern domain check %s\n\n"+
+	return fmt.Sprintf("What to do: put the records back as they are shown for the domain, by the API or by\n\n    postern domain show %s\n\n"+
+		"To have it looked at again at once, validate it by the API or by\n\n    postern domain check %s\n\n"+
 		"It is also looked at by itself, and mail goes again as soon as the records are right. If the domain is no longer used here, remove it.\n", d.Name, d.Name)
-}
-
-// DNSLetter is the letter to whoever keeps a domain's DNS: which records to
-// publish, ready to copy.
-func DNSLetter(d relay.Domain, records []relay.DNSRecord) (subject, text string) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "To send mail as %s, these records have to be published in its DNS zone.\n", d.Name)
-	if d.Automatic {
-		b.WriteString("They are aliases: keys and addresses behind them change without touching the zone again.\n")
-	}
-	for _, part := range []struct {
-		title    string
-		required bool
-	}{{"Required", true}, {"Not required", false}} {
-		first := true
-		for _, r := range records {
-			if r.Required != part.required {
-				continue
-			}
-			if first {
-				b.WriteString("\n" + part.title + ":\n")
-				first = false
-			}
-			fmt.Fprintf(&b, "\n  %s\n    Type:  %s\n    Name:  %s\n    Value: %s\n", r.For, r.Type, r.Host, r.Data)
-		}
-	}
-	b.WriteString("\nThe same as lines of a zone file:\n\n")
-	b.WriteString(ZoneSnippet(records))
-	b.WriteString("\nNames are whole. Where a form adds the domain by itself, leave it out; where it asks for a \"proxy\", switch that off.\n")
-	return "DNS records for " + d.Name, b.String()
 }

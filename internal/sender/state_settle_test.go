@@ -315,21 +315,3 @@ func TestCheckErrors(t *testing.T) {
 		t.Errorf("nobody to ask with: %v", err)
 	}
 }
-
-func TestDNSLetter(t *testing.T) {
-	t.Parallel()
-	d := testDomain(true)
-	rs := Records(Zone{Name: testZone, Hostname: testHost}, d, nil)
-	subject, text := DNSLetter(d, rs)
-	if !strings.Contains(subject, "acme.test") {
-		t.Error(subject)
-	}
-	for _, r := range rs {
-		if !strings.Contains(text, "Name:  "+r.Host+"\n    Value: "+r.Data+"\n") {
-			t.Errorf("no %s in %s", r.Key, text)
-		}
-	}
-	if !strings.Contains(text, ZoneSnippet(rs)) || strings.Index(text, "Not required") < strings.Index(text, "Required:") {
-		t.Error(text)
-	}
-}
