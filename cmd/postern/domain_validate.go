@@ -32,8 +32,8 @@ type checkView struct {
 }
 
 // waitStep is how often a domain is looked at that is waited for: the server
-// does not ask the DNS again before ten seconds have passed.
-const waitStep = 15 * time.Second
+// does not ask the DNS again before three seconds have passed.
+const waitStep = 10 * time.Second
 
 func (c *cli) domainValidate() *cobra.Command {
 	var wait bool
