@@ -2,6 +2,7 @@ package v3
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -84,7 +85,7 @@ func (a *API) validateDomain(c *Call) error {
 	}
 	if !a.checks.begin(d.ID, c.Now) {
 		if last.At.IsZero() { // the first one is under way
-			c.W.Header().Set("Retry-After", "10")
+			c.W.Header().Set("Retry-After", strconv.Itoa(int(validatePause/time.Second)))
 			return httpx.Refuse(http.StatusTooManyRequests, "This domain is being checked. Ask again in three seconds.")
 		}
 		return a.replyCheck(c, &d, last)
