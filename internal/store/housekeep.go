@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"postern/internal/relay"
@@ -126,14 +127,21 @@ const maxDrift = time.Hour
 
 // clockCheck remembers what the wall clock said when the store was opened.
 type clockCheck struct {
+	mu   sync.Mutex
 	wall time.Time // without its monotonic part
 	mono time.Time
 }
 
-func (c *clockCheck) set(wall time.Time) { c.wall, c.mono = wall.Round(0), time.Now() }
+func (c *clockCheck) set(wall time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wall, c.mono = wall.Round(0), time.Now()
+}
 
 // steady reports whether the wall clock went on as the monotonic one did.
 func (c *clockCheck) steady(wall time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return wall.Round(0).Sub(c.wall.Add(time.Since(c.mono))).Abs() < maxDrift
 }
 
