@@ -174,6 +174,7 @@ func (a *App) keyPrefix() string {
 func (a *App) makeSigner(context.Context) error {
 	signer, err := sender.NewSigner(sender.SignerConfig{
 		Directory: a.directory, Sealer: a.sealer, GoOnly: a.opt.Config.Sign.Backend == "go", Logger: a.log,
+		Overlap: a.opt.Config.Overlap(),
 	})
 	if err != nil {
 		return err

@@ -53,6 +53,7 @@ func (a *App) makeDomains(context.Context) error {
 	d.reports = sender.NewReports(sender.ReportsConfig{
 		Store: a.store, Resolver: resolver, Address: zone.ReportAddress, Addresses: zone.Addresses, Logger: a.log,
 	})
+	d.domains.Seen = d.reports.Seen
 	if c.DNS.Zone == "" {
 		return nil
 	}
