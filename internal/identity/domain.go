@@ -21,14 +21,14 @@ func mailboxPart(m mailbox) uint8 { return stringPart(m.address) ^ tenantPart(m.
 //
 // From the name itself upwards, the first level that somebody holds decides. At
 // the name any domain that holds counts, above it those that were given with their
-// subdomains. If it is another account's, the answer is relay.CoverNone, whatever
+// subdomains. If it is another account's, the answer is relay.CoverOther, whatever
 // the tenant's own account has above it. If it is the own account's, the tenant
 // must be one that it is open to, and then its state decides. So no name is ever
 // relay.CoverUsable for two accounts.
 //
 // Where no level is held, the nearest domain of the own account gives the reason:
 // it is pending, failed or disabled. The domain is the zero one with
-// relay.CoverNone.
+// relay.CoverNone and relay.CoverOther.
 func (d *Directory) Covering(t relay.Tenant, name string) (relay.Domain, relay.Coverage) {
 	found, c := d.state.Load().covering(t, name)
 	if found == nil {
@@ -44,7 +44,7 @@ func (st *state) covering(t relay.Tenant, name string) (*relay.Domain, relay.Cov
 		case h == nil || len(at) < len(name) && !h.Subdomains:
 			continue
 		case h.Account != t.Account:
-			return nil, relay.CoverNone
+			return nil, relay.CoverOther
 		case !h.OpenTo(t):
 			return h, relay.CoverNotShared
 		case h.Usable():

@@ -112,7 +112,7 @@ func BenchmarkCovering(b *testing.B) {
 		below string
 		who   int // 0: the owner, 1: another account
 		want  relay.Coverage
-	}{{"itself", "", 0, relay.CoverUsable}, {"below", "a.b.c.", 0, relay.CoverUsable}, {"another", "a.b.c.", 1, relay.CoverNone}} {
+	}{{"itself", "", 0, relay.CoverUsable}, {"below", "a.b.c.", 0, relay.CoverUsable}, {"another", "a.b.c.", 1, relay.CoverOther}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			i := 0

@@ -81,18 +81,18 @@ func TestCovering(t *testing.T) {
 		{main, "pending.test", relay.CoverPending, "pending.test"}, {main, "off.test", relay.CoverDisabled, "off.test"},
 		{main, "gone.test", relay.CoverNone, ""}, {main, "none.test", relay.CoverNone, ""}, {main, "", relay.CoverNone, ""}, {main, "test", relay.CoverNone, ""},
 		{main, ".", relay.CoverNone, ""}, {main, "..wide.test", relay.CoverUsable, "wide.test"},
-		{stranger, "asserted.test", relay.CoverNone, ""}, {stranger, "paused.test", relay.CoverNone, ""}, {stranger, "failed.test", relay.CoverNone, ""},
+		{stranger, "asserted.test", relay.CoverOther, ""}, {stranger, "paused.test", relay.CoverOther, ""}, {stranger, "failed.test", relay.CoverNone, ""},
 		{stranger, "pending.test", relay.CoverNone, ""}, {stranger, "off.test", relay.CoverNone, ""},
-		{main, "claimed.test", relay.CoverNone, ""}, {stranger, "claimed.test", relay.CoverUsable, "claimed.test"},
+		{main, "claimed.test", relay.CoverOther, ""}, {stranger, "claimed.test", relay.CoverUsable, "claimed.test"},
 		{main, "wide.test", relay.CoverUsable, "wide.test"}, {main, "a.wide.test", relay.CoverUsable, "wide.test"}, {main, "z.a.wide.test", relay.CoverUsable, "wide.test"},
 		{main, "notwide.test", relay.CoverNone, ""},
-		{main, "b.wide.test", relay.CoverNone, ""}, {stranger, "b.wide.test", relay.CoverUsable, "b.wide.test"},
+		{main, "b.wide.test", relay.CoverOther, ""}, {stranger, "b.wide.test", relay.CoverUsable, "b.wide.test"},
 		// It is held without its subdomains: what is below it is the parent's.
-		{main, "a.b.wide.test", relay.CoverUsable, "wide.test"}, {stranger, "a.b.wide.test", relay.CoverNone, ""},
+		{main, "a.b.wide.test", relay.CoverUsable, "wide.test"}, {stranger, "a.b.wide.test", relay.CoverOther, ""},
 		{main, "own.b.wide.test", relay.CoverUsable, "wide.test"},
 		// Paused holds, too.
-		{main, "x.pw.wide.test", relay.CoverNone, ""}, {stranger, "x.pw.wide.test", relay.CoverPaused, "pw.wide.test"},
-		{main, "x.theirs.test", relay.CoverNone, ""}, {stranger, "x.theirs.test", relay.CoverUsable, "theirs.test"},
+		{main, "x.pw.wide.test", relay.CoverOther, ""}, {stranger, "x.pw.wide.test", relay.CoverPaused, "pw.wide.test"},
+		{main, "x.theirs.test", relay.CoverOther, ""}, {stranger, "x.theirs.test", relay.CoverUsable, "theirs.test"},
 		{main, "a.narrow.test", relay.CoverNone, ""},
 		{main, "wp.test", relay.CoverPending, "wp.test"}, {main, "a.wp.test", relay.CoverPending, "wp.test"}, {main, "a.pending.test", relay.CoverNone, ""},
 		{main, "x.wpaused.test", relay.CoverPaused, "wpaused.test"}, {main, "low.wpaused.test", relay.CoverUsable, "low.wpaused.test"},
@@ -174,7 +174,7 @@ func TestNoNameForTwo(t *testing.T) {
 			users := map[relay.AccountID]bool{}
 			for _, tenant := range tenants {
 				got, c := v.Covering(tenant, name)
-				if c == relay.CoverNone {
+				if c == relay.CoverNone || c == relay.CoverOther {
 					if got.Name != "" {
 						t.Fatalf("%v, %s: none, by %+v", tenant, name, got)
 					}
@@ -241,7 +241,7 @@ func holdersDecide(t *rapid.T, v *Directory, all []relay.Domain, accounts []rela
 	}
 	for _, a := range accounts {
 		_, c := v.Covering(relay.Tenant{Account: a}, name)
-		if nearest > 0 && !slices.Contains(at[nearest], a) && c != relay.CoverNone {
+		if nearest > 0 && !slices.Contains(at[nearest], a) && c != relay.CoverOther {
 			t.Fatalf("%s is held by %v, and %v is told %q", name, at[nearest], a, c)
 		}
 	}

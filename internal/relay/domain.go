@@ -106,7 +106,8 @@ type Coverage string
 // The ways. Only the first lets mail out.
 const (
 	CoverUsable    Coverage = "allowed"
-	CoverNone      Coverage = "domain not proven"          // no domain of the account covers it, or another account's does
+	CoverNone      Coverage = "domain not proven"          // no domain covers it
+	CoverOther     Coverage = "domain of another account"  // not to be told: to the tenant it is as CoverNone
 	CoverPending   Coverage = "domain not verified yet"    // the account's, waits for its DNS records
 	CoverPaused    Coverage = "domain paused"              // its DNS records are gone
 	CoverFailed    Coverage = "domain no longer proven"    // gone for too long

@@ -114,6 +114,11 @@ func judge(d Directory, p *relay.Principal, field string, a smtp.Address) Decisi
 		// The account has this domain: its word is before that of a mailbox in it.
 		dec.Rule = Rule(cover)
 		return dec
+	case relay.CoverOther:
+		// ID-14: the domain's owner decides, not who has a mailbox in it. That there is
+		// an owner is not for others to know.
+		dec.Rule = NotOwned
+		return dec
 	default:
 		if _, ok := d.SenderFor(p.Tenant, a.Key()); !ok {
 			dec.Rule = Rule(cover)
@@ -166,8 +171,11 @@ func MayNotify(d Directory, t relay.Tenant, addr string) bool {
 
 // uses reports whether an address is one of a tenant's own, whatever a key says.
 func uses(d Directory, t relay.Tenant, canonical, domain string) bool {
-	if _, cover := d.Covering(t, domain); cover == relay.CoverUsable {
+	switch _, cover := d.Covering(t, domain); cover {
+	case relay.CoverUsable:
 		return true
+	case relay.CoverOther:
+		return false
 	}
 	_, ok := d.SenderFor(t, canonical)
 	return ok

@@ -25,8 +25,10 @@ func (d *fakeDirectory) Covering(t relay.Tenant, name string) (relay.Domain, rel
 		}
 	}
 	switch {
-	case !ok || dm.Account != t.Account:
+	case !ok:
 		return relay.Domain{}, relay.CoverNone
+	case dm.Account != t.Account:
+		return relay.Domain{}, relay.CoverOther
 	case !dm.DisabledAt.IsZero():
 		return dm, relay.CoverDisabled
 	case dm.State == relay.DomainPending:
@@ -80,7 +82,7 @@ func directory() *fakeDirectory {
 		},
 		senders: map[string]relay.Tenant{
 			"ann@mail.test": {Account: acme}, "globex@mail.test": {Account: globex}, "of.staging@mail.test": {Account: acme, Subuser: staging},
-			"ann@acme.test": {Account: acme}, "ann@paused.test": {Account: acme}, "ann@pending.test": {Account: acme}, "a b@mail.test": {Account: acme},
+			"ann@acme.test": {Account: acme}, "ann@paused.test": {Account: acme}, "ann@pending.test": {Account: acme}, "a b@mail.test": {Account: acme}, "ann@globex.test": {Account: acme},
 		},
 	}
 }
@@ -127,6 +129,7 @@ func TestMay(t *testing.T) {
 		{name: "ID-19 single sender, plus tag", header: "From: ann+x@mail.test\r\n", want: NotOwned, field: "From"},
 		{name: "ID-19 single sender, case of the local part", header: "From: Ann@mail.test\r\n", want: NotOwned, field: "From"},
 		{name: "ID-19 single sender, subdomain", header: "From: ann@x.mail.test\r\n", want: NotOwned, field: "From"},
+		{name: "ID-14 single sender at another tenant's domain", header: "From: ann@globex.test\r\n", want: NotOwned, field: "From"},
 		{name: "ID-14 single sender of another account", header: "From: globex@mail.test\r\n", want: NotOwned, field: "From"},
 		{name: "ID-14 single sender of the account's subuser", header: "From: of.staging@mail.test\r\n", want: NotOwned, field: "From"},
 		{name: "single sender of the subuser", header: "From: of.staging@mail.test\r\n", subuser: staging, want: Allowed, single: true},

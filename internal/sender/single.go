@@ -37,7 +37,7 @@ type SingleStore interface {
 type Singles struct {
 	Store     SingleStore
 	Directory interface {
-		DomainFor(t relay.Tenant, name string) (relay.Domain, bool)
+		Covering(t relay.Tenant, name string) (relay.Domain, relay.Coverage)
 		Account(id relay.AccountID) (relay.Account, bool)
 	}
 	Resolver dns.Resolver // for the warnings about DMARC
@@ -131,7 +131,7 @@ func (s *Singles) clean(n relay.SingleSender) (relay.SingleSender, error) {
 		return n, err
 	}
 	n.Address = Canonical(a)
-	return n, nil
+	return n, s.others(n)
 }
 
 func unprintable(r rune) bool { return r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' }
@@ -150,13 +150,25 @@ func Canonical(a smtp.Address) string { return a.Local() + "@" + strings.ToLower
 
 func (s *Singles) owned(n relay.SingleSender) bool {
 	_, domain, _ := cutLast(n.Address, "@")
-	_, ok := s.Directory.DomainFor(n.Tenant, domain)
-	return ok
+	_, c := s.Directory.Covering(n.Tenant, domain)
+	return c == relay.CoverUsable
+}
+
+// others refuses an address of a domain that another account has proven: its
+// owner decides who sends as it.
+func (s *Singles) others(n relay.SingleSender) error {
+	_, domain, _ := cutLast(n.Address, "@")
+	if _, c := s.Directory.Covering(n.Tenant, domain); c == relay.CoverOther {
+		return &relay.Error{Kind: relay.Conflict, Field: "from_email", Public: "This address cannot be a single sender here: the owner of its domain decides who sends as it."}
+	}
+	return nil
 }
 
 // Verified reports whether mail may be sent as a sender: it is proven, or a
-// domain of its tenant covers it.
-func (s *Singles) Verified(n relay.SingleSender) bool { return !n.VerifiedAt.IsZero() || s.owned(n) }
+// domain of its tenant covers it; and its domain is no other account's.
+func (s *Singles) Verified(n relay.SingleSender) bool {
+	return s.owned(n) || !n.VerifiedAt.IsZero() && s.others(n) == nil
+}
 
 // newLink gives a sender a fresh one-time token, and returns it.
 func newLink(n *relay.SingleSender, now time.Time) string {

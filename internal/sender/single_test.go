@@ -69,9 +69,15 @@ func (f *singleFake) VerifySender(ctx context.Context, _ store.By, sum []byte, a
 	return r, nil
 }
 
-func (f *singleFake) DomainFor(t relay.Tenant, name string) (relay.Domain, bool) {
+func (f *singleFake) Covering(t relay.Tenant, name string) (relay.Domain, relay.Coverage) {
 	a, ok := f.domains[name]
-	return relay.Domain{Account: a, Name: name}, ok && a == t.Account
+	switch {
+	case !ok:
+		return relay.Domain{}, relay.CoverNone
+	case a != t.Account:
+		return relay.Domain{}, relay.CoverOther
+	}
+	return relay.Domain{Account: a, Name: name}, relay.CoverUsable
 }
 
 func (f *singleFake) Account(id relay.AccountID) (relay.Account, bool) {
@@ -185,6 +191,26 @@ func TestSingleSenderBelowAnOwnDomain(t *testing.T) {
 	delete(f.domains, "acme.test")
 	if s.Verified(f.rows[0]) {
 		t.Error("it outlives the domain's proof")
+	}
+}
+
+// ID-14: the owner of a domain decides who sends as it, and not each of its
+// mailboxes.
+func TestSingleSenderAtAnothersDomain(t *testing.T) {
+	s, f, _ := singlesWorld()
+	ctx := context.Background()
+	if _, err := s.Create(ctx, bySingle, newSingle("ann@else.test")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Confirm(ctx, bySingle, f.lastToken(t)); err != nil || !s.Verified(f.rows[0]) {
+		t.Fatal(err)
+	}
+	f.domains["else.test"] = globex
+	if s.Verified(f.rows[0]) {
+		t.Error("a proof of before outranks the owner's")
+	}
+	if _, err := s.Create(ctx, bySingle, newSingle("bob@else.test")); relay.KindOf(err) != relay.Conflict {
+		t.Errorf("at a domain of another account: %v", err)
 	}
 }
 

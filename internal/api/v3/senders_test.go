@@ -151,9 +151,15 @@ func (f *fakeSingles) VerifySender(ctx context.Context, _ store.By, sum []byte, 
 	return r, nil
 }
 
-func (f *fakeSingles) DomainFor(t relay.Tenant, name string) (relay.Domain, bool) {
+func (f *fakeSingles) Covering(t relay.Tenant, name string) (relay.Domain, relay.Coverage) {
 	of, ok := f.domains[name]
-	return relay.Domain{Name: name, Account: of.Account}, ok && of == t
+	switch {
+	case !ok:
+		return relay.Domain{}, relay.CoverNone
+	case of.Account != t.Account:
+		return relay.Domain{}, relay.CoverOther
+	}
+	return relay.Domain{Name: name, Account: of.Account}, relay.CoverUsable
 }
 
 func (f *fakeSingles) Account(id relay.AccountID) (relay.Account, bool) { return f.w.Account(id) }
