@@ -275,16 +275,18 @@ func (c *cli) scopeCommand() *cobra.Command {
 func (c *cli) policyCommand() *cobra.Command {
 	w := &whose{}
 	var life time.Duration
-	var noFull, networks bool
+	var noFull, networks, bindReply, foreignNames bool
 	var mechanisms []string
 	type view struct {
 		MaxKeyLife       int64    `json:"max_key_life_seconds"`
 		ForbidFullAccess bool     `json:"forbid_full_access"`
 		RequireNetworks  bool     `json:"require_networks"`
 		Mechanisms       []string `json:"mechanisms"`
+		BindReplyTo      bool     `json:"bind_reply_to"`
+		ForeignNames     bool     `json:"foreign_names"`
 	}
 	cmd := &cobra.Command{
-		Use: "policy", Short: "What an account demands of its keys", Args: cobra.NoArgs,
+		Use: "policy", Short: "What an account demands of its keys and its mail", Args: cobra.NoArgs,
 		Example: "  postern policy --max-key-life 2160h --forbid-full-access --require-networks --mechanisms SCRAM-SHA-256,PLAIN",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cl, err := c.tenantClient(cmd.Context(), w.account, "")
@@ -296,6 +298,8 @@ func (c *cli) policyCommand() *cobra.Command {
 			in.set(cmd, "forbid-full-access", "forbid_full_access", noFull)
 			in.set(cmd, "require-networks", "require_networks", networks)
 			in.set(cmd, "mechanisms", "mechanisms", mechanisms)
+			in.set(cmd, "bind-reply-to", "bind_reply_to", bindReply)
+			in.set(cmd, "foreign-names", "foreign_names", foreignNames)
 			method, body := http.MethodGet, any(nil)
 			if len(in) > 0 {
 				method, body = http.MethodPatch, in
@@ -310,7 +314,8 @@ func (c *cli) policyCommand() *cobra.Command {
 					longest = (time.Duration(p.MaxKeyLife) * time.Second).String()
 				}
 				return pairs(c.out, "longest life of a key", longest, "keys with full access forbidden", p.ForbidFullAccess,
-					"keys must have networks", p.RequireNetworks, "mechanisms", p.Mechanisms)
+					"keys must have networks", p.RequireNetworks, "mechanisms", p.Mechanisms,
+					"Reply-To bound to own addresses", p.BindReplyTo, "names may show foreign addresses", p.ForeignNames)
 			})
 		},
 	}
@@ -320,5 +325,7 @@ func (c *cli) policyCommand() *cobra.Command {
 	f.BoolVar(&noFull, "forbid-full-access", false, "no key may have every scope")
 	f.BoolVar(&networks, "require-networks", false, "every key says from where it works")
 	f.StringSliceVar(&mechanisms, "mechanisms", nil, "mechanisms that its keys may log in with; none: all that are offered")
+	f.BoolVar(&bindReply, "bind-reply-to", false, "Reply-To names only addresses that the sender may use")
+	f.BoolVar(&foreignNames, "foreign-names", false, "display names may show addresses of others, as mailing lists write them")
 	return cmd
 }
