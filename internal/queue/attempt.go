@@ -89,7 +89,7 @@ func (q *Queue) try(ctx context.Context, j *job, route deliver.Route, failure er
 			return tried{damaged: true, outcomes: failAll(j, damagedReply, deliver.Deferred)}
 		}
 		q.log.Warn("queue: not signed", "message", j.msg.ID.String(), "error", err)
-		return tried{outcomes: failAll(j, smtp.R(451, 4, 3, 0, "cannot be signed now"), deliver.Deferred)}
+		return tried{outcomes: failAll(j, unsignedReply(err), deliver.Deferred)}
 	}
 	pool, tls := q.egress(j.msg)
 	prefix := fields
@@ -125,6 +125,15 @@ func (q *Queue) deliver(ctx context.Context, r deliver.Request) deliver.Result {
 		}
 	}
 	return sum
+}
+
+// unsignedReply tells the owner of a message why it cannot be signed, as far as
+// that can be shown.
+func unsignedReply(err error) smtp.Reply {
+	if e, ok := errors.AsType[*relay.Error](err); ok && e.Public != "" {
+		return smtp.R(451, 4, 7, 1, "cannot be signed now: "+e.Public)
+	}
+	return smtp.R(451, 4, 3, 0, "cannot be signed now")
 }
 
 var damagedReply = smtp.R(451, 4, 3, 0, "stored content is damaged")

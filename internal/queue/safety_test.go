@@ -52,6 +52,20 @@ func TestNeverSentUnsigned(t *testing.T) {
 	})
 }
 
+// What the signer says for everybody is in the event; nothing else of it is.
+func TestUnsignedReply(t *testing.T) {
+	t.Parallel()
+	secret := errors.New("key file is gone")
+	for want, err := range map[string]error{
+		"451 4.3.0 cannot be signed now":                      secret,
+		"451 4.7.1 cannot be signed now: domain a.test waits": fmt.Errorf("sign: %w", &relay.Error{Kind: relay.Unavailable, Public: "domain a.test waits", Err: secret}),
+	} {
+		if got := unsignedReply(err).String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // A message with damaged content is taken out; nothing of it is sent.
 func TestDamagedContentIsQuarantined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

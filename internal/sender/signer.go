@@ -133,7 +133,7 @@ func (s *Signer) active(m *relay.Message) ([]dkim.Key, []string, error) {
 		return nil, nil, fmt.Errorf("the domain of message %s no longer exists", m.ID)
 	}
 	if why := waits(&d); why != "" {
-		return nil, nil, fmt.Errorf("domain %s is %s, %s", d.Name, d.State, why)
+		return nil, nil, relay.E(relay.Unavailable, fmt.Sprintf("domain %s is %s, %s", d.Name, d.State, why))
 	}
 	rows := s.cfg.Directory.DKIMKeys(d.ID)
 	if len(rows) == 0 {

@@ -192,6 +192,10 @@ func TestSignerRefuses(t *testing.T) {
 			if err == nil || fields != nil || with != nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%q, %q, %v", fields, with, err)
 			}
+			// What its owner can mend is theirs to know, and nothing else.
+			if e, ok := errors.AsType[*relay.Error](err); ok != (name == "paused" || name == "failed") || ok && !strings.Contains(e.Public, "acme.test is "+name) {
+				t.Errorf("public %v: %v", ok, err)
+			}
 		})
 	}
 }
