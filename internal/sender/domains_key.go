@@ -17,23 +17,9 @@ func (s *Domains) newKey(id relay.DomainID, selector string, alg relay.DKIMAlgor
 		return relay.DKIMKey{}, err
 	}
 	defer clear(der)
-	private, _, err := dkim.ParseKey(der)
-	if err != nil {
-		return relay.DKIMKey{}, err
-	}
-	record, err := dkim.Record(private.Public())
-	if err != nil {
-		return relay.DKIMKey{}, err
-	}
-	sealed, err := s.Sealer.Seal(der, keyPlace(id, selector))
-	if err != nil {
-		return relay.DKIMKey{}, err
-	}
-	k := relay.DKIMKey{Domain: id, Selector: selector, Algorithm: alg, Generation: 1, Sealed: sealed, Record: record, CreatedAt: s.now()}
-	if alg == relay.DKIMRSA {
-		k.Bits = bits
-	}
-	return k, nil
+	k, err := s.sealed(id, selector, alg, der)
+	k.Generation = 1
+	return k, err
 }
 
 // generateKey makes a private key as PKCS #8 DER.
