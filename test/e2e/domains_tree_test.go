@@ -17,7 +17,7 @@ import (
 )
 
 // nameTree is a piece of the real DNS on loopback, nobody of which was written
-// here: "test" on an nsd of its own, the zones below it on two nsds that share
+// here: "example" on an nsd of its own, the zones below it on two nsds that share
 // their files, all of it signed, and unbound, which validates, in front. Every
 // name server listens at the same port, each at an address of its own. The relay
 // and a secondary of its zone have addresses in it, too.
@@ -30,26 +30,26 @@ type nameTree struct {
 	mu      sync.Mutex // one change at a time
 	serial  int
 	keys    map[string]string // of signed zones: the file name of their key, without its end
-	servers []*process        // of the zones below test
+	servers []*process        // of the zones below example
 }
 
 // The last octet of the tree's addresses.
 const (
-	hostParent    = 10 // nsd for "test"
+	hostParent    = 10 // nsd for "example"
 	hostFirst     = 11 // nsd for the zones below
 	hostOther     = 12 // another one
 	hostResolver  = 20 // unbound
 	hostZone      = 21 // the relay's own zone
 	hostSecondary = 22 // nsd as its secondary
 	hostRelay     = 25 // the relay's mail exchanger
-	hostReceiver  = 40 // the receivers' mail exchanger
+	hostReceiver  = 40 // receiver.example's mail exchanger
 )
 
 // relayZone is the zone that the relay serves; the one above it has its hosts.
 const (
-	relayParent = "relay.test"
-	relayZone   = "mail.relay.test"
-	relayHost   = "mx.relay.test"
+	relayParent = "relay.example"
+	relayZone   = "mail.relay.example"
+	relayHost   = "mx.relay.example"
 )
 
 // cacheLife is how long unbound keeps an answer, in seconds: what the tests wait
@@ -57,7 +57,7 @@ const (
 const cacheLife = 1
 
 // newNameTree runs a tree with these zones, which are nearly empty at first, and
-// relay.test and receiver.test.
+// those of the relay and of receivers.
 func newNameTree(t testing.TB, zones ...string) *nameTree {
 	t.Helper()
 	for _, p := range []string{"nsd", "unbound", "ldns-keygen", "ldns-signzone"} {
@@ -65,7 +65,7 @@ func newNameTree(t testing.TB, zones ...string) *nameTree {
 	}
 	tree := &nameTree{dir: t.TempDir(), keys: map[string]string{}, plain53: os.Geteuid() == 0}
 	tree.place(t)
-	zones = append(zones, relayParent, "receiver.test")
+	zones = append(zones, relayParent, "receiver.example")
 	ds := ""
 	for _, zone := range zones {
 		tree.keys[zone] = tree.keygen(t, zone)
@@ -75,20 +75,20 @@ func newNameTree(t testing.TB, zones ...string) *nameTree {
 	}
 	parent := ds
 	for _, zone := range zones {
-		label := strings.TrimSuffix(zone, ".test")
+		label := strings.TrimSuffix(zone, ".example")
 		parent += fmt.Sprintf("%[1]s NS a.%[1]s\n%[1]s NS b.%[1]s\na.%[1]s A %[2]s\nb.%[1]s A %[3]s\n", label, tree.host(hostFirst), tree.host(hostOther))
 	}
-	tree.keys["test"] = tree.keygen(t, "test")
-	tree.write(t, "test", hostParent, hostParent, parent)
+	tree.keys["example"] = tree.keygen(t, "example")
+	tree.write(t, "example", hostParent, hostParent, parent)
 	first := map[string]string{
 		relayParent: fmt.Sprintf("mx A %s\nmx TXT \"v=spf1 a -all\"\nns1 A %s\nns2 A %s\nmail NS ns1\nmail NS ns2\n",
 			tree.host(hostRelay), tree.host(hostZone), tree.host(hostSecondary)),
-		"receiver.test": "@ MX 10 mx\nmx A " + tree.host(hostReceiver) + "\n",
+		"receiver.example": "@ MX 10 mx\nmx A " + tree.host(hostReceiver) + "\n",
 	}
 	for _, zone := range zones {
 		tree.write(t, zone, hostFirst, hostOther, first[zone])
 	}
-	tree.nsd(t, hostParent, "test")
+	tree.nsd(t, hostParent, "example")
 	tree.servers = []*process{tree.nsd(t, hostFirst, zones...), tree.nsd(t, hostOther, zones...)}
 	tree.unbound(t, zones)
 	return tree
@@ -222,7 +222,7 @@ func (tree *nameTree) secondary(t testing.TB) *process {
 
 func (tree *nameTree) unbound(t testing.TB, zones []string) {
 	t.Helper()
-	stubs := fmt.Sprintf("stub-zone:\n  name: test\n  stub-addr: %s@%s\n", tree.host(hostParent), tree.port)
+	stubs := fmt.Sprintf("stub-zone:\n  name: example\n  stub-addr: %s@%s\n", tree.host(hostParent), tree.port)
 	for _, z := range zones {
 		stubs += fmt.Sprintf("stub-zone:\n  name: %s\n  stub-addr: %s@%s\n  stub-addr: %s@%s\n", z, tree.host(hostFirst), tree.port, tree.host(hostOther), tree.port)
 	}
@@ -232,8 +232,8 @@ func (tree *nameTree) unbound(t testing.TB, zones []string) {
 		at += fmt.Sprintf("  interface: %s@53\n", tree.host(hostResolver))
 	}
 	conf := filepath.Join(tree.dir, "unbound.conf")
-	write(t, conf, fmt.Sprintf("server:\n%s  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  directory: %q\n  pidfile: %q\n  use-syslog: no\n  logfile: \"\"\n  access-control: 127.0.0.0/8 allow\n  do-not-query-localhost: no\n  do-ip6: no\n  num-threads: 1\n  module-config: \"validator iterator\"\n  trust-anchor-file: %q\n  local-zone: \"test.\" transparent\n  local-zone: \".\" static\n  cache-max-ttl: %[5]d\n  cache-max-negative-ttl: %[5]d\n  infra-host-ttl: 1\n  val-bogus-ttl: 1\n%[6]s",
-		at, tree.dir, tree.dir+"/unbound.pid", filepath.Join(tree.dir, tree.keys["test"]+".key"), cacheLife, stubs))
+	write(t, conf, fmt.Sprintf("server:\n%s  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  directory: %q\n  pidfile: %q\n  use-syslog: no\n  logfile: \"\"\n  access-control: 127.0.0.0/8 allow\n  do-not-query-localhost: no\n  do-ip6: no\n  num-threads: 1\n  module-config: \"validator iterator\"\n  trust-anchor-file: %q\n  local-zone: \"example.\" transparent\n  local-zone: \".\" static\n  cache-max-ttl: %[5]d\n  cache-max-negative-ttl: %[5]d\n  infra-host-ttl: 1\n  val-bogus-ttl: 1\n%[6]s",
+		at, tree.dir, tree.dir+"/unbound.pid", filepath.Join(tree.dir, tree.keys["example"]+".key"), cacheLife, stubs))
 	running(t, filepath.Join(tree.dir, "unbound.log"), tree.addr(hostResolver), external(t, "unbound"), "-d", "-c", conf)
 }
 
@@ -252,7 +252,7 @@ func running(t testing.TB, log, addr string, args ...string) *process {
 	})
 	ensure(t, p.waitUntil(30*time.Second, func() bool {
 		q := new(mdns.Msg)
-		q.SetQuestion("ready.test.", mdns.TypeA)
+		q.SetQuestion("ready.example.", mdns.TypeA)
 		_, _, err := (&mdns.Client{Timeout: time.Second}).Exchange(q, addr)
 		return err == nil
 	}))
@@ -283,29 +283,29 @@ func (tree *nameTree) resolve(name string, typ uint16) (rrs []string, secure boo
 // where somebody meddles.
 func TestNameTree(t *testing.T) {
 	t.Parallel()
-	tree := newNameTree(t, "customer.test")
+	tree := newNameTree(t, "customer.example")
 	for i, want := range []string{"one", "two"} {
-		tree.publish(t, "customer.test", "@ TXT "+want+"\n")
+		tree.publish(t, "customer.example", "@ TXT "+want+"\n")
 		for _, n := range []int{hostFirst, hostOther} {
-			if got := askAt(tree.host(n), tree.port, "customer.test", mdns.TypeTXT); !strings.Contains(got, `"`+want+`"`) {
+			if got := askAt(tree.host(n), tree.port, "customer.example", mdns.TypeTXT); !strings.Contains(got, `"`+want+`"`) {
 				t.Errorf("%s: %s", tree.host(n), got)
 			}
 		}
-		rrs, secure, rcode := tree.resolve("customer.test", mdns.TypeTXT)
+		rrs, secure, rcode := tree.resolve("customer.example", mdns.TypeTXT)
 		if len(rrs) != 1 || rrs[0] != `"`+want+`"` || !secure || rcode != 0 {
 			t.Errorf("change %d: unbound says %q, secure %v, rcode %d", i, rrs, secure, rcode)
 		}
 	}
-	if _, secure, rcode := tree.resolve("nobody.customer.test", mdns.TypeTXT); rcode != mdns.RcodeNameError || !secure {
+	if _, secure, rcode := tree.resolve("nobody.customer.example", mdns.TypeTXT); rcode != mdns.RcodeNameError || !secure {
 		t.Errorf("absent name: rcode %d, secure %v", rcode, secure)
 	}
 	if _, _, rcode := tree.resolve("example.org", mdns.TypeA); rcode != mdns.RcodeNameError && rcode != mdns.RcodeRefused {
 		t.Errorf("a name of the world outside: rcode %d", rcode)
 	}
 	// Somebody changes the zone without its key.
-	tree.keys["customer.test"], tree.keys["other"] = tree.keygen(t, "customer.test"), tree.keys["customer.test"]
-	tree.publish(t, "customer.test", "@ TXT forged\n")
-	if rrs, _, rcode := tree.resolve("customer.test", mdns.TypeTXT); rcode != mdns.RcodeServerFailure {
+	tree.keys["customer.example"], tree.keys["other"] = tree.keygen(t, "customer.example"), tree.keys["customer.example"]
+	tree.publish(t, "customer.example", "@ TXT forged\n")
+	if rrs, _, rcode := tree.resolve("customer.example", mdns.TypeTXT); rcode != mdns.RcodeServerFailure {
 		t.Errorf("a zone signed by a stranger: %q, rcode %d", rrs, rcode)
 	}
 }
