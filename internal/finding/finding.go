@@ -3,7 +3,11 @@
 // domain's records speaks it, so that a person reads one kind of sentence.
 package finding
 
-import "slices"
+import (
+	"slices"
+	"strings"
+	"unicode"
+)
 
 // Severity says how much a finding matters.
 type Severity string
@@ -46,4 +50,22 @@ func Worst(fs []Finding) Severity {
 		}
 	}
 	return worst
+}
+
+// maxQuoted bounds a stranger's text in a sentence, in characters.
+const maxQuoted = 120
+
+// Quote is a stranger's text as it may stand in a sentence: in quotation marks,
+// without characters that do something to a terminal or a page, and cut.
+func Quote(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
+			return '?'
+		}
+		return c
+	}, s)
+	if r := []rune(s); len(r) > maxQuoted {
+		s = string(r[:maxQuoted]) + "..."
+	}
+	return "“" + s + "”"
 }

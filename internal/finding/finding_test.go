@@ -1,6 +1,9 @@
 package finding
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestWorst(t *testing.T) {
 	of := func(s ...Severity) (fs []Finding) {
@@ -21,6 +24,18 @@ func TestWorst(t *testing.T) {
 	} {
 		if got := Worst(tt.have); got != tt.want {
 			t.Errorf("%v: %s, want %s", tt.have, got, tt.want)
+		}
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for have, want := range map[string]string{
+		"plain":                      "“plain”",
+		"a\x1b[31mb\r\nc\u202ed\xff": "“a?[31mb??c?d?”",
+		strings.Repeat("é", 121):     "“" + strings.Repeat("é", 120) + "...”",
+	} {
+		if got := Quote(have); got != want {
+			t.Errorf("%q: %q, want %q", have, got, want)
 		}
 	}
 }

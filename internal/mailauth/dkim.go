@@ -123,11 +123,11 @@ func (d *DKIM) judge(one *look, wildcard bool) {
 	switch {
 	case absent(one.err) && k.Alias != "":
 		d.add(finding.Finding{Severity: finding.Error, Code: "dkim_dangling", Where: k.Name, Found: k.Alias,
-			Text: fmt.Sprintf("Selector %s is an alias of %s, where there is no key: nothing signed with it passes, and whoever gets hold of that name can sign as this domain.", k.Selector, quoted(k.Alias)),
+			Text: fmt.Sprintf("Selector %s is an alias of %s, where there is no key: nothing signed with it passes, and whoever gets hold of that name can sign as this domain.", k.Selector, finding.Quote(k.Alias)),
 			Fix:  "Delete the alias, or have the service that it leads to publish the key."})
 	case absent(one.err) || wildcard:
 		d.add(finding.Finding{Severity: finding.Error, Code: "dkim_missing", Where: k.Name,
-			Text: fmt.Sprintf("Selector %s publishes no key.", quoted(k.Selector)), Fix: fmt.Sprintf("Publish the key's TXT record at %s, or give the selector that is really used.", quoted(k.Name))})
+			Text: fmt.Sprintf("Selector %s publishes no key.", finding.Quote(k.Selector)), Fix: fmt.Sprintf("Publish the key's TXT record at %s, or give the selector that is really used.", finding.Quote(k.Name))})
 		return
 	case len(one.txts) > 1:
 		k.Record = cut(strings.Join(one.txts, "\n"))

@@ -117,8 +117,8 @@ func (l *looker) destinations(d *DMARC, at string) {
 			d.add(unknown("dmarc", "TXT", name))
 		case len(records) == 0:
 			d.add(finding.Finding{Severity: finding.Warning, Code: "dmarc_report_refused", Where: name, Found: uri,
-				Text: fmt.Sprintf("Reports are to go to %s, which does not say that it takes them: receivers send none there.", quoted(host)),
-				Fix:  fmt.Sprintf("Have TXT “v=DMARC1” published at %s, or name another address.", quoted(name))})
+				Text: fmt.Sprintf("Reports are to go to %s, which does not say that it takes them: receivers send none there.", finding.Quote(host)),
+				Fix:  fmt.Sprintf("Have TXT “v=DMARC1” published at %s, or name another address.", finding.Quote(name))})
 		}
 	}
 }

@@ -50,7 +50,7 @@ func parseKey(k *Key, record string) (fs []finding.Finding) {
 		bad("dkim_syntax", fmt.Sprintf("The record of selector %s is not a list of tags: %s.", k.Selector, fault), "Publish it as v=DKIM1; k=rsa; p=… with a semicolon after each tag.")
 		return fs
 	case ok && v != "DKIM1" || ok && !strings.HasPrefix(strings.TrimLeft(record, " \t"), "v"):
-		bad("dkim_version", fmt.Sprintf("The record of selector %s has %s: verifiers ignore it unless it begins with v=DKIM1, written so.", k.Selector, quoted("v="+v)), "Begin the record with v=DKIM1;")
+		bad("dkim_version", fmt.Sprintf("The record of selector %s has %s: verifiers ignore it unless it begins with v=DKIM1, written so.", k.Selector, finding.Quote("v="+v)), "Begin the record with v=DKIM1;")
 		return fs
 	}
 	flags := strings.Split(strings.ReplaceAll(t["t"], " ", ""), ":")
@@ -59,10 +59,10 @@ func parseKey(k *Key, record string) (fs []finding.Finding) {
 			Text: fmt.Sprintf("The key of selector %s is marked as a test (t=y): some receivers treat mail that it signs as unsigned.", k.Selector), Fix: "Take t=y out of the record."})
 	}
 	if h, ok := t["h"]; ok && !slices.Contains(list(h), "sha256") {
-		bad("dkim_hash", fmt.Sprintf("The key of selector %s allows no hash that is still accepted (%s).", k.Selector, quoted("h="+h)), "Take h= out, or write h=sha256.")
+		bad("dkim_hash", fmt.Sprintf("The key of selector %s allows no hash that is still accepted (%s).", k.Selector, finding.Quote("h="+h)), "Take h= out, or write h=sha256.")
 	}
 	if s, ok := t["s"]; ok && !slices.Contains(list(s), "email") && !slices.Contains(list(s), "*") {
-		bad("dkim_service", fmt.Sprintf("The key of selector %s is not for mail (%s).", k.Selector, quoted("s="+s)), "Take s= out, or write s=email.")
+		bad("dkim_service", fmt.Sprintf("The key of selector %s is not for mail (%s).", k.Selector, finding.Quote("s="+s)), "Take s= out, or write s=email.")
 	}
 	p, ok := t["p"]
 	if !ok {
@@ -101,11 +101,11 @@ func keyTags(record string) (t map[string]string, fault string) {
 		name = strings.TrimSpace(name)
 		switch _, twice := t[name]; {
 		case !ok || name == "":
-			return nil, fmt.Sprintf("%s has no equals sign", quoted(strings.TrimSpace(tag)))
+			return nil, fmt.Sprintf("%s has no equals sign", finding.Quote(strings.TrimSpace(tag)))
 		case strings.ContainsAny(name, " \t") || name == "v" && strings.ContainsAny(strings.TrimSpace(value), " \t"):
-			return nil, fmt.Sprintf("a semicolon is missing near %s", quoted(strings.TrimSpace(tag)))
+			return nil, fmt.Sprintf("a semicolon is missing near %s", finding.Quote(strings.TrimSpace(tag)))
 		case twice:
-			return nil, fmt.Sprintf("the tag %s is there twice", quoted(name))
+			return nil, fmt.Sprintf("the tag %s is there twice", finding.Quote(name))
 		}
 		if t[name] = strings.TrimSpace(value); name == "p" {
 			t[name] = strings.Join(strings.Fields(value), "")
@@ -140,7 +140,7 @@ func (k *Key) public(typ, p string) (fs []finding.Finding) {
 		return bad("dkim_key", fmt.Sprintf("The Ed25519 key of selector %s has %d octets instead of %d.", k.Selector, len(der), ed25519.PublicKeySize), "Publish the key itself, without the ASN.1 wrapping (RFC 8463 §4).")
 	}
 	k.Type = cut(k.Type)
-	return bad("dkim_type", fmt.Sprintf("The key of selector %s is of the unknown type %s.", k.Selector, quoted(typ)), "Use k=rsa or k=ed25519.")
+	return bad("dkim_type", fmt.Sprintf("The key of selector %s is of the unknown type %s.", k.Selector, finding.Quote(typ)), "Use k=rsa or k=ed25519.")
 }
 
 // short hints at a value that was cut off.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"unicode"
 
 	"postern/internal/dns"
 	"postern/internal/finding"
@@ -75,7 +74,7 @@ func (r limited) TLSA(ctx context.Context, name string) ([]dns.TLSA, bool, error
 // unknown is the finding for a question that was not answered.
 func unknown(record, typ, name string) finding.Finding {
 	return finding.Finding{Severity: finding.Unknown, Code: "dns_unknown", Record: record, Where: cut(name),
-		Text: fmt.Sprintf("The DNS did not answer for %s %s.", typ, quoted(name)),
+		Text: fmt.Sprintf("The DNS did not answer for %s %s.", typ, finding.Quote(name)),
 		Fix:  "Look again later; if it stays so, see whether the domain's name servers answer."}
 }
 
@@ -120,18 +119,4 @@ func cut(s string) string {
 		return s[:maxText] + "..."
 	}
 	return s
-}
-
-// quoted is a stranger's text for a sentence.
-func quoted(s string) string {
-	s = strings.Map(func(c rune) rune {
-		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
-			return '?'
-		}
-		return c
-	}, s)
-	if r := []rune(s); len(r) > 120 {
-		s = string(r[:120]) + "..."
-	}
-	return "“" + s + "”"
 }

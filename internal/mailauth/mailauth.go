@@ -131,7 +131,7 @@ func Look(ctx context.Context, o Options) Report {
 	if err != nil {
 		r.Exists = false
 		r.MX.Findings = []finding.Finding{{Severity: finding.Error, Code: "domain_name", Record: "mx", Where: domain,
-			Text: fmt.Sprintf("%s is not a domain name.", quoted(o.Domain)), Fix: "Give a whole name, such as example.com."}}
+			Text: fmt.Sprintf("%s is not a domain name.", finding.Quote(o.Domain)), Fix: "Give a whole name, such as example.com."}}
 		r.Verdict = []string{r.MX.Findings[0].Text}
 		r.tidy()
 		return r

@@ -141,8 +141,8 @@ func (l *looker) host(m *MX, h *Host) {
 	if target, _, err := (limited{l}).CNAME(l.ctx, h.Name); err == nil {
 		h.Alias = cut(target)
 		m.add(finding.Finding{Severity: finding.Warning, Code: "mx_alias", Where: h.Name, Found: h.Alias,
-			Text: fmt.Sprintf("The mail exchanger %s is an alias (CNAME) of %s, which RFC 2181 §10.3 forbids: some senders refuse it.", h.Name, quoted(target)),
-			Fix:  fmt.Sprintf("Name %s in the MX record, or give %s addresses of its own.", quoted(target), h.Name)})
+			Text: fmt.Sprintf("The mail exchanger %s is an alias (CNAME) of %s, which RFC 2181 §10.3 forbids: some senders refuse it.", h.Name, finding.Quote(target)),
+			Fix:  fmt.Sprintf("Name %s in the MX record, or give %s addresses of its own.", finding.Quote(target), h.Name)})
 	}
 	private := 0
 	for _, a := range addrs {

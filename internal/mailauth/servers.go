@@ -105,12 +105,12 @@ func disagreement(name, typ string, asked dns.Asked) (fs []finding.Finding) {
 		}
 		if t.Err != nil && !absent(t.Err) {
 			f := finding.Finding{Severity: finding.Warning, Code: "ns_silent", Where: name, Server: who,
-				Text: fmt.Sprintf("The name server %s did not answer about %s.", quoted(who), name), Fix: "Repair it or take it out of the delegation."}
+				Text: fmt.Sprintf("The name server %s did not answer about %s.", finding.Quote(who), name), Fix: "Repair it or take it out of the delegation."}
 			switch {
 			case errors.Is(t.Err, dns.ErrLame):
-				f.Code, f.Text = "ns_lame", fmt.Sprintf("The name server %s does not answer for %s, although it is named for it.", quoted(who), asked.Zone)
+				f.Code, f.Text = "ns_lame", fmt.Sprintf("The name server %s does not answer for %s, although it is named for it.", finding.Quote(who), asked.Zone)
 			case errors.Is(t.Err, dns.ErrPrivate):
-				f.Code, f.Text = "ns_private", fmt.Sprintf("The name server %s has an address that is not of the Internet; it was not asked.", quoted(who))
+				f.Code, f.Text = "ns_private", fmt.Sprintf("The name server %s has an address that is not of the Internet; it was not asked.", finding.Quote(who))
 			}
 			fs = append(fs, f)
 			continue

@@ -149,7 +149,7 @@ func (w *walker) terms(node *Node, terms []term, problem string, path []string) 
 	if end.all != "" {
 		node.Terms[redirect].Ignored = true
 		w.add(finding.Finding{Severity: finding.Warning, Code: CodeRedirectIgnored, Where: node.Domain, Found: cut(terms[redirect].text),
-			Text: fmt.Sprintf("The record of %s has %s beside an “all”: receivers never follow it.", node.Domain, quoted(terms[redirect].text)),
+			Text: fmt.Sprintf("The record of %s has %s beside an “all”: receivers never follow it.", node.Domain, finding.Quote(terms[redirect].text)),
 			Fix:  "Take the redirect out, or take “all” out if the other domain's record should decide."})
 		return end
 	}
@@ -254,6 +254,6 @@ func (w *walker) loops(shown *Term, path []string) bool {
 	shown.Problem = "leads back to itself"
 	w.add(finding.Finding{Severity: finding.Error, Code: CodeLoop, Where: path[len(path)-1], Found: shown.Text,
 		Text: fmt.Sprintf("SPF records lead in a circle: %s. Receivers run into their limit and count the record as broken.", strings.Join(append(slices.Clone(path[at:]), shown.Target), " → ")),
-		Fix:  fmt.Sprintf("Take %s out of the record of %s.", quoted(shown.Text), path[len(path)-1])})
+		Fix:  fmt.Sprintf("Take %s out of the record of %s.", finding.Quote(shown.Text), path[len(path)-1])})
 	return true
 }

@@ -2,8 +2,6 @@ package spf
 
 import (
 	"fmt"
-	"strings"
-	"unicode"
 
 	"postern/internal/finding"
 )
@@ -85,20 +83,6 @@ func cut(s string) string {
 		return s[:maxShown] + "..."
 	}
 	return s
-}
-
-// quoted is a stranger's text for a sentence.
-func quoted(s string) string {
-	s = strings.Map(func(c rune) rune {
-		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
-			return '?'
-		}
-		return c
-	}, s)
-	if r := []rune(s); len(r) > 120 {
-		s = string(r[:120]) + "..."
-	}
-	return "“" + s + "”"
 }
 
 // plural counts things in words.

@@ -30,9 +30,9 @@ func elsewhere(path []string, fix string) string {
 
 func (w *walker) unknown(typ, name string) {
 	w.out.Unknown = true
-	text := fmt.Sprintf("The DNS did not answer for %s %s.", typ, quoted(name))
+	text := fmt.Sprintf("The DNS did not answer for %s %s.", typ, finding.Quote(name))
 	if w.r.left <= 0 {
-		text = fmt.Sprintf("%s %s was not looked up: these records make receivers ask too many questions.", typ, quoted(name))
+		text = fmt.Sprintf("%s %s was not looked up: these records make receivers ask too many questions.", typ, finding.Quote(name))
 	}
 	w.add(finding.Finding{Severity: finding.Unknown, Code: CodeUnknown, Where: cut(name), Text: text,
 		Fix: "Look again later; if it stays so, see whether the domain's name servers answer."})
@@ -75,7 +75,7 @@ func (w *walker) missing(name string, path []string, how string, txts []string) 
 	if how != "" {
 		from := path[len(path)-1]
 		f.Code = map[string]string{"include": CodeIncludeMissing, "redirect": CodeRedirectMissing}[how]
-		f.Text = fmt.Sprintf("The record of %s refers to %s (%s), which publishes no SPF record. Receivers count the whole record as broken.", from, quoted(name), how)
+		f.Text = fmt.Sprintf("The record of %s refers to %s (%s), which publishes no SPF record. Receivers count the whole record as broken.", from, finding.Quote(name), how)
 		f.Fix = fmt.Sprintf("Correct the name, or take the %s out of the record of %s.", how, from)
 	}
 	w.add(f)
@@ -107,7 +107,7 @@ func (w *walker) several(name string, path []string, how string, records []strin
 		Fix:  "Make one record of them: all their terms after a single “v=spf1”, and one “all” at the end. Delete the others."}
 	if how != "" {
 		f.Code = CodeIncludeSeveral
-		f.Text = fmt.Sprintf("%s, to which the record of %s refers, publishes %d SPF records. Receivers count the whole record as broken.", quoted(name), path[len(path)-1], len(records))
+		f.Text = fmt.Sprintf("%s, to which the record of %s refers, publishes %d SPF records. Receivers count the whole record as broken.", finding.Quote(name), path[len(path)-1], len(records))
 		f.Fix = fmt.Sprintf("Ask those who run it to publish one, or take the %s out.", how)
 	}
 	w.add(f)
@@ -124,21 +124,21 @@ func (w *walker) syntax(path []string, f finding.Finding) {
 
 func (w *walker) badTerm(path []string, t term, i int) {
 	w.syntax(path, finding.Finding{Found: cut(t.text), Fix: t.fix,
-		Text: fmt.Sprintf("Term %d of the SPF record of %s%s is wrong: %s: %s. Receivers count the whole record as broken.", i+1, path[len(path)-1], through(path), quoted(t.text), t.problem)})
+		Text: fmt.Sprintf("Term %d of the SPF record of %s%s is wrong: %s: %s. Receivers count the whole record as broken.", i+1, path[len(path)-1], through(path), finding.Quote(t.text), t.problem)})
 }
 
 func (w *walker) modifier(path []string, t term) {
 	f := finding.Finding{Severity: finding.Info, Code: CodeModifier, Where: path[len(path)-1], Found: cut(t.text),
-		Text: fmt.Sprintf("%s in the record of %s is an unknown modifier; receivers ignore it.", quoted(t.text), path[len(path)-1]),
+		Text: fmt.Sprintf("%s in the record of %s is an unknown modifier; receivers ignore it.", finding.Quote(t.text), path[len(path)-1]),
 		Fix:  elsewhere(path, "Take it out, unless something of yours reads it.")}
 	switch t.name {
 	case "v":
 		f.Severity = finding.Warning
-		f.Text = fmt.Sprintf("%s stands in the middle of the record of %s: two records were pasted into one. Receivers ignore the word and read on.", quoted(t.text), path[len(path)-1])
+		f.Text = fmt.Sprintf("%s stands in the middle of the record of %s: two records were pasted into one. Receivers ignore the word and read on.", finding.Quote(t.text), path[len(path)-1])
 		f.Fix = elsewhere(path, "Keep one version at the beginning, and one “all” at the end.")
 	case "include", "ip4", "ip6", "a", "mx", "exists", "ptr", "all":
 		f.Severity = finding.Warning
-		f.Text = fmt.Sprintf("%s in the record of %s is written with an equals sign: receivers take it for an unknown modifier and ignore it.", quoted(t.text), path[len(path)-1])
+		f.Text = fmt.Sprintf("%s in the record of %s is written with an equals sign: receivers take it for an unknown modifier and ignore it.", finding.Quote(t.text), path[len(path)-1])
 		f.Fix = elsewhere(path, fmt.Sprintf("Write %q and the value.", t.name+":"))
 	}
 	w.add(f)
@@ -160,7 +160,7 @@ func (w *walker) afterAll(node *Node, path []string, end ending) {
 		why = fmt.Sprintf("the include of %s, which passes everybody", end.by)
 	}
 	w.add(finding.Finding{Severity: finding.Warning, Code: CodeAfterAll, Where: node.Domain, Found: cut(strings.Join(late, " ")),
-		Text: fmt.Sprintf("Receivers stop reading the record of %s at %s: what follows has no effect (%s).", node.Domain, why, quoted(strings.Join(late, " "))),
+		Text: fmt.Sprintf("Receivers stop reading the record of %s at %s: what follows has no effect (%s).", node.Domain, why, finding.Quote(strings.Join(late, " "))),
 		Fix:  elsewhere(path, "Move “all” to the end of the record.")})
 }
 
@@ -168,7 +168,7 @@ func (w *walker) repeated(path []string, t term, seen map[string]bool) {
 	key := strings.ToLower(string(t.qualifier) + strings.TrimLeft(t.text, "+-~?"))
 	if seen[key] {
 		w.add(finding.Finding{Severity: finding.Info, Code: CodeTwice, Where: path[len(path)-1], Found: cut(t.text),
-			Text: fmt.Sprintf("%s stands in the record of %s more than once.", quoted(t.text), path[len(path)-1]), Fix: elsewhere(path, "Take the copy out.")})
+			Text: fmt.Sprintf("%s stands in the record of %s more than once.", finding.Quote(t.text), path[len(path)-1]), Fix: elsewhere(path, "Take the copy out.")})
 	}
 	seen[key] = true
 }
@@ -189,20 +189,20 @@ func (w *walker) network(path []string, t term) {
 	switch {
 	case bits == 0:
 		w.add(finding.Finding{Severity: finding.Error, Code: CodePassAll, Where: from, Found: cut(t.text),
-			Text: fmt.Sprintf("%s in the record of %s names every address there is: anybody passes SPF for this domain.", quoted(t.text), from),
+			Text: fmt.Sprintf("%s in the record of %s names every address there is: anybody passes SPF for this domain.", finding.Quote(t.text), from),
 			Fix:  elsewhere(path, "Name the servers' own addresses.")})
 	case t.name == "ip4" && bits < wide4, t.name == "ip6" && bits < wide6:
 		w.wide(path, t.text, bits)
 	case addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified() || addr.IsMulticast():
 		w.add(finding.Finding{Severity: finding.Warning, Code: CodePrivate, Where: from, Found: cut(t.text),
-			Text: fmt.Sprintf("%s in the record of %s names addresses of private networks; no receiver on the Internet sees mail from them.", quoted(t.text), from),
+			Text: fmt.Sprintf("%s in the record of %s names addresses of private networks; no receiver on the Internet sees mail from them.", finding.Quote(t.text), from),
 			Fix:  elsewhere(path, "Name the public address that the mail leaves from.")})
 	}
 }
 
 func (w *walker) wide(path []string, text string, bits int) {
 	w.add(finding.Finding{Severity: finding.Warning, Code: CodeWide, Where: path[len(path)-1], Found: cut(text),
-		Text: fmt.Sprintf("%s in the record of %s lets a very large network (/%d) send as this domain, certainly also machines of others.", quoted(text), path[len(path)-1], bits),
+		Text: fmt.Sprintf("%s in the record of %s lets a very large network (/%d) send as this domain, certainly also machines of others.", finding.Quote(text), path[len(path)-1], bits),
 		Fix:  elsewhere(path, "Name the servers' own addresses.")})
 }
 
@@ -225,10 +225,10 @@ func (w *walker) ptr(path []string, t term) {
 
 func (w *walker) macro(path []string, t term) {
 	f := finding.Finding{Severity: finding.Info, Code: CodeMacro, Where: path[len(path)-1], Found: cut(t.text),
-		Text: fmt.Sprintf("%s in the record of %s asks about another name for each message, so that what it lets pass cannot be told beforehand.", quoted(t.text), path[len(path)-1])}
+		Text: fmt.Sprintf("%s in the record of %s asks about another name for each message, so that what it lets pass cannot be told beforehand.", finding.Quote(t.text), path[len(path)-1])}
 	if strings.Contains(strings.ToLower(t.spec), "%{p") {
 		f.Severity, f.Code = finding.Warning, CodePTR
-		f.Text = fmt.Sprintf("%s in the record of %s uses the macro p, which RFC 7208 §7.2 says not to publish: many receivers do not resolve it.", quoted(t.text), path[len(path)-1])
+		f.Text = fmt.Sprintf("%s in the record of %s uses the macro p, which RFC 7208 §7.2 says not to publish: many receivers do not resolve it.", finding.Quote(t.text), path[len(path)-1])
 		f.Fix = elsewhere(path, "Name the servers by ip4, ip6, a or mx instead.")
 	}
 	w.add(f)
@@ -250,7 +250,7 @@ func (w *walker) answered(shown *Term, t term, path []string, err error) {
 		shown.Void = true
 		w.out.Void++
 		w.add(finding.Finding{Severity: finding.Warning, Code: CodeBadName, Where: path[len(path)-1], Found: shown.Text,
-			Text: fmt.Sprintf("%s in the record of %s holds a name that the DNS cannot hold: some receivers ignore the term, others the whole record.", quoted(t.text), path[len(path)-1]),
+			Text: fmt.Sprintf("%s in the record of %s holds a name that the DNS cannot hold: some receivers ignore the term, others the whole record.", finding.Quote(t.text), path[len(path)-1]),
 			Fix:  elsewhere(path, "Correct the name.")})
 	default:
 		shown.Void = true
@@ -264,7 +264,7 @@ func (w *walker) answered(shown *Term, t term, path []string, err error) {
 		}
 		shown.Problem = what
 		w.add(finding.Finding{Severity: finding.Warning, Code: CodeDead, Where: path[len(path)-1], Found: shown.Text,
-			Text: fmt.Sprintf("%s in the record of %s lets nobody pass: %s has %s. Receivers bear %d such terms.", quoted(t.text), path[len(path)-1], quoted(shown.Target), what, MaxVoid),
+			Text: fmt.Sprintf("%s in the record of %s lets nobody pass: %s has %s. Receivers bear %d such terms.", finding.Quote(t.text), path[len(path)-1], finding.Quote(shown.Target), what, MaxVoid),
 			Fix:  elsewhere(path, "Correct the name or take the term out.")})
 	}
 }
@@ -280,7 +280,7 @@ func (w *walker) exchangers(shown *Term, t term, path []string, mx []dns.MX, err
 	if len(mx) > maxMX {
 		shown.Problem = fmt.Sprintf("%d exchangers", len(mx))
 		w.add(finding.Finding{Severity: finding.Error, Code: CodeManyMX, Where: path[len(path)-1], Found: shown.Text,
-			Text: fmt.Sprintf("%s in the record of %s stands for %d mail exchangers. Receivers bear %d and count the whole record as broken.", quoted(t.text), path[len(path)-1], len(mx), maxMX),
+			Text: fmt.Sprintf("%s in the record of %s stands for %d mail exchangers. Receivers bear %d and count the whole record as broken.", finding.Quote(t.text), path[len(path)-1], len(mx), maxMX),
 			Fix:  elsewhere(path, "Name the sending servers by ip4 and ip6 instead.")})
 		return
 	}
@@ -293,7 +293,7 @@ func (w *walker) exchangers(shown *Term, t term, path []string, mx []dns.MX, err
 			w.unknown("address", m.Host)
 		default:
 			w.add(finding.Finding{Severity: finding.Info, Code: CodeDead, Where: path[len(path)-1], Found: m.Host,
-				Text: fmt.Sprintf("%s in the record of %s stands for %s too, which has no addresses.", quoted(t.text), path[len(path)-1], quoted(m.Host)),
+				Text: fmt.Sprintf("%s in the record of %s stands for %s too, which has no addresses.", finding.Quote(t.text), path[len(path)-1], finding.Quote(m.Host)),
 				Fix:  fmt.Sprintf("Correct the MX record of %s.", shown.Target)})
 		}
 	}
