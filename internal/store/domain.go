@@ -259,15 +259,26 @@ func distinct(ids []relay.SubuserID) []relay.SubuserID {
 
 // SetDomainDisabled switches a domain off at a time, or on with the zero time.
 // While it is off, another account may prove the name, and nobody looks at its
-// records; once it is on again it is due to be looked at. relay.Conflict: another
-// account has the name now, or a name above it with all below.
+// records. So one that was proven is paused when it is on again, and due to be
+// looked at: whoever lost the name meanwhile must not send as it once more.
+// relay.Conflict: another account has the name now, or a name above it with all
+// below.
 func (s *Store) SetDomainDisabled(ctx context.Context, by By, id relay.DomainID, at time.Time) error {
 	_, err := s.changeDomain(ctx, by, id, switched("domain", at), func(d relay.Domain) (relay.Domain, error) {
+		if at.IsZero() && !d.DisabledAt.IsZero() && (d.State == relay.DomainVerified || d.State == relay.DomainPaused) {
+			d.State, d.Reason = relay.DomainPaused, offReason
+			if d.FailingSince.IsZero() {
+				d.FailingSince = d.DisabledAt
+			}
+		}
 		d.DisabledAt = at
 		return d, nil
 	})
 	return err
 }
+
+// offReason is what the owner of a domain reads that was switched off.
+const offReason = "It was switched off, and nobody looked at its records meanwhile. Mail goes as soon as they are found to be right."
 
 // DeleteDomain ends a domain for good: its name is free, and nobody sends as it
 // or looks at its records. Its row and keys stay, disabled, for queued mail and

@@ -349,6 +349,39 @@ func TestDisputeWithParent(t *testing.T) {
 	})
 }
 
+// ID-16: nobody looks at a domain that is off. Who lost the name meanwhile does not
+// send as it because the row says that it was proven once.
+func TestSwitchedOnIsProvenAnew(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, _ := openTest(t, cfg)
+		c := newClaimant(t, s)
+		d := c.create(c.row(c.account(), "sold.test"))
+		vouched := c.row(d.Account, "vouched.test")
+		vouched.State, vouched.AssertedBy = relay.DomainAsserted, "operator"
+		vouched = c.create(vouched)
+		c.prove(d.ID)
+		off := c.now.Add(time.Hour)
+		for _, id := range []relay.DomainID{d.ID, vouched.ID} {
+			for _, at := range []time.Time{off, {}} {
+				if err := s.SetDomainDisabled(context.Background(), testBy, id, at); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		on := c.want(d.ID, relay.DomainPaused, false)
+		if on.Usable() || !on.FailingSince.Equal(off) || on.Reason == "" {
+			t.Errorf("switched on again: %+v", on)
+		}
+		c.want(vouched.ID, relay.DomainAsserted, false)
+		// Whoever proves the name now has it; the same owner as well.
+		if d := c.prove(c.create(c.row(c.account(), "sold.test")).ID); d.State != relay.DomainVerified {
+			t.Errorf("its next owner: %+v", d)
+		}
+		c.want(d.ID, relay.DomainFailed, false)
+	})
+}
+
 // Two rivals on the way up: unless both have lapsed, neither does.
 func TestNoLapseForNothing(t *testing.T) {
 	t.Parallel()
