@@ -35,6 +35,10 @@ type Verdict struct {
 // records were gone.
 const unknownFor = 7 * 24 * time.Hour
 
+// settling is how long the owner of a domain that is used by the operator's word
+// has to publish its records before anybody says that they are missing.
+const settling = time.Hour
+
 // maxReason bounds the reason that is kept with a domain's state.
 const maxReason = 500
 
@@ -45,7 +49,7 @@ const maxReason = 500
 //	verified  not valid → stays, failing since then; again when Grace is over → paused
 //	paused    not valid when Grace and Pause are over → failed
 //	any       valid → proven
-//	asserted  never stops; failing since is kept for its owner
+//	asserted  never stops; failing since is kept for its owner, from its second hour on
 //
 // What the DNS did not answer changes nothing, until it has not answered for 7
 // days.
@@ -65,6 +69,9 @@ func Judge(d relay.Domain, c relay.DomainCheck, set Settings) Verdict {
 	}
 	switch d.State {
 	case relay.DomainVerified, relay.DomainAsserted:
+		if d.State == relay.DomainAsserted && c.At.Sub(d.CreatedAt) < settling {
+			return Verdict{}
+		}
 		if d.FailingSince.IsZero() {
 			return failing(d.State, c.At, TurnFailing)
 		}
@@ -148,6 +155,8 @@ func schedule(d relay.Domain, c relay.DomainCheck, set Settings, random float64)
 	case !d.DisabledAt.IsZero():
 	case d.State == relay.DomainPending && !d.Disputed:
 		next = pendingWait(age)
+	case d.State == relay.DomainAsserted && age < settling && !c.Valid:
+		next = settling
 	case c.Unknown, !d.FailingSince.IsZero() && d.State != relay.DomainFailed:
 		next = min(every, time.Hour)
 	}

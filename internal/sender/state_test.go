@@ -82,7 +82,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			d := relay.Domain{Name: "acme.test", State: tt.state, FailingSince: tt.failing}
+			d := relay.Domain{Name: "acme.test", State: tt.state, FailingSince: tt.failing, CreatedAt: stateStart.Add(-settling)}
 			if tt.off {
 				d.DisabledAt = stateStart
 			}
@@ -100,6 +100,22 @@ func TestJudge(t *testing.T) {
 				t.Errorf("reason %q", v.Change.Reason)
 			}
 		})
+	}
+}
+
+// Who has just been vouched for has an hour to publish the records.
+func TestJudgeLetsAssertedDomainsSettle(t *testing.T) {
+	t.Parallel()
+	d := relay.Domain{State: relay.DomainAsserted, CreatedAt: stateStart}
+	early := oneGone(stateStart.Add(settling - time.Second))
+	if v := Judge(d, early, stateSet); v.Change != nil || v.Turn != TurnNone {
+		t.Errorf("within the hour: %+v", v)
+	}
+	if next := schedule(d, early, stateSet, 0.5); next.Sub(early.At) > settling {
+		t.Errorf("looked at again only at %s", next)
+	}
+	if v := Judge(d, oneGone(stateStart.Add(settling)), stateSet); v.Turn != TurnFailing {
+		t.Errorf("after it: %+v", v)
 	}
 }
 
