@@ -81,7 +81,10 @@ func domainSettings(c *config.Config) sender.Settings {
 
 // bindZone binds the addresses that the zone is served at.
 func (a *App) bindZone(c *config.Config) error {
-	zone, err := dns.NewZone(dns.ZoneConfig{Origin: c.DNS.Zone, NameServers: c.DNS.NameServers, Contact: c.Contact})
+	zone, err := dns.NewZone(dns.ZoneConfig{
+		Origin: c.DNS.Zone, NameServers: c.DNS.NameServers, Contact: c.Contact,
+		Serial: 1, // the same at all nodes: what the source counts is added, and that is a time
+	})
 	if err != nil {
 		return err
 	}

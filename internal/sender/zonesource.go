@@ -133,11 +133,14 @@ func (s *ZoneSource) served(d *relay.Domain) bool {
 	if d.DeletedAt.IsZero() {
 		return true
 	}
-	now := time.Now
+	return s.now().Before(d.DeletedAt.Add(overlapOr(s.Overlap)))
+}
+
+func (s *ZoneSource) now() time.Time {
 	if s.Now != nil {
-		now = s.Now
+		return s.Now()
 	}
-	return now().Before(d.DeletedAt.Add(overlapOr(s.Overlap)))
+	return time.Now()
 }
 
 func (s *ZoneSource) returnPath(name string, d relay.Domain) []dns.Record {
@@ -255,17 +258,20 @@ func (s *ZoneSource) speaksFor(d *relay.Domain) bool {
 	return true
 }
 
-// Serial is the revision of the last change that shows in the zone: secondaries
-// fetch all of it whenever the serial rises, and most administrative changes, such
-// as a new API key, are none of its business. The first call, and the first after
-// each change, goes through all domains.
+// Serial is when the last change that shows in the zone was seen here, in unix
+// seconds: secondaries fetch all of it whenever the serial rises, and most
+// administrative changes, such as a new API key, are none of its business. It is a
+// time because several nodes serve one zone: whichever of them a secondary asked
+// last, the next change has a higher serial at all of them, after a restart and a
+// restored database too. The first call, and the first after each change, goes
+// through all domains.
 func (s *ZoneSource) Serial() uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Read before the walk: what changes meanwhile is looked at again.
 	if rev := s.Directory.Revision(); rev != s.revision || s.serial == 0 {
 		if sum := s.content(); sum != s.sum || s.serial == 0 {
-			s.sum, s.serial = sum, uint32(max(rev, 1))
+			s.sum, s.serial = sum, max(s.serial+1, uint32(s.now().Unix()))
 		}
 		s.revision = rev
 	}

@@ -201,8 +201,8 @@ func TestZoneSerial(t *testing.T) {
 	t.Parallel()
 	s, dir := zoneSourceForTest()
 	first := s.Serial()
-	if first != 7 {
-		t.Errorf("serial %d, want the revision", first)
+	if first != uint32(zoneNow.Unix()) {
+		t.Errorf("serial %d, want the time", first)
 	}
 	walks := dir.walks
 	for range 5 {
@@ -230,11 +230,35 @@ func TestZoneSerial(t *testing.T) {
 		}
 		last = s.Serial()
 	}
-	// A restart remembers nothing, and the serial does not fall.
-	again, _ := zoneSourceForTest()
-	again.Directory = dir
-	if got := again.Serial(); got < last {
-		t.Errorf("serial %d after a restart, was %d", got, last)
+}
+
+// TestZoneSerialOfSeveralNodes: a secondary asks any of them, and never again one
+// whose serial is behind. Each change overtakes what any node said before it,
+// however late one of them began, and though it knows a higher revision or, after
+// a restore, a lower one.
+func TestZoneSerialOfSeveralNodes(t *testing.T) {
+	t.Parallel()
+	early, dir := zoneSourceForTest()
+	now := zoneNow
+	early.Now = func() time.Time { return now }
+	early.Serial()
+	now = now.Add(time.Hour)
+	dir.revision += 100 // others' business
+	late := &ZoneSource{Zone: early.Zone, Directory: dir, Now: early.Now}
+	for _, revision := range []int64{500, 3} { // the second: restored from a backup
+		was := max(early.Serial(), late.Serial())
+		now = now.Add(time.Minute)
+		dir.revision = revision
+		dir.keys[dir.domains[0].ID][0].Record += "x"
+		for name, node := range map[string]*ZoneSource{"early": early, "late": late} {
+			if got := node.Serial(); got <= was {
+				t.Errorf("%s: serial %d after a change, and a secondary may have %d", name, got, was)
+			}
+		}
+	}
+	now = now.Add(time.Second)
+	if again := (&ZoneSource{Zone: early.Zone, Directory: dir, Now: early.Now}); again.Serial() <= max(early.Serial(), late.Serial()) {
+		t.Error("the serial does not rise with a restart, and the configuration may have changed")
 	}
 }
 
