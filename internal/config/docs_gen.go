@@ -20,7 +20,7 @@ var Docs = map[string]string{
 	"Config.Path":                  "Path is the file that Load read; empty for a Config made in code.",
 	"DNS":                          "The zone that postern serves, so that keys and SPF of its customers\nchange without touching their DNS, and how it asks other name servers.",
 	"DNS.AllowNetworks":            "Networks of private or loopback addresses where name servers of others may be\nasked; all others of those are never asked, whatever names point to them.",
-	"DNS.AnswersPerSecond":         "Answers over UDP in a second to one network (/24, /56); more are truncated or\ndropped, so that nobody is flooded in a victim's name. Secondaries are exempt.\n0: no limit.",
+	"DNS.AnswersPerSecond":         "Answers over UDP in a second to one network (/24, /56); more are truncated or\ndropped, so that nobody is flooded in a victim's name. Transfers are exempt.\n0: no limit.",
 	"DNS.AskPort":                  "The port that other name servers are asked on. Anything but 53 is for labs.",
 	"DNS.Listen":                   "Where to answer DNS questions about the zone, over UDP and TCP.",
 	"DNS.NameServers":              "The zone's name servers: at least two, on different networks. One of them is\nthis host; the others transfer the zone (secondaries).",

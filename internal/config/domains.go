@@ -27,7 +27,7 @@ type DNS struct {
 	Secondaries []string `toml:"secondaries" need:"restart"`
 
 	// Answers over UDP in a second to one network (/24, /56); more are truncated or
-	// dropped, so that nobody is flooded in a victim's name. Secondaries are exempt.
+	// dropped, so that nobody is flooded in a victim's name. Transfers are exempt.
 	// 0: no limit.
 	AnswersPerSecond int `toml:"answers_per_second" range:"0..1000000" need:"restart"`
 

@@ -50,7 +50,8 @@ type ServeConfig struct {
 	Transfer []netip.AddrPort
 	// AnswersPerSecond bounds the answers over UDP to one network, /24 or /56.
 	// Beyond that every second answer is dropped and every other sent truncated, so
-	// that a true asker comes back over TCP. 0: no limit. Secondaries are exempt.
+	// that a true asker comes back over TCP. 0: no limit. What secondaries ask for
+	// (SOA, transfers) is exempt.
 	AnswersPerSecond int
 }
 
@@ -225,7 +226,7 @@ func (s *ZoneServer) send(w mdns.ResponseWriter, r *mdns.Msg) {
 // its network has had enough of them.
 func (s *ZoneServer) limit(w mdns.ResponseWriter, q *mdns.Msg) bool {
 	from, udp := w.RemoteAddr().(*net.UDPAddr)
-	if s.limiter == nil || !udp || s.secondary(from) {
+	if s.limiter == nil || !udp || s.secondary(from) && asksSerial(q) {
 		return false
 	}
 	v := s.limiter.take(addrOf(from), time.Now())
@@ -243,6 +244,13 @@ func (s *ZoneServer) limit(w mdns.ResponseWriter, q *mdns.Msg) bool {
 		_ = w.WriteMsg(r)
 	}
 	return true
+}
+
+// asksSerial reports whether q is what a secondary asks: has the zone changed?
+// Nothing else is answered to its address without limit, for anybody can write
+// that into a question, and SOA is a poor amplifier.
+func asksSerial(q *mdns.Msg) bool {
+	return asksTransfer(q) || len(q.Question) == 1 && q.Question[0].Qtype == mdns.TypeSOA
 }
 
 // untold is called for a secondary that could not be told of a change.

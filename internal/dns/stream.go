@@ -10,6 +10,7 @@ import (
 
 const (
 	maxTCPConns    = 256              // at once
+	maxSecondary   = 64               // of secondaries, besides
 	maxPerNetwork  = 32               // of them from one /24 or /56
 	tcpWrite       = 10 * time.Second // for one message to be taken
 	tcpWriteAtStop = time.Second
@@ -17,19 +18,21 @@ const (
 
 // streams is the TCP listener with bounds on what others can hold: connections
 // in all and from one network, and the time in which an answer must be taken.
-// Secondaries are outside the bound on networks, not the others.
+// Secondaries have places of their own, which nobody else can take: a stranger
+// with many networks could otherwise keep the zone from being transferred.
 type streams struct {
 	net.Listener
 	ctx    context.Context // done: the server stops
 	exempt func(net.Addr) bool
 	slots  chan struct{}
+	kept   chan struct{} // slots of secondaries
 
 	mu   sync.Mutex
 	from map[netip.Addr]int // connections by network
 }
 
 func newStreams(ctx context.Context, l net.Listener, exempt func(net.Addr) bool) *streams {
-	return &streams{Listener: l, ctx: ctx, exempt: exempt, slots: make(chan struct{}, maxTCPConns), from: make(map[netip.Addr]int)}
+	return &streams{Listener: l, ctx: ctx, exempt: exempt, slots: make(chan struct{}, maxTCPConns), kept: make(chan struct{}, maxSecondary), from: make(map[netip.Addr]int)}
 }
 
 // Accept waits for a connection within the bounds; those beyond are closed.
@@ -47,31 +50,51 @@ func (l *streams) Accept() (net.Conn, error) {
 }
 
 func (l *streams) admit(conn net.Conn) (*stream, bool) {
-	select {
-	case l.slots <- struct{}{}:
-	default:
+	leave, ok := l.place(conn.RemoteAddr())
+	if !ok {
 		return nil, false
 	}
-	network := limitNetwork(addrOf(conn.RemoteAddr()))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.from[network] >= maxPerNetwork && !l.exempt(conn.RemoteAddr()) {
-		<-l.slots
-		return nil, false
-	}
-	l.from[network]++
-	s := &stream{Conn: conn, ctx: l.ctx, left: sync.OnceFunc(func() { l.leave(network) })}
+	s := &stream{Conn: conn, ctx: l.ctx, left: sync.OnceFunc(leave)}
 	s.unhook = context.AfterFunc(l.ctx, func() { _ = conn.SetWriteDeadline(time.Now().Add(tcpWriteAtStop)) })
 	return s, true
 }
 
+// place takes a place for a connection, if there is one. leave gives it back.
+func (l *streams) place(from net.Addr) (leave func(), ok bool) {
+	slots, network := l.slots, netip.Addr{} // the zero network is not counted
+	if l.exempt(from) {
+		slots = l.kept
+	} else {
+		network = limitNetwork(addrOf(from))
+	}
+	select {
+	case slots <- struct{}{}:
+	default:
+		return nil, false
+	}
+	if network.IsValid() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.from[network] >= maxPerNetwork {
+			<-slots
+			return nil, false
+		}
+		l.from[network]++
+	}
+	return func() {
+		if network.IsValid() {
+			l.leave(network)
+		}
+		<-slots
+	}, true
+}
+
 func (l *streams) leave(network netip.Addr) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.from[network]--; l.from[network] == 0 {
 		delete(l.from, network)
 	}
-	l.mu.Unlock()
-	<-l.slots
 }
 
 // stream is one connection, on which no write waits for ever.

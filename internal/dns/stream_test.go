@@ -2,6 +2,7 @@ package dns_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -115,8 +116,58 @@ func TestServerLimitsAnswers(t *testing.T) {
 	}
 	exempt := serveWith(t, dns.ServeConfig{AnswersPerSecond: 1, Transfer: []netip.AddrPort{silent(t)}}, labZone(t)...)
 	for range 50 {
-		if r := exchange(t, exempt, "udp", question("example.test.", mdns.TypeMX)); len(r.Answer) != 2 {
+		if r := exchange(t, exempt, "udp", question("example.test.", mdns.TypeSOA)); len(r.Answer) != 1 {
 			t.Fatalf("a secondary: %v", r)
 		}
+	}
+	// Everybody knows its address and can write it into a question: what is larger
+	// than what a secondary asks for would flood it in its own name.
+	other, err := net.Dial("udp", exempt.Addr().String())
+	must(t, err)
+	defer other.Close()
+	co = &mdns.Conn{Conn: other}
+	for range n {
+		must(t, co.WriteMsg(question("example.test.", mdns.TypeMX)))
+	}
+	for full = 0; ; {
+		must(t, other.SetReadDeadline(time.Now().Add(time.Second)))
+		r, err := co.ReadMsg()
+		if err != nil {
+			break
+		}
+		full += min(len(r.Answer), 1)
+	}
+	if full > 30 {
+		t.Errorf("%d of %d large answers went to a secondary's address", full, n)
+	}
+}
+
+// Strangers of many networks hold all connections that there are: a secondary
+// still gets one, or nobody could transfer the zone.
+func TestServerKeepsConnectionsForSecondaries(t *testing.T) {
+	t.Parallel()
+	to := serveWith(t, dns.ServeConfig{Transfer: []netip.AddrPort{netip.MustParseAddrPort("127.9.9.9:53")}}, labZone(t)...)
+	ask := func(from string) error {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+		c, err := d.Dial("tcp", to.Addr().String())
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+		co := &mdns.Conn{Conn: c}
+		if err := co.WriteMsg(question("example.test.", mdns.TypeMX)); err != nil {
+			return err
+		}
+		_, err = co.ReadMsg()
+		return err
+	}
+	refused := false
+	for i := range 320 { // from ten networks, more than there is room for
+		refused = ask(fmt.Sprintf("127.1.%d.1", i%10)) != nil || refused
+	}
+	if !refused {
+		t.Error("there is no bound on connections in all")
+	}
+	if err := ask("127.9.9.9"); err != nil {
+		t.Errorf("a secondary: %v", err)
 	}
 }
