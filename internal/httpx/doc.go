@@ -16,6 +16,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,7 +28,9 @@ type Handler func(w http.ResponseWriter, r *http.Request) error
 // Route is one line of a route table.
 type Route struct {
 	Method  string // GET also answers HEAD
-	Pattern string // as net/http.ServeMux, without method and host: "/things/{id}"
+	// Pattern is as net/http.ServeMux, without method and host: "/things/{id}". What
+	// stands at "{token}" is a secret: no log has it, nor what comes after.
+	Pattern string
 	Handler Handler
 	// MaxBody is the largest request body in octets, as it is sent; 0: Options.MaxBody.
 	MaxBody int64
@@ -51,6 +55,8 @@ type Options struct {
 	OnPanic func()
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
+
+	secrets []string // what paths begin with that have a secret after it
 }
 
 // defaultMaxBody is generous for administration; mail has a limit of its own.
@@ -68,6 +74,11 @@ func New(o Options, routes []Route) http.Handler {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	for _, r := range routes {
+		if before, _, ok := strings.Cut(r.Pattern, "{token}"); ok && !slices.Contains(o.secrets, before) {
+			o.secrets = append(o.secrets, before)
+		}
 	}
 	rt := newRouter(routes, o.MaxBody)
 	return o.observe(o.guard(rt.serve))

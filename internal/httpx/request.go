@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"path"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -125,7 +126,7 @@ func (o *Options) finish(r *http.Request, w *recorder, e *event, start time.Time
 	attrs := []slog.Attr{
 		slog.String("request_id", e.id), slog.String("listener", o.Listener),
 		slog.String("method", cut(r.Method, 16)), slog.String("route", e.route),
-		slog.String("path", cut(r.URL.Path, 256)), slog.Int("status", w.status),
+		slog.String("path", o.loggedPath(r.URL.Path)), slog.Int("status", w.status),
 		slog.Int64("octets", w.octets), slog.Duration("duration", took),
 	}
 	if e.client.IsValid() {
@@ -142,6 +143,21 @@ func (o *Options) finish(r *http.Request, w *recorder, e *event, start time.Time
 		level = slog.LevelError
 	}
 	o.Logger.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// loggedPath is a path without the secret that it may have, whatever route and
+// method it was asked with.
+func (o *Options) loggedPath(p string) string {
+	clean := p
+	if strings.HasPrefix(p, "/") {
+		clean = path.Clean(p)
+	}
+	for _, before := range o.secrets {
+		if len(clean) > len(before) && strings.EqualFold(clean[:len(before)], before) {
+			return before + "[redacted]"
+		}
+	}
+	return cut(p, 256)
 }
 
 func cut(s string, limit int) string {
