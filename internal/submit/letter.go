@@ -2,6 +2,7 @@ package submit
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"postern/internal/message"
@@ -33,18 +34,31 @@ func (n *Notifier) Letter(to, subject, text string) (*store.Acceptance, error) {
 	return o.end(head, body, address.IsUTF8())
 }
 
-// wrapped breaks lines between words at 72 columns, as letters in plain text are.
+// verbatim matches lines to copy: of a zone file, its comments, and "Value: …" of a
+// form. Broken up, they are worth nothing.
+var verbatim = regexp.MustCompile(`^(\s*[A-Z][A-Za-z]*: |;|\S+\. \d+ IN )`)
+
+// wrapped breaks lines between words at 72 columns, as letters in plain text are,
+// and leaves those alone that are there to be copied.
 func wrapped(text string) string {
 	const columns = 72
 	var b strings.Builder
 	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, " \t\r\n")
+		if verbatim.MatchString(line) {
+			b.WriteString(line + "\n")
+			continue
+		}
+		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
 		at := 0
 		for i, word := range strings.Fields(line) {
 			switch {
-			case i == 0:
-			case at+1+len(word) > columns:
+			case i > 0 && at+1+len(word) > columns:
 				b.WriteByte('\n')
-				at = 0
+				fallthrough
+			case i == 0:
+				b.WriteString(indent)
+				at = len(indent)
 			default:
 				b.WriteByte(' ')
 				at++
