@@ -27,7 +27,7 @@ type Handler func(w http.ResponseWriter, r *http.Request) error
 
 // Route is one line of a route table.
 type Route struct {
-	Method  string // GET also answers HEAD
+	Method string // GET also answers HEAD
 	// Pattern is as net/http.ServeMux, without method and host: "/things/{id}". What
 	// stands at "{token}" is a secret: no log has it, nor what comes after.
 	Pattern string
