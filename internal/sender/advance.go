@@ -21,6 +21,7 @@ const (
 	actionStop     = "dkim.stop"     // it signs no more, until its record is back
 	actionRetire   = "dkim.retire"   // it signs no more
 	actionWithdraw = "dkim.withdraw" // it is gone, and its record says so
+	actionReveal   = "dkim.reveal"   // its private key is public, or destroyed after all
 	actionRotate   = "dkim.rotate"   // a new key was made
 	actionImport   = "dkim.import"
 	actionExport   = "dkim.export"
@@ -30,9 +31,9 @@ const (
 
 // step is one change of a domain's keys: keys is all of them after it.
 type step struct {
-	action   string
-	selector string // what it is about
-	keys     []relay.DKIMKey
+	action string
+	slot   // the key that it is about
+	keys   []relay.DKIMKey
 }
 
 // maxSteps is more than one check of a domain can bring.
@@ -87,7 +88,7 @@ func (s *Domains) takeSteps(ctx context.Context, d relay.Domain, check relay.Dom
 			return nil, fmt.Errorf("%s %s: %w", st.action, st.selector, err)
 		}
 		if st.action == actionMissing || st.action == actionStop {
-			delete(seen, st.selector) // one check counts once
+			delete(seen, st.slot) // one check counts once
 		}
 		if keys, err = s.Store.DKIMKeys(ctx, d.ID); err != nil {
 			return nil, err
@@ -98,10 +99,10 @@ func (s *Domains) takeSteps(ctx context.Context, d relay.Domain, check relay.Dom
 }
 
 // take stores one step, decided once more on the keys as they are now.
-func (s *Domains) take(ctx context.Context, d relay.Domain, st *step, seen map[string]sight) error {
+func (s *Domains) take(ctx context.Context, d relay.Domain, st *step, seen sights) error {
 	return s.Store.ChangeDKIMKeys(ctx, byRotation, d.ID, st.action, func(fresh []relay.DKIMKey) ([]relay.DKIMKey, error) {
 		again := s.nextStep(d, fresh, seen)
-		if again == nil || again.action != st.action || again.selector != st.selector {
+		if again == nil || again.action != st.action || again.slot != st.slot {
 			return nil, errAgain
 		}
 		return again.keys, nil
@@ -112,12 +113,15 @@ func cloneKeys(keys []relay.DKIMKey) []relay.DKIMKey { return append([]relay.DKI
 
 // nextStep is the first step that keys are ready for; nil: none is. It may write
 // to keys. It depends on nothing but its arguments, the settings and the clock.
-func (s *Domains) nextStep(d relay.Domain, keys []relay.DKIMKey, seen map[string]sight) *step {
+func (s *Domains) nextStep(d relay.Domain, keys []relay.DKIMKey, seen sights) *step {
 	now := s.now()
 	for i := range keys {
 		if k := &keys[i]; retired(k) && !now.Before(k.RetiredAt.Add(overlapOr(s.Settings.KeyOverlap))) {
 			s.withdraw(d, k, now)
-			return &step{actionWithdraw, k.Selector, keys}
+			return &step{actionWithdraw, seenOf(k), keys}
+		}
+		if k := &keys[i]; s.expose(d, k, seen[seenOf(k)], now) {
+			return &step{actionReveal, seenOf(k), keys}
 		}
 	}
 	rsa, ed := lanesOf(d, keys)
@@ -132,20 +136,20 @@ func (s *Domains) nextStep(d relay.Domain, keys []relay.DKIMKey, seen map[string
 		if action == actionSwitch {
 			s.switchTo(d, keys, k, now)
 		}
-		return &step{action, k.Selector, keys}
+		return &step{action, seenOf(k), keys}
 	}
 	return nil
 }
 
 // laneStep moves the keys of one algorithm forward.
-func (s *Domains) laneStep(d relay.Domain, l *lane, seen map[string]sight, now time.Time) (action string, k *relay.DKIMKey) {
+func (s *Domains) laneStep(d relay.Domain, l *lane, seen sights, now time.Time) (action string, k *relay.DKIMKey) {
 	cur, next := l.current(), l.next()
-	if cur != nil && cur.SeenAt.IsZero() && seen[cur.Selector].all {
+	if cur != nil && cur.SeenAt.IsZero() && seen[seenOf(cur)].all {
 		cur.SeenAt = seenAt(cur, now)
 		return actionSeen, cur
 	}
 	if next != nil {
-		return s.nextKey(d, next, cur, seen[next.Selector], now)
+		return s.nextKey(d, next, cur, seen[seenOf(next)], now)
 	}
 	if cur == nil || cur.SeenAt.IsZero() {
 		return "", nil
@@ -190,9 +194,9 @@ func (s *Domains) nextKey(d relay.Domain, next, cur *relay.DKIMKey, at sight, no
 // second in a row stops it, while RSA stands. Receivers that look at RSA alone
 // would not notice; those that want both would. The operator's word stands against
 // what is seen.
-func strike(d relay.Domain, l, rsa *lane, seen map[string]sight) (action string, k *relay.DKIMKey) {
+func strike(d relay.Domain, l, rsa *lane, seen sights) (action string, k *relay.DKIMKey) {
 	k = l.current()
-	if k == nil || l == rsa || rsa.current() == nil || !seen[k.Selector].missing || d.System || d.State == relay.DomainAsserted {
+	if k == nil || l == rsa || rsa.current() == nil || !seen[seenOf(k)].missing || d.System || d.State == relay.DomainAsserted {
 		return "", nil
 	}
 	if !k.SeenAt.IsZero() {
@@ -247,6 +251,11 @@ func (s *Domains) comeBack(ctx context.Context, d relay.Domain, keys []relay.DKI
 			sooner(now.Add(max(keyTTL, now.Sub(next.CreatedAt)/4)))
 		default:
 			sooner(next.SeenAt.Add(cacheTime(d)))
+		}
+		for _, k := range l.keys {
+			if toReveal(k) {
+				sooner(k.WithdrawnAt.Add(cacheTime(d)))
+			}
 		}
 		if old := l.old(); old != nil {
 			sooner(old.RetiredAt.Add(overlapOr(s.Settings.KeyOverlap)))

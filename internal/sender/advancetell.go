@@ -3,6 +3,7 @@ package sender
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type turns struct {
 	retired   []string // signed, and are to stay published
 	revoked   []string // signed, and are withdrawn at once
 	withdrawn []relay.DKIMKey
+	revealed  []relay.DKIMKey
 	stopped   []string
 	until     time.Time // the retired ones
 }
@@ -45,6 +47,8 @@ func (s *Domains) turns(d relay.Domain, before, after []relay.DKIMKey) (t turns)
 			t.retired, t.until = append(t.retired, host), k.RetiredAt.Add(overlapOr(s.Settings.KeyOverlap))
 		case signs(&was) && !k.WithdrawnAt.IsZero():
 			t.revoked = append(t.revoked, host)
+		case toReveal(&was) && k.Revealed != "":
+			t.revealed = append(t.revealed, *k)
 		case retired(&was) && !k.WithdrawnAt.IsZero():
 			t.withdrawn = append(t.withdrawn, *k)
 		case signs(&was) && !signs(k):
@@ -66,6 +70,10 @@ func (s *Domains) tellSteps(ctx context.Context, d relay.Domain, before, after [
 	}
 	if len(t.withdrawn) > 0 {
 		s.tellWithdrawn(ctx, d, t.withdrawn)
+	}
+	if len(t.revealed) > 0 && !s.automatic(d) {
+		s.letter(ctx, d, "The old DKIM key of "+d.Name+" can be made public", "Nobody takes mail that is signed with the old DKIM key of "+d.Name+" for yours any more. "+
+			"You want the private keys of old selectors to be public, so that old mail cannot be proven with them by thieves. For that, publish this:\n\n"+publishText(d, t.revealed))
 	}
 }
 
@@ -141,21 +149,16 @@ func (s *Domains) tellSwitch(ctx context.Context, d relay.Domain, t turns) {
 // themselves that theirs can go too.
 func (s *Domains) tellWithdrawn(ctx context.Context, d relay.Domain, keys []relay.DKIMKey) {
 	hosts := make([]string, len(keys))
-	var public []relay.DKIMKey
 	for i := range keys {
 		hosts[i] = keyHost(d, keys[i].Selector)
-		if keys[i].Revealed != "" {
-			public = append(public, keys[i])
-		}
 	}
 	s.alertDKIM(d, "The old DKIM key of "+strings.Join(hosts, " and ")+" is withdrawn: no mail that it signed is on its way any more.")
 	if s.automatic(d) {
 		return
 	}
 	text := fmt.Sprintf("No mail that was signed with the old DKIM key of %s is on its way any more. Remove the TXT record at %s from the DNS.\n", d.Name, strings.Join(hosts, " and at "))
-	if len(public) > 0 {
-		text += "\nYou want the private keys of old selectors to be public, so that old mail cannot be proven with them by thieves. For that, put this in place of what is there:\n\n" +
-			publishText(d, public)
+	if slices.ContainsFunc(keys, func(k relay.DKIMKey) bool { return toReveal(&k) }) {
+		text += "\nYou want the private keys of old selectors to be public. You are told what to publish for that when the record is gone from all name servers.\n"
 	}
 	s.letter(ctx, d, "The old DKIM record of "+d.Name+" can be removed", text)
 }

@@ -129,7 +129,7 @@ func (s *Domains) ExportKey(ctx context.Context, by store.By, id relay.DomainID,
 	}
 	for i := range keys {
 		k := &keys[i]
-		if k.Selector != selector || len(k.Sealed) == 0 {
+		if k.Selector != selector || len(k.Sealed) == 0 || !k.WithdrawnAt.IsZero() {
 			continue
 		}
 		if err := log.RecordChange(ctx, by, relay.Change{Account: d.Account, Action: actionExport, Subject: keyHost(d, selector)}); err != nil {

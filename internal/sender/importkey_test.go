@@ -276,7 +276,7 @@ func TestKeysInStore(t *testing.T) {
 			t.Errorf("%s: the record of changes holds a private key", c.Action)
 		}
 	}
-	want := []string{"dkim.seen", "dkim.switch", "dkim.rotate", "dkim.seen", "dkim.seen", "dkim.switch", "dkim.switch", "dkim.withdraw", "dkim.withdraw", "dkim.export"}
+	want := []string{"dkim.seen", "dkim.switch", "dkim.rotate", "dkim.seen", "dkim.seen", "dkim.switch", "dkim.switch", "dkim.withdraw", "dkim.withdraw", "dkim.reveal", "dkim.reveal", "dkim.export"}
 	if !slices.Equal(actions, want) {
 		t.Errorf("%q, want %q", actions, want)
 	}

@@ -14,7 +14,8 @@ import (
 //	signing    Active
 //	off        signed once, and was switched off by hand
 //	retired    RetiredAt: signs no more, its record stays
-//	withdrawn  WithdrawnAt: the private key is gone, the record says so
+//	withdrawn  WithdrawnAt: its record says so; the private key is gone, or will be
+//	           for all to see once nobody takes it for good any more (toReveal)
 //
 // DESIGN.md has the steps between them.
 
@@ -29,6 +30,9 @@ func waiting(k *relay.DKIMKey) bool {
 func off(k *relay.DKIMKey) bool {
 	return !k.Active && !k.ActivatedAt.IsZero() && k.RetiredAt.IsZero() && k.WithdrawnAt.IsZero()
 }
+
+// toReveal reports whether a withdrawn key is to be made public.
+func toReveal(k *relay.DKIMKey) bool { return !k.WithdrawnAt.IsZero() && len(k.Sealed) > 0 }
 
 func retired(k *relay.DKIMKey) bool { return !k.RetiredAt.IsZero() && k.WithdrawnAt.IsZero() }
 
@@ -198,13 +202,13 @@ func (l *lane) in(is func(*relay.DKIMKey) bool) *relay.DKIMKey {
 }
 
 // withdraw ends a key: its private key is gone from here, and its record says that
-// it is revoked. note, where its owner wants it, is the private key for everybody.
-func withdraw(k *relay.DKIMKey, now time.Time, note, der string) {
+// it is revoked.
+func withdraw(k *relay.DKIMKey, now time.Time) {
 	if k.RetiredAt.IsZero() && !k.ActivatedAt.IsZero() {
 		k.RetiredAt = now
 	}
 	k.Active, k.WithdrawnAt, k.Sealed = false, now, nil
-	k.Record, k.Revealed = dkim.Revoked(dkim.Algorithm(k.Algorithm), note), der
+	k.Record, k.Revealed = dkim.Revoked(dkim.Algorithm(k.Algorithm), ""), ""
 }
 
 // put replaces or adds a key among keys.

@@ -8,18 +8,40 @@ import (
 	"postern/internal/relay"
 )
 
-// withdraw ends a key of a domain, and reveals it where the domain's owner wants
-// that. A key that cannot be opened any more is withdrawn without: the record that
-// says so matters more.
+// withdraw ends a key of a domain. Where the owner wants it revealed, its private
+// key is kept sealed until nobody takes a signature with it for good any more. One
+// that never signed can prove nothing.
 func (s *Domains) withdraw(d relay.Domain, k *relay.DKIMKey, now time.Time) {
-	note, der := "", ""
-	if d.Reveal && !k.ActivatedAt.IsZero() { // one that never signed can prove nothing
-		var err error
-		if note, der, err = s.reveal(d, k); err != nil {
-			s.log().Warn("sender: a withdrawn key is not revealed", "domain", d.Name, "selector", k.Selector, "err", err)
-		}
+	sealed := k.Sealed
+	withdraw(k, now)
+	if d.Reveal && !k.ActivatedAt.IsZero() {
+		k.Sealed = sealed
 	}
-	withdraw(k, now, note, der)
+}
+
+// expose makes a withdrawn key public where its time has come, and reports whether
+// anything changed. Everybody could sign with it while the record from before is
+// still answered somewhere: so all name servers must say that it is revoked, or
+// that there is none, and caches must have had the time to forget. Where the owner
+// does not want it any more, or it cannot be opened, it is destroyed.
+func (s *Domains) expose(d relay.Domain, k *relay.DKIMKey, at sight, now time.Time) bool {
+	switch {
+	case !toReveal(k):
+		return false
+	case !d.Reveal:
+		k.Sealed = nil
+		return true
+	case !at.all && !at.gone || now.Before(k.WithdrawnAt.Add(cacheTime(d))):
+		return false
+	}
+	note, der, err := s.reveal(d, k)
+	if err != nil {
+		s.log().Warn("sender: a withdrawn key is not revealed", "domain", d.Name, "selector", k.Selector, "err", err)
+	} else {
+		k.Record, k.Revealed = dkim.Revoked(dkim.Algorithm(k.Algorithm), note), der
+	}
+	k.Sealed = nil
+	return true
 }
 
 // reveal opens a key for everybody: as a note for its record, and as PKCS #8 DER in

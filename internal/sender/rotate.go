@@ -238,7 +238,7 @@ func (s *Domains) Cancel(ctx context.Context, by store.By, id relay.DomainID) er
 		n := 0
 		for _, l := range []*lane{&rsa, &ed} {
 			if k := l.next(); k != nil && l.current() != nil {
-				withdraw(k, now, "", "")
+				withdraw(k, now)
 				n++
 			}
 		}

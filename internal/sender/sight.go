@@ -15,21 +15,37 @@ type sight struct {
 	all     bool // every name server answers with exactly this record
 	some    bool // one of them does
 	missing bool // the domain's servers answered, and it is not there
+	gone    bool // all answered, and there is no record at all
 	why     string
 }
 
+// sights are by key, not by selector alone: another key may have come into the slot
+// since the DNS was asked.
+type sights map[slot]sight
+
+type slot struct {
+	selector   string
+	generation int64
+}
+
+func seenOf(k *relay.DKIMKey) slot { return slot{k.Selector, k.Generation} }
+
 // look finds out how the records of those keys stand whose next step depends on
-// it, by selector.
-func (s *Domains) look(ctx context.Context, d relay.Domain, keys []relay.DKIMKey, check relay.DomainCheck) map[string]sight {
-	out := map[string]sight{}
+// it.
+func (s *Domains) look(ctx context.Context, d relay.Domain, keys []relay.DKIMKey, check relay.DomainCheck) sights {
+	out := sights{}
 	for i := range keys {
 		k := &keys[i]
 		switch {
 		case waiting(k), signs(k) && k.SeenAt.IsZero():
-			out[k.Selector] = s.sight(ctx, d, k, check)
+			out[seenOf(k)] = s.sight(ctx, d, k, check)
+		case toReveal(k) && d.Automatic:
+			out[seenOf(k)] = s.askFor(ctx, s.Zone.KeyHost(d, k.Selector), k.Record, 0)
+		case toReveal(k):
+			out[seenOf(k)] = s.askFor(ctx, keyHost(d, k.Selector), k.Record, 1)
 		case signs(k) && k.Algorithm == relay.DKIMEd25519:
 			rc, ok := checked(check, keyHost(d, k.Selector))
-			out[k.Selector] = sight{missing: ok && !rc.Valid && !check.Unknown, why: rc.Reason}
+			out[seenOf(k)] = sight{missing: ok && !rc.Valid && !check.Unknown, why: rc.Reason}
 		}
 	}
 	return out
@@ -72,11 +88,12 @@ func (s *Domains) askFor(ctx context.Context, name, record string, aliases int) 
 	if err != nil || len(asked.Told) == 0 {
 		return sight{why: "The name servers of " + name + " could not be found."}
 	}
-	out := sight{all: true, missing: true}
+	out := sight{all: true, missing: true, gone: true}
 	for _, t := range asked.Told {
 		if t.Err == nil && t.CNAME != "" && aliases > 0 {
 			return s.askFor(ctx, t.CNAME, record, aliases-1)
 		}
+		out.gone = out.gone && t.Err != nil && denies(t)
 		if t.Err == nil && hasRecord(t, record) {
 			out.some, out.missing = true, false
 			continue

@@ -213,7 +213,7 @@ func TestSignatureCurrent(t *testing.T) {
 		"signs":           {with: []string{good}, want: true},
 		"retired":         {with: []string{good}, edit: func(k *relay.DKIMKey) { k.Active, k.RetiredAt = false, zoneNow }, now: 6*24*time.Hour - 1, want: true},
 		"record ends":     {with: []string{good}, edit: func(k *relay.DKIMKey) { k.Active, k.RetiredAt = false, zoneNow }, now: 6 * 24 * time.Hour},
-		"withdrawn":       {with: []string{good}, edit: func(k *relay.DKIMKey) { withdraw(k, zoneNow, "", "") }},
+		"withdrawn":       {with: []string{good}, edit: func(k *relay.DKIMKey) { withdraw(k, zoneNow) }},
 		"stopped":         {with: []string{good}, edit: func(k *relay.DKIMKey) { k.Active, k.ActivatedAt = false, time.Time{} }},
 		"slot reused":     {with: []string{good}, edit: func(k *relay.DKIMKey) { k.Generation = 2 }},
 		"old entry":       {with: []string{"s1e._domainkey.acme.test"}},
@@ -276,7 +276,7 @@ func TestSignerForgets(t *testing.T) {
 		t.Errorf("signed with the key before: %v", err)
 	}
 	w.keys[last] = append(w.keys[last], w.key(last, "s2e", 1))
-	w.edit(last, "s1e", func(k *relay.DKIMKey) { withdraw(k, w.now, "", "") })
+	w.edit(last, "s1e", func(k *relay.DKIMKey) { withdraw(k, w.now) })
 	if _, _, err := s.Sign(t.Context(), &relay.Message{Domain: last}, mail); err != nil {
 		t.Fatal(err)
 	}
