@@ -151,9 +151,12 @@ type rotationView struct {
 }
 
 func (c *cli) domainRotate() *cobra.Command {
-	var now bool
+	var now, cancel bool
 	cmd := c.domainDo("rotate NAME|ID", "Change the DKIM keys of one domain, without a message that fails", cobra.ExactArgs(1),
 		func(ctx context.Context, cl *client, d domainView, _ []string) error {
+			if cancel {
+				return c.cancelRotation(ctx, cl, d)
+			}
 			v, text, err := call[rotationView](ctx, cl, http.MethodPost, d.path("/rotate"), nil, patch{"now": now})
 			if err != nil {
 				return err
@@ -162,9 +165,29 @@ func (c *cli) domainRotate() *cobra.Command {
 		})
 	cmd.Long = "rotate makes the next keys and waits until every name server answers with their records; then they sign, and the\n" +
 		"old ones stay published until the mail that they signed has arrived. Where the records are not aliases into the\n" +
-		"relay's zone, publish what it prints. --now is for keys that were stolen: it waits for nothing."
+		"relay's zone, publish what it prints. --now is for keys that were stolen: it waits for nothing.\n" +
+		"--cancel gives a change of keys up before the new ones sign."
 	cmd.Flags().BoolVar(&now, "now", false, "the keys were stolen: revoke them at once; mail that they signed may fail to verify")
+	cmd.Flags().BoolVar(&cancel, "cancel", false, "give the change of keys up that is under way")
+	cmd.MarkFlagsMutuallyExclusive("now", "cancel")
 	return cmd
+}
+
+func (c *cli) cancelRotation(ctx context.Context, cl *client, d domainView) error {
+	if _, err := cl.do(ctx, http.MethodDelete, d.path("/rotate"), nil, nil); err != nil {
+		return err
+	}
+	v, text, err := call[results[domainKey]](ctx, cl, http.MethodGet, d.path("/keys"), nil, nil)
+	if err != nil {
+		return err
+	}
+	return answer(c, v, text, func(v results[domainKey]) error {
+		if err := c.keyTable(v.Result); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(c.out, "\nThe keys of %s stay as they are.\n", clean(d.Name))
+		return err
+	})
 }
 
 func (c *cli) showRotation(v rotationView) error {

@@ -33,6 +33,7 @@ type DomainKeeper interface {
 	Records(ctx context.Context, id relay.DomainID) (relay.Domain, []relay.DNSRecord, error)
 
 	Rotate(ctx context.Context, by store.By, id relay.DomainID, o sender.RotateOptions) (sender.Rotation, error)
+	Cancel(ctx context.Context, by store.By, id relay.DomainID) error // a rotation; relay.Conflict: none is under way
 	ImportKey(ctx context.Context, by store.By, id relay.DomainID, selector string, pem []byte) error
 	ExportKey(ctx context.Context, by store.By, id relay.DomainID, selector string) ([]byte, error)
 	SetDKIMKeyActive(ctx context.Context, by store.By, id relay.DomainID, selector string, active bool) error

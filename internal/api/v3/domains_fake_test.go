@@ -171,6 +171,10 @@ func (f *fakeDomains) Rotate(_ context.Context, by store.By, id relay.DomainID, 
 	return sender.Rotation{Keys: []relay.DKIMKey{k}, Text: "It is waited for."}, f.edit(by, id, fmt.Sprintf("rotate now=%v", o.Now), func(*relay.Domain) {})
 }
 
+func (f *fakeDomains) Cancel(_ context.Context, by store.By, id relay.DomainID) error {
+	return f.edit(by, id, "cancel rotation", func(*relay.Domain) {})
+}
+
 func (f *fakeDomains) ImportKey(_ context.Context, by store.By, id relay.DomainID, selector string, pem []byte) error {
 	if !strings.Contains(string(pem), "PRIVATE KEY") {
 		return &relay.Error{Kind: relay.Invalid, Field: "private_key", Public: "This is no private key in PEM."}

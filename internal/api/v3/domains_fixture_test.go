@@ -95,6 +95,7 @@ func init() {
 		"GET " + d + "/{domain_id}/records":                  onDomain(200, "/records", ""),
 		"POST /v3/whitelabel/dns/email":                      letter,
 		"POST " + d + "/{domain_id}/rotate":                  onDomain(200, "/rotate", ""),
+		"DELETE " + d + "/{domain_id}/rotate":                onDomain(204, "/rotate", ""),
 		"GET " + d + "/{domain_id}/keys":                     onDomain(200, "/keys", ""),
 		"POST " + d + "/{domain_id}/keys":                    onDomain(201, "/keys", `{"selector":"old","private_key":"-----BEGIN PRIVATE KEY-----"}`),
 		"POST " + d + "/{domain_id}/keys/{selector}/export":  onDomain(200, "/keys/s1/export", ""),

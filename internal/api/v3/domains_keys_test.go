@@ -30,6 +30,10 @@ func TestDomainKeys(t *testing.T) {
 	if len(r.New) != 1 || r.New[0].Selector != "s2" || !r.New[0].SeenAt.IsZero() || len(r.Keys) != 3 || r.Text == "" {
 		t.Errorf("%+v", r)
 	}
+	c.want("DELETE", pathOf(d, "/rotate"), "", 204, nil)
+	if !slices.ContainsFunc(w.changes, func(s string) bool { return strings.HasSuffix(s, "cancel rotation domain a.test") }) {
+		t.Errorf("changes: %q", w.changes)
+	}
 	c.want("POST", pathOf(d, "/rotate"), `{"now":true}`, 200, nil)
 	if !slices.ContainsFunc(w.changes, func(s string) bool { return strings.HasSuffix(s, "rotate now=true domain a.test") }) {
 		t.Errorf("%q", w.changes)

@@ -12,6 +12,11 @@ var domainRotateRoutes = []Route{
 		Summary: "Begin to change a domain's DKIM keys: the next ones are made and published, and sign once all name servers answer with them",
 		Body:    rotateRequest{}, Answers: map[int]any{200: rotationView{}}, Handler: (*API).rotateDomain,
 	},
+	{
+		Method: "DELETE", Pattern: pathDomain + "/rotate", Scope: scopeDomainChange,
+		Summary: "Give a change of keys up: the next ones, which have signed nothing, are withdrawn; 409 where none is under way",
+		Answers: map[int]any{204: nil}, Handler: (*API).cancelRotation,
+	},
 }
 
 type rotateRequest struct {
@@ -51,4 +56,15 @@ func (a *API) rotateDomain(c *Call) error {
 	return c.JSON(http.StatusOK, rotationView{
 		Number: d.Number, Text: r.Text, Publish: r.Publish, Switched: r.Switched, New: viewDomainKeys(&d, r.Keys), Keys: viewDomainKeys(&d, keys),
 	})
+}
+
+func (a *API) cancelRotation(c *Call) error {
+	d, err := a.ownDomain(c)
+	if err != nil {
+		return err
+	}
+	if err := a.Domains.Cancel(c.R.Context(), c.By, d.ID); err != nil {
+		return hidden(err)
+	}
+	return c.Empty(http.StatusNoContent)
 }

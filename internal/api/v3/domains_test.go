@@ -219,7 +219,7 @@ func TestSharedDomainIsReadOnly(t *testing.T) {
 	c.want("GET", pathOf(d, "/keys"), "", 200, nil)
 	for _, x := range []struct{ method, rest, body string }{
 		{"PATCH", "", `{"default":true}`}, {"DELETE", "", ""}, {"POST", "/disable", ""}, {"POST", "/enable", ""}, {"POST", "/ips", `{"ip":"192.0.2.1"}`},
-		{"DELETE", "/ips/192.0.2.1", ""}, {"POST", "/validate", ""}, {"POST", "/rotate", ""}, {"POST", "/keys", `{"selector":"a","private_key":"PRIVATE KEY"}`},
+		{"DELETE", "/ips/192.0.2.1", ""}, {"POST", "/validate", ""}, {"POST", "/rotate", ""}, {"DELETE", "/rotate", ""}, {"POST", "/keys", `{"selector":"a","private_key":"PRIVATE KEY"}`},
 	} {
 		c.refused(x.method, pathOf(d, x.rest), x.body, 403, "its owner changes it", "")
 	}
