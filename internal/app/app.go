@@ -46,6 +46,9 @@ type Options struct {
 	KeyPrefix string
 	// Resolver replaces DNS, for labs and tests; nil: as configured.
 	Resolver dns.Resolver
+	// LocalURL lets links in mails lead to the HTTP listener on this machine, where
+	// the configuration names none: for labs.
+	LocalURL bool
 	// Routes are extra handlers of the public HTTP listener (the demo's inbox).
 	Routes []Route
 }

@@ -39,6 +39,9 @@ func (a *App) bindHTTP(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("http listener: %w", err)
 		}
+		if a.opt.LocalURL && c.HTTP.URL == "" {
+			a.senders.singles.URL = fmt.Sprintf("http://localhost:%d", ln.Addr().(*net.TCPAddr).Port)
+		}
 		opt := a.httpOptions("http")
 		opt.Proxies, opt.Local = c.HTTP.Proxies, !c.HTTP.TLS && isLoopback(ln.Addr())
 		if c.HTTP.TLS {

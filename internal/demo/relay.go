@@ -69,7 +69,7 @@ func (w *world) openRelay(ctx context.Context, c *config.Config, o Options, log 
 	c.Auth.Failures = 56
 	show := w.inbox.Handler()
 	a, err := app.New(ctx, app.Options{
-		Config: c, Version: o.Version, Logger: log,
+		Config: c, Version: o.Version, Logger: log, LocalURL: true,
 		Routes: []app.Route{{Method: http.MethodGet, Pattern: "/demo/inbox", Handler: func(rw http.ResponseWriter, r *http.Request) error {
 			show.ServeHTTP(rw, r)
 			return nil

@@ -79,7 +79,7 @@ listen = ""
 		account = "main"
 	}
 	for _, d := range o.domains {
-		r.postern(t, "domain", "add", d, "--assert", "--account", account, "--return-path", "bounces."+d)
+		r.postern(t, "domain", "add", d, "--assert", "--all-subusers", "--account", account, "--return-path", "bounces."+d)
 	}
 	return r
 }

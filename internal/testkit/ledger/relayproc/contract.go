@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +137,8 @@ type Message struct {
 		Reason  string `json:"reason"`
 		Subject string `json:"subject"`
 		Crashes int    `json:"crashes"`
+		// EnvelopeFrom is empty for what postern itself writes.
+		EnvelopeFrom string `json:"envelope_from"`
 	} `json:"message"`
 	Recipients []struct {
 		Address           string `json:"address"`
@@ -145,12 +148,13 @@ type Message struct {
 	} `json:"recipients"`
 }
 
-// Queue returns the queued messages, 1,000 at most.
+// Queue returns the queued messages that clients handed in, 1,000 at most:
+// without letters of postern's own.
 func (w *World) Queue(t testing.TB) []Message {
 	t.Helper()
 	var page struct{ Result []Message }
 	w.admin(t, "/queue", url.Values{"limit": {"1000"}}, &page)
-	return page.Result
+	return slices.DeleteFunc(page.Result, func(m Message) bool { return m.Message.EnvelopeFrom == "" })
 }
 
 // admin asks the running relay over its admin.sock.
