@@ -229,11 +229,16 @@ func (r *receiver) box(t testing.TB, user string) (all []letter) {
 	names, err := filepath.Glob(r.Path("mail", user, "new", "*"))
 	ensure(t, err)
 	for _, name := range names {
-		b, err := os.ReadFile(name)
-		ensure(t, err)
-		all = append(all, letter{name, string(b)})
+		all = append(all, readLetter(t, name))
 	}
 	return all
+}
+
+func readLetter(t testing.TB, name string) letter {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	ensure(t, err)
+	return letter{name, string(b)}
 }
 
 // await waits for a message to a user with these words.

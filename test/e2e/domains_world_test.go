@@ -178,6 +178,7 @@ type domainSeen struct {
 
 type keyOfDomain struct {
 	Selector, State, Record, Algorithm string
+	SeenAt                             time.Time `json:"seen_at"`
 }
 
 type recordSeen struct {
