@@ -120,9 +120,9 @@ func (x *examiner) proof(ctx context.Context, records []relay.DNSRecord, checks 
 			continue
 		}
 		if r.Key == recordMailCNAME || r.Key == recordOwnership || r.Key == "dkim1" && r.Type == "CNAME" {
-			if p, ok := x.wildcard(ctx, r); ok {
+			if p, v := x.wildcard(ctx, r, checks[i].Found); v != isValid {
 				checks[i].Valid, checks[i].Reason = false, p.text
-				x.setVerdict(r, isInvalid)
+				x.setVerdict(r, v)
 				x.add(p.finding(r, ""))
 			}
 		}
@@ -132,8 +132,11 @@ func (x *examiner) proof(ctx context.Context, records []relay.DNSRecord, checks 
 	}
 }
 
-// wildcard asks for a name that nobody can have published.
-func (x *examiner) wildcard(ctx context.Context, r relay.DNSRecord) (problem, bool) {
+// wildcard asks for a name that nobody can have published. isValid: it is not there.
+// found is what stood at the record: an alias of the same name is a wildcard too,
+// though it ends elsewhere now, for whoever has that name changes its answers at
+// will. Without any answer nothing is proven for the first time.
+func (x *examiner) wildcard(ctx context.Context, r relay.DNSRecord, found []string) (problem, verdict) {
 	label, rest, _ := strings.Cut(r.Host, ".")
 	random := strings.ToLower(rand.Text())
 	if strings.HasPrefix(label, "_") {
@@ -141,22 +144,31 @@ func (x *examiner) wildcard(ctx context.Context, r relay.DNSRecord) (problem, bo
 	}
 	name := random + "." + rest
 	asked, err := x.s.Authority.Ask(ctx, name, r.Type)
-	if err != nil {
-		return problem{}, false
-	}
-	there, match, follow := r, false, x.follower(ctx)
+	there, match, answered, follow := r, false, false, x.follower(ctx)
 	there.Host = name
 	for _, t := range asked.Told {
-		match = match || !silent(t.Err) && x.read(there, t, follow).verdict == isValid
+		if silent(t.Err) {
+			continue
+		}
+		answered = true
+		same := t.CNAME != "" && slices.Contains(found, clean(strings.ToLower(strings.TrimSuffix(t.CNAME, ".")), maxFound))
+		match = match || same || x.read(there, t, follow).verdict == isValid
 	}
-	if !match {
-		return problem{}, false
+	switch {
+	case match:
+	case err == nil && answered || x.d.Holds():
+		return problem{}, isValid
+	default:
+		return problem{
+			severity: finding.Unknown, code: codeUnknown, text: fmt.Sprintf("Whether any name below %s gives this answer could not be found out: no name server answered.", rest),
+			fix: "Nothing to do if this passes; it is looked at again.",
+		}, isUnknown
 	}
 	return problem{
 		code: codeWildcard, found: "*." + rest,
 		text: fmt.Sprintf("Any name below %s gives this answer, because of a wildcard record (*.%s). A wildcard proves nothing.", rest, rest),
 		fix:  fmt.Sprintf("Publish the record at %s itself, and remove the wildcard or give it another value.", r.Host),
-	}, true
+	}, isInvalid
 }
 
 // beside tells of an alias with other records at its name (RFC 1034 §3.6.2).

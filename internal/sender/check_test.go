@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"postern/internal/dns"
@@ -445,4 +447,61 @@ type askerFunc func(ctx context.Context, name, typ string) (dns.Asked, error)
 
 func (f askerFunc) Ask(ctx context.Context, name, typ string) (dns.Asked, error) {
 	return f(ctx, name, typ)
+}
+
+// TestWildcardInDoubt: ID-17. Whoever has the name that a wildcard points to answers
+// as they like, the right thing for our names and nothing for those that nobody
+// published; and an answer that does not come is not one that says no.
+func TestWildcardInDoubt(t *testing.T) {
+	t.Parallel()
+	t.Run("it ends elsewhere when it is tried", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, true)
+		r := b.rec("mail_cname")
+		b.lab.drop(r.Host)
+		b.lab.on("*.acme.test", alias("hired.example"))
+		turns := &turning{to: r.Data}
+		b.s.Resolver = turns
+		c := b.s.Examine(t.Context(), b.d, b.keys)
+		if c.Valid || !slices.ContainsFunc(c.Findings, func(f finding.Finding) bool { return f.Code == codeWildcard }) {
+			t.Errorf("valid %t: %+v", c.Valid, c.Findings)
+		}
+	})
+	for _, held := range []bool{false, true} {
+		t.Run(fmt.Sprintf("no answer, held %t", held), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, true)
+			if held {
+				b.d.State = relay.DomainVerified
+			}
+			published := map[string]bool{"acme.test": true}
+			for _, r := range Records(b.s.Zone, b.d, b.keys) {
+				published[r.Host] = true
+			}
+			b.s.Authority = askerFunc(func(ctx context.Context, name, typ string) (dns.Asked, error) {
+				if !published[name] {
+					return dns.Asked{}, dns.ErrTemporary
+				}
+				return b.lab.Ask(ctx, name, typ)
+			})
+			if c := b.s.Examine(t.Context(), b.d, b.keys); c.Valid != held || c.Unknown == held {
+				t.Errorf("valid %t, unknown %t: %+v", c.Valid, c.Unknown, c.Findings)
+			}
+		})
+	}
+}
+
+// turning is a resolver for which an alias ends at our name the first time that it
+// is asked, and nowhere after that.
+type turning struct {
+	dns.Static
+	to    string
+	asked atomic.Int32
+}
+
+func (r *turning) CNAME(context.Context, string) (string, bool, error) {
+	if r.asked.Add(1) > 1 {
+		return "", false, dns.ErrNotFound
+	}
+	return r.to, false, nil
 }
