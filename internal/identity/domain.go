@@ -153,5 +153,6 @@ func (d *Directory) AllDKIMKeys(id relay.DomainID) []relay.DKIMKey {
 	return slices.Clone(d.state.Load().dkim.at(id))
 }
 
-// Revision is the store's revision that the view shows.
-func (d *Directory) Revision() int64 { return d.state.Load().revision }
+// DomainsRevision is the store's revision at which domains, their DKIM keys or
+// pools, whose addresses are in SPF records, were last seen to change.
+func (d *Directory) DomainsRevision() int64 { return d.state.Load().domainsRevision }

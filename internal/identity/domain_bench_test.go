@@ -161,7 +161,7 @@ func TestLookupsReadNothing(t *testing.T) {
 	d.Domain(relay.DomainID{ID: relay.ID{1}})
 	d.DKIMKeys(relay.DomainID{ID: relay.ID{1}})
 	d.AllDKIMKeys(relay.DomainID{ID: relay.ID{1}})
-	d.Revision()
+	d.DomainsRevision()
 	for range d.AllDomains() {
 		d.IsReturnPath("a.test")
 	}

@@ -112,8 +112,8 @@ func TestCovering(t *testing.T) {
 			t.Errorf("%v %q: DomainFor says %q %v, Covering %q", tt.who, tt.name, f.Name, ok, c)
 		}
 	}
-	if d.Revision() != 7 {
-		t.Errorf("revision %d", d.Revision())
+	if d.DomainsRevision() != 7 {
+		t.Errorf("revision %d", d.DomainsRevision())
 	}
 }
 
@@ -320,5 +320,26 @@ func TestKeysThatSign(t *testing.T) {
 	all[0].Selector = "changed"
 	if d.AllDKIMKeys(id)[0].Selector != "s0" {
 		t.Error("a caller can change the view")
+	}
+}
+
+// What is none of the domains' business does not make the zone be gone through.
+func TestDomainsRevision(t *testing.T) {
+	t.Parallel()
+	st := emptyState().with(&store.Snapshot{Revision: 7, Domains: []relay.Domain{{ID: relay.DomainID{ID: relay.ID{1}}, Account: acme, Name: "a.test"}}}, newInterner(), t0)
+	for i, step := range []struct {
+		change store.Snapshot
+		want   int64
+	}{
+		{store.Snapshot{Keys: []relay.Key{{ID: relay.KeyID{ID: relay.ID{1}}, Account: acme}}}, 7},
+		{store.Snapshot{Domains: []relay.Domain{{ID: relay.DomainID{ID: relay.ID{1}}, Account: acme, Name: "a.test"}}}, 9},
+		{store.Snapshot{DKIMKeys: []relay.DKIMKey{{Domain: relay.DomainID{ID: relay.ID{1}}, Selector: "s1"}}}, 10},
+		{store.Snapshot{Accounts: []relay.Account{{ID: acme}}}, 10},
+		{store.Snapshot{Pools: []relay.Pool{{ID: relay.PoolID{ID: relay.ID{1}}}}}, 12},
+	} {
+		step.change.Revision = int64(8 + i)
+		if st = st.with(&step.change, newInterner(), t0); st.domainsRevision != step.want {
+			t.Errorf("step %d: revision %d of domains, want %d", i, st.domainsRevision, step.want)
+		}
 	}
 }

@@ -13,7 +13,8 @@ import (
 // state is one view. It is never changed once it can be seen, and shares with
 // the view before it all that did not change.
 type state struct {
-	revision int64
+	revision        int64
+	domainsRevision int64 // the last one that changed domains, dkim or pools
 
 	accounts *table[relay.AccountID, *relay.Account]
 	subusers *table[relay.SubuserID, *relay.Subuser]
@@ -196,5 +197,8 @@ func (st *state) with(s *store.Snapshot, in *interner, now time.Time) *state {
 	c.tokens(s.RevokedTokens, now)
 	c.chosen(s)
 	c.state.revision = s.Revision
+	if c.domains.begun || c.dkim.begun || c.pools.begun {
+		c.state.domainsRevision = s.Revision
+	}
 	return c.state
 }

@@ -19,7 +19,9 @@ type ZoneDirectory interface {
 	DomainsNamed(name string) []relay.Domain
 	AllDomains() iter.Seq[relay.Domain]
 	AllDKIMKeys(id relay.DomainID) []relay.DKIMKey
-	Revision() int64
+	// DomainsRevision is another one whenever a domain, a key of one, or an address
+	// of a pool changed.
+	DomainsRevision() int64
 }
 
 // ZoneSource makes the records of all domains in the zone that this installation
@@ -263,13 +265,13 @@ func (s *ZoneSource) speaksFor(d *relay.Domain) bool {
 // administrative changes, such as a new API key, are none of its business. It is a
 // time because several nodes serve one zone: whichever of them a secondary asked
 // last, the next change has a higher serial at all of them, after a restart and a
-// restored database too. The first call, and the first after each change, goes
-// through all domains.
+// restored database too. The first call, and the first after each change of a
+// domain, a key or a pool, goes through all domains.
 func (s *ZoneSource) Serial() uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Read before the walk: what changes meanwhile is looked at again.
-	if rev := s.Directory.Revision(); rev != s.revision || s.serial == 0 {
+	if rev := s.Directory.DomainsRevision(); rev != s.revision || s.serial == 0 {
 		if sum := s.content(); sum != s.sum || s.serial == 0 {
 			s.sum, s.serial = sum, max(s.serial+1, uint32(s.now().Unix()))
 		}
@@ -280,25 +282,30 @@ func (s *ZoneSource) Serial() uint32 {
 
 var zoneSeed = maphash.MakeSeed()
 
-// content is a sum over what the records are made of.
-func (s *ZoneSource) content() uint64 {
+// content is a sum over what the records are made of. The directory gives neither
+// domains nor keys in an order, so each counts by itself.
+func (s *ZoneSource) content() (sum uint64) {
 	var h maphash.Hash
-	h.SetSeed(zoneSeed)
+	count := func(parts ...string) {
+		h.SetSeed(zoneSeed)
+		for _, p := range parts {
+			h.WriteString(p)
+			h.WriteByte(0)
+		}
+		sum += h.Sum64()
+	}
 	for d := range s.Directory.AllDomains() {
 		if !s.served(&d) {
 			continue
 		}
-		h.WriteString(d.Name)
-		if d.Automatic {
-			h.WriteString(d.Token)
-			h.WriteString(d.Selector)
-			h.WriteString(s.Zone.SPF(d))
-			for _, k := range s.Directory.AllDKIMKeys(d.ID) {
-				h.WriteString(k.Selector)
-				h.WriteString(k.Record)
-			}
+		if !d.Automatic {
+			count(d.Name, d.Token)
+			continue
 		}
-		h.WriteByte(0)
+		count(d.Name, d.Token, d.Selector, s.Zone.SPF(d))
+		for _, k := range s.Directory.AllDKIMKeys(d.ID) {
+			count(d.Token, k.Selector, k.Record)
+		}
 	}
-	return h.Sum64()
+	return sum
 }

@@ -55,7 +55,7 @@ func (f *fakeZoneDirectory) AllDomains() iter.Seq[relay.Domain] {
 	}
 }
 func (f *fakeZoneDirectory) AllDKIMKeys(id relay.DomainID) []relay.DKIMKey { return f.keys[id] }
-func (f *fakeZoneDirectory) Revision() int64                               { return f.revision }
+func (f *fakeZoneDirectory) DomainsRevision() int64                        { return f.revision }
 
 func zoneToken26(c string) string { return strings.Repeat(c, tokenLength) }
 
@@ -220,7 +220,7 @@ func TestZoneSerial(t *testing.T) {
 		t.Error("all domains are gone through again where nothing changed")
 	}
 	for range 20 {
-		dir.revision++ // somebody made an API key
+		dir.revision++ // a domain of which nothing is in the zone
 		if got := s.Serial(); got != first {
 			t.Fatalf("serial %d after a change elsewhere, want %d", got, first)
 		}
