@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	mdns "github.com/miekg/dns"
 )
@@ -202,6 +204,11 @@ func (a *Authority) askOne(ctx context.Context, q question, zone string, t targe
 	if t.err != nil {
 		return out
 	}
+	if a.quiet.is(zone, t.addr, time.Now()) {
+		out.told.Err = fmt.Errorf("it did not answer a moment ago: %w", ErrTemporary)
+		return out
+	}
+	late := 0
 	for range askTries {
 		r, err := a.askOnce(ctx, q, zone, t.addr)
 		if err == nil {
@@ -212,6 +219,12 @@ func (a *Authority) askOne(ctx context.Context, q question, zone string, t targe
 		if noPath(err) || ctx.Err() != nil {
 			break
 		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			late++
+		}
+	}
+	if late == askTries {
+		a.quiet.note(zone, t.addr, time.Now())
 	}
 	return out
 }

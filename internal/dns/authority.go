@@ -53,8 +53,8 @@ type AuthorityConfig struct {
 
 // Authority asks the name servers of a domain itself, all of them, rather than
 // a resolver that may still know yesterday's answer and knows only one of
-// several. It keeps no answers, only for half a minute which servers to ask, and
-// is safe for concurrent use.
+// several. It keeps no answers, only for half a minute which servers to ask and for
+// ten seconds which of them were silent, and is safe for concurrent use.
 type Authority struct {
 	resolver Resolver
 	port     uint16
@@ -63,6 +63,7 @@ type Authority struct {
 	slots    chan struct{}
 	pace     *pacer
 	above    delegations
+	quiet    quiet
 	path     func(netip.AddrPort) bool // hasPath
 }
 

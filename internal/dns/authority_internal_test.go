@@ -45,6 +45,27 @@ func TestAskable(t *testing.T) {
 	}
 }
 
+// A server that was silent about one zone is asked about others, and about that one
+// again soon.
+func TestQuiet(t *testing.T) {
+	t.Parallel()
+	var q quiet
+	at, now := netip.MustParseAddr("192.0.2.1"), time.Unix(1e9, 0)
+	q.note("hostile.test", at, now)
+	if !q.is("hostile.test", at, now.Add(quietFor-1)) || q.is("hostile.test", at, now.Add(quietFor)) {
+		t.Error("not for the time that was set")
+	}
+	if q.is("victim.test", at, now) || q.is("hostile.test", netip.MustParseAddr("192.0.2.2"), now) {
+		t.Error("others are taken for silent")
+	}
+	for i := range 3 * maxQuiet {
+		q.note(fmt.Sprint(i), at, now)
+	}
+	if len(q.until) > maxQuiet {
+		t.Errorf("%d servers are remembered", len(q.until))
+	}
+}
+
 // Name servers are asked at the pace that was set, each at its own.
 func TestPacer(t *testing.T) {
 	t.Parallel()

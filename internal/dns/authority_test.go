@@ -456,6 +456,12 @@ func TestAuthoritySilence(t *testing.T) {
 	if len(got.Told) != 1 || !errors.Is(got.Told[0].Err, dns.ErrTemporary) || l.questions("127.0.0.1") != 2 {
 		t.Errorf("asked %d times: %q", l.questions("127.0.0.1"), outcomes(got))
 	}
+	// The other questions of the same check do not wait for it again.
+	got, err = a.Ask(t.Context(), "_postern.example.test", "TXT")
+	must(t, err)
+	if len(got.Told) != 1 || !errors.Is(got.Told[0].Err, dns.ErrTemporary) || l.questions("127.0.0.1") != 2 {
+		t.Errorf("asked %d times: %q", l.questions("127.0.0.1"), outcomes(got))
+	}
 	// The caller gives up first.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
