@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
+
+	"postern/internal/dns"
 )
 
 // dialer connects to the host of an issuer. It decides on the address that is
@@ -66,43 +67,9 @@ func (d *dialer) may(a netip.Addr, plain bool) bool {
 	case !a.IsValid() || a.IsUnspecified() || a.IsMulticast():
 		return false
 	case !d.private:
-		return !plain && public(a)
+		return !plain && dns.Public(a)
 	case plain:
 		return a.IsLoopback() || a.IsPrivate()
 	}
 	return true
 }
-
-// public reports an address on the open Internet.
-func public(a netip.Addr) bool {
-	if !a.IsGlobalUnicast() || a.IsPrivate() {
-		return false
-	}
-	b := a.As16()
-	switch {
-	case nat64.Contains(a): // RFC 6052: the IPv4 address is in the last four octets
-		return public(netip.AddrFrom4([4]byte(b[12:])))
-	case sixToFour.Contains(a): // RFC 3056 §2
-		return public(netip.AddrFrom4([4]byte(b[2:6])))
-	}
-	return !slices.ContainsFunc(special, func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
-var (
-	nat64     = netip.MustParsePrefix("64:ff9b::/96")
-	sixToFour = netip.MustParsePrefix("2002::/16")
-)
-
-// special are the blocks of the IANA special-purpose registries (RFC 6890) that
-// IsGlobalUnicast and IsPrivate let through, and a metadata service that a cloud
-// keeps at a public address.
-var special = func() (out []netip.Prefix) {
-	for _, s := range []string{
-		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15",
-		"198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4", "168.63.129.16/32",
-		"::/8", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fec0::/10",
-	} {
-		out = append(out, netip.MustParsePrefix(s))
-	}
-	return out
-}()

@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"postern/internal/dns"
 	"postern/internal/secret"
 	"postern/internal/testkit/oidc"
 )
@@ -366,7 +367,7 @@ func TestPrivateAddresses(t *testing.T) {
 			t.Errorf("%s: %v", tt.jwks, err)
 		}
 		dialled.Range(func(a, _ any) bool {
-			if host, _, _ := net.SplitHostPort(a.(string)); !public(netip.MustParseAddr(host)) {
+			if host, _, _ := net.SplitHostPort(a.(string)); !dns.Public(netip.MustParseAddr(host)) {
 				t.Errorf("%s: %s was dialled", tt.jwks, a)
 			}
 			return true
