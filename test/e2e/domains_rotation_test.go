@@ -73,7 +73,7 @@ func (w *domainWorld) signedBy(t testing.TB, a *arrivals, domain string, selecto
 	t.Helper()
 	deadline := time.Now().Add(60 * time.Second)
 	for _, sel := range selectors {
-		for _, n := a.count(domain, sel); n < 10; _, n = a.count(domain, sel) {
+		for _, n := a.count(domain, sel); n < 30; _, n = a.count(domain, sel) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d messages of %s signed by %s after a minute", n, domain, sel)
 			}
