@@ -6,20 +6,22 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"postern/internal/relay"
 )
 
 const (
-	insertCheck   = `INSERT INTO domain_checks (domain_id, at, next_at) VALUES ($1, $2, $3)`
-	deleteCheck   = `DELETE FROM domain_checks WHERE domain_id = $1`
-	deleteFound   = `DELETE FROM domain_findings WHERE domain_id = $1`
-	setCheckDue   = `UPDATE domain_checks SET next_at = $1 WHERE domain_id = $2`
-	selectCheck   = `SELECT c.at, c.next_at, f.found FROM domain_checks c JOIN domain_findings f ON f.domain_id = c.domain_id WHERE c.domain_id = $1`
-	selectAnyDue  = `SELECT count(*) FROM (SELECT 1 FROM domain_checks WHERE next_at > 0 AND next_at <= $1 LIMIT 1) AS due`
-	claimChecks   = `UPDATE domain_checks SET next_at = $1 WHERE domain_id IN (SELECT domain_id FROM domain_checks WHERE next_at > 0 AND next_at <= $2 ORDER BY next_at LIMIT $3) RETURNING domain_id`
-	claimChecksPg = `UPDATE domain_checks SET next_at = $1 WHERE domain_id IN (SELECT domain_id FROM domain_checks WHERE next_at > 0 AND next_at <= $2 ORDER BY next_at LIMIT $3 FOR UPDATE SKIP LOCKED) RETURNING domain_id`
+	insertCheck = `INSERT INTO domain_checks (domain_id, at, next_at) VALUES ($1, $2, $3)`
+	deleteCheck = `DELETE FROM domain_checks WHERE domain_id = $1`
+	deleteFound = `DELETE FROM domain_findings WHERE domain_id = $1`
+	setCheckDue = `UPDATE domain_checks SET next_at = $1 WHERE domain_id = $2`
+	selectCheck = `SELECT c.at, c.next_at, f.found FROM domain_checks c JOIN domain_findings f ON f.domain_id = c.domain_id WHERE c.domain_id = $1`
+	// One of each account, then the next of each.
+	dueInTurn = `SELECT domain_id FROM (SELECT c.domain_id, c.next_at, ROW_NUMBER() OVER (PARTITION BY d.account_id ORDER BY c.next_at) AS turn
+		FROM domain_checks c JOIN domains d ON d.id = c.domain_id WHERE c.next_at > 0 AND c.next_at <= $1) AS due ORDER BY turn, next_at LIMIT $2`
+	claimChecks = `UPDATE domain_checks SET next_at = $1 WHERE domain_id IN (SELECT domain_id FROM domain_checks WHERE next_at > 0 AND next_at <= $2 AND domain_id IN (`
 	// maxCheck bounds what one check may say: much of it is the words of other
 	// people's name servers.
 	maxCheck = 256 << 10
@@ -89,26 +91,36 @@ func scanCheck(r scanner) (relay.DomainCheck, error) {
 	return c, err
 }
 
-// ClaimChecks returns up to n domains that are due to be looked at, those that
-// are so the longest, and puts them off until a time, so that no other node takes them
-// and a node that dies with them loses nothing. At most MaxClaim at once.
-// Domains that are disabled or deleted are never due. It raises no revision, and
-// where nothing is due it only reads.
+// ClaimChecks returns up to n domains that are due to be looked at: of each account
+// the one that is so the longest, then the next of each, so that nobody who has
+// thousands of them keeps the others waiting. It puts them off until a time, so
+// that no other node takes them and a node that dies with them loses nothing. At
+// most MaxClaim at once. Domains that are disabled or deleted are never due. It
+// raises no revision, and where nothing is due it only reads.
 func (s *Store) ClaimChecks(ctx context.Context, now, until time.Time, n int) ([]relay.DomainID, error) {
-	var due int
-	if err := s.db.QueryRowContext(ctx, selectAnyDue, micros(now)).Scan(&due); err != nil {
+	// With a hundred thousand due this takes a while, and it must not hold up who writes.
+	turns, err := column[[]byte](ctx, s.db, dueInTurn, micros(now), int64(min(max(n, 0), MaxClaim)))
+	if err != nil {
 		return nil, fmt.Errorf("claim checks: %w", s.readError(err))
 	}
-	if due == 0 {
+	if len(turns) == 0 {
 		return nil, nil
 	}
-	query := claimChecks
-	if s.eng.dialect() == dPostgres {
-		query = claimChecksPg
+	args := []any{micros(until), micros(now)}
+	var query strings.Builder
+	query.WriteString(claimChecks)
+	for i, id := range turns {
+		args = append(args, id)
+		fmt.Fprintf(&query, "%s$%d", strings.Repeat(", ", min(i, 1)), len(args))
 	}
+	query.WriteByte(')')
+	if s.eng.dialect() == dPostgres {
+		query.WriteString(" FOR UPDATE SKIP LOCKED")
+	}
+	query.WriteString(") RETURNING domain_id")
 	var out []relay.DomainID
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
-		ids, err := column[[]byte](ctx, tx, query, micros(until), micros(now), int64(min(max(n, 0), MaxClaim)))
+	err = s.eng.transact(ctx, func(tx *sql.Tx) error {
+		ids, err := column[[]byte](ctx, tx, query.String(), args...)
 		out = out[:0]
 		for _, id := range ids {
 			out = append(out, relay.DomainID{ID: idOf(id)})

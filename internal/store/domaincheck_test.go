@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -150,6 +151,32 @@ func TestClaimChecks(t *testing.T) {
 		claim(time.Now().Add(time.Second), 10, ids[3])
 		if err := s.CheckDue(ctx, relay.DomainID{ID: relay.NewID(time.Now())}, c.now); relay.KindOf(err) != relay.NotFound {
 			t.Errorf("no domain: %v", err)
+		}
+	})
+}
+
+// An account with any number of domains that are due gets its turn, and no more,
+// while another waits.
+func TestClaimsAreFair(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		c := newClaimant(t, s)
+		many, few := c.account(), c.account()
+		for i := range 30 {
+			row := c.row(many, fmt.Sprintf("d%d.many.test", i))
+			row.CreatedAt = c.now.Add(-time.Hour)
+			c.create(row)
+		}
+		late := c.row(few, "late.test")
+		late.CreatedAt = c.now.Add(-time.Minute)
+		late = c.create(late)
+		got, err := s.ClaimChecks(context.Background(), c.now, c.now.Add(time.Hour), 4)
+		if err != nil || len(got) != 4 || !slices.Contains(got, late.ID) {
+			t.Errorf("claimed %v, %v; want %s among them", got, err, late.ID)
+		}
+		if got, err = s.ClaimChecks(context.Background(), c.now, c.now.Add(time.Hour), 100); err != nil || len(got) != 27 {
+			t.Errorf("claimed %d more, %v", len(got), err)
 		}
 	})
 }
