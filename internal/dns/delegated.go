@@ -22,8 +22,9 @@ const (
 
 // delegations remembers for a moment what the zones above said.
 type delegations struct {
-	mu   sync.Mutex
-	kept map[string]delegationOf // by zone
+	mu    sync.Mutex
+	kept  map[string]delegationOf  // by zone
+	asked map[string]chan struct{} // by zone: closed when who asks about it has the answer
 }
 
 type delegationOf struct {
@@ -31,16 +32,34 @@ type delegationOf struct {
 	expires time.Time
 }
 
-func (d *delegations) get(zone string, now time.Time) (cut, bool) {
+// get is what is known of a zone. Where nothing is, and others ask already, done
+// is closed when they are through; without any the caller is the one who asks,
+// and must call put.
+func (d *delegations) get(zone string, now time.Time) (to cut, known bool, done <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k, ok := d.kept[zone]
-	return k.to, ok && now.Before(k.expires)
+	if k, ok := d.kept[zone]; ok && now.Before(k.expires) {
+		return k.to, true, nil
+	}
+	if done, ok := d.asked[zone]; ok {
+		return cut{}, false, done
+	}
+	if d.asked == nil {
+		d.asked = make(map[string]chan struct{})
+	}
+	d.asked[zone] = make(chan struct{})
+	return cut{}, false, nil
 }
 
-func (d *delegations) put(zone string, to cut, now time.Time) {
+// put ends what get began. An answer that was cut short is not kept.
+func (d *delegations) put(zone string, to cut, whole bool, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	close(d.asked[zone])
+	delete(d.asked, zone)
+	if !whole {
+		return
+	}
 	if d.kept == nil || len(d.kept) >= maxDelegations {
 		d.kept = make(map[string]delegationOf)
 	}
@@ -53,13 +72,7 @@ func (d *delegations) put(zone string, to cut, now time.Time) {
 // domain has moved, and the zone above is right. Where that one cannot be asked,
 // the resolver's word has to do.
 func (a *Authority) delegated(ctx context.Context, at cut) cut {
-	to, known := a.above.get(at.zone, time.Now())
-	if !known {
-		to = a.askAbove(ctx, at.zone)
-		if ctx.Err() == nil {
-			a.above.put(at.zone, to, time.Now())
-		}
-	}
+	to := a.delegation(ctx, at.zone)
 	switch {
 	case to.zone == "":
 		return at
@@ -71,6 +84,30 @@ func (a *Authority) delegated(ctx context.Context, at cut) cut {
 	if common {
 		to.merge(at)
 	}
+	return to
+}
+
+// delegation is what the zone above says of a zone. Questions about several names
+// of a zone at the same time, as a check has them, ask for it once.
+func (a *Authority) delegation(ctx context.Context, zone string) (to cut) {
+	for {
+		to, known, done := a.above.get(zone, time.Now())
+		if known {
+			return to
+		}
+		if done == nil {
+			break
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return cut{}
+		}
+	}
+	whole := false
+	defer func() { a.above.put(zone, to, whole, time.Now()) }()
+	to = a.askAbove(ctx, zone)
+	whole = ctx.Err() == nil
 	return to
 }
 

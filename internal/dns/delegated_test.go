@@ -1,8 +1,11 @@
 package dns_test
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,6 +96,42 @@ func TestAuthoritySparesRegistries(t *testing.T) {
 	must(t, err)
 	if len(got.Told) != 3 || got.Zone != "test" {
 		t.Errorf("zone %s: %q", got.Zone, outcomes(got))
+	}
+}
+
+// A check of a domain asks about several of its names at once, and all domains are
+// in few zones above: those are asked once for all of its names. Whoever gives up
+// while it asks leaves the question to the next.
+func TestAuthorityAsksTheZoneAboveOnce(t *testing.T) {
+	t.Parallel()
+	begun, answer := make(chan struct{}, 100), make(chan struct{})
+	slow := func(network string, q *mdns.Msg) []*mdns.Msg {
+		begun <- struct{}{}
+		<-answer
+		return refers(t, []string{"example.test. 60 IN NS ns2.example.test."})(network, q)
+	}
+	l := newLab(t, slow, says(t, 0))
+	w := world(2)
+	w.NSs = map[string][]string{"test": {"ns1.example.test"}, "example.test": {"ns2.example.test"}}
+	a := l.authority(w)
+	impatient, giveUp := context.WithCancel(t.Context())
+	var first, rest sync.WaitGroup
+	first.Go(func() { _, _ = a.Ask(impatient, "x.example.test", "TXT") })
+	<-begun
+	for i := range 8 {
+		rest.Go(func() {
+			if got, err := a.Ask(t.Context(), fmt.Sprintf("x%d.example.test", i), "TXT"); err != nil || got.Zone != "example.test" {
+				t.Errorf("zone %q: %v", got.Zone, err)
+			}
+		})
+	}
+	giveUp()
+	first.Wait()
+	<-begun
+	close(answer)
+	rest.Wait()
+	if n := l.questions("127.0.0.1"); n != 2 {
+		t.Errorf("the zone above was asked %d times, want 2", n)
 	}
 }
 
