@@ -59,6 +59,7 @@ func (w *domainWorld) testAuthenticated(t *testing.T, name string, flags ...stri
 		t.Errorf("other records than at first:\n%s\n%s", shown, snippet)
 	}
 
+	w.bothSign(t, name, "main")
 	tok := token("authentic")
 	s := w.talk(t, "127.0.0.1", "client.example").in(w.APIKey)
 	wantReply(t, "verified", s.send(tok, "news@"+name, "bob@receiver.example"), "250")

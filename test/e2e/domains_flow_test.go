@@ -178,9 +178,7 @@ func (a *arrivals) verify(t testing.TB, path string) {
 	}
 	var words []string
 	for _, f := range l.field("Authentication-Results") {
-		for _, r := range resultWord.FindAllString(f, -1) {
-			words = append(words, r)
-		}
+		words = append(words, resultWord.FindAllString(f, -1)...)
 	}
 	said := strings.Join(words, " ")
 	if len(sigs) != 2 || said != "dmarc=pass spf=pass dkim=pass dkim=pass" {

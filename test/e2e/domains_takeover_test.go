@@ -44,6 +44,7 @@ func (w *domainWorld) testTakeover(t *testing.T, key, name string) {
 	}
 	w.receiver.await(t, "owner", "Mail as "+name+" is refused")
 	wantReply(t, "the first, lapsed", w.mail(t, w.APIKey, "news@"+name, "bob@receiver.example", "no"), "550 5.7.1")
+	w.bothSign(t, name, "rival")
 	tok := token("rival")
 	wantReply(t, "the rival", w.mail(t, key, "news@"+name, "bob@receiver.example", tok), "250")
 	w.receiver.wantAuthentic(t, w.receiver.await(t, "bob", tok), name, "rsa-sha256", "ed25519-sha256")

@@ -199,15 +199,6 @@ type checkSeen struct {
 	Findings []struct{ Severity, Code, Record, Text, Fix, Found, Expected, Server string }
 }
 
-func (c checkSeen) find(code string) (text string) {
-	for _, f := range c.Findings {
-		if f.Code == code {
-			text += f.Text + " " + f.Fix + "\n"
-		}
-	}
-	return text
-}
-
 // domain shows one.
 func (w *domainWorld) domain(t testing.TB, name string, more ...string) (d domainSeen) {
 	t.Helper()
@@ -284,7 +275,15 @@ func (w *domainWorld) verified(t testing.TB, name, more string, flags ...string)
 	if c := w.validate(t, name); !c.Valid || c.State != "verified" {
 		t.Fatalf("%s is not verified: %+v\n%s", name, c, snippet)
 	}
+	w.bothSign(t, name, "main")
 	return snippet
+}
+
+// bothSign waits until a domain's Ed25519 key signs too: it does once its record
+// was seen, a moment after RSA.
+func (w *domainWorld) bothSign(t testing.TB, name, account string) {
+	t.Helper()
+	eventually(t, name+" signs with two keys", func() bool { return len(w.domain(t, name, "--account", account).inState("signing")) == 2 })
 }
 
 // mail sends one message and returns the reply to it.
@@ -304,7 +303,7 @@ func (w *domainWorld) alertTexts(t testing.TB, kind, domain string) (texts []str
 	return texts
 }
 
-// signingKeys are the selectors of a domain's keys in a state.
+// inState are the selectors of a domain's keys in a state.
 func (d domainSeen) inState(state string) (selectors []string) {
 	for _, k := range d.Keys {
 		if k.State == state {
