@@ -290,15 +290,44 @@ func (x *examiner) apex(ctx context.Context) {
 }
 
 // Check looks at a domain now, keeps what was found, and moves the domain's
-// state and its keys by it. An error means that it could not be kept; what the
-// DNS did not answer is in the result.
+// state and its keys by it. An error means that it could not be kept, or
+// (relay.RateLimited) that the account has too many checks under way; what the DNS
+// did not answer is in the result.
 func (s *Domains) Check(ctx context.Context, by store.By, id relay.DomainID) (relay.DomainCheck, error) {
+	c, err := s.checkNow(ctx, by, id)
+	if s.Checked != nil && !c.At.IsZero() {
+		s.Checked(checkResult(c, err))
+	}
+	return c, err
+}
+
+// checkResult is one word, for metrics: error, unknown, valid or invalid.
+func checkResult(c relay.DomainCheck, err error) string {
+	switch {
+	case err != nil:
+		return "error"
+	case c.Unknown:
+		return "unknown"
+	case c.Valid:
+		return "valid"
+	}
+	return "invalid"
+}
+
+func (s *Domains) checkNow(ctx context.Context, by store.By, id relay.DomainID) (relay.DomainCheck, error) {
 	d, err := s.live(ctx, id)
 	if err != nil {
 		return relay.DomainCheck{}, err
 	}
 	if s.Authority == nil {
 		return relay.DomainCheck{}, relay.E(relay.Unavailable, "This installation is not set up to ask other name servers.")
+	}
+	if by != byChecker {
+		leave, err := s.looking.enter(ctx, d.Account, checksOnDemand)
+		if err != nil {
+			return relay.DomainCheck{}, err
+		}
+		defer leave()
 	}
 	keys, err := s.Store.DKIMKeys(ctx, id)
 	if err != nil {

@@ -21,7 +21,7 @@ type Checker struct {
 const (
 	checksPerMinute = 70
 	checksAtOnce    = 8                // domains under way on this node
-	claimAtMost     = 64               // domains claimed at a time
+	claimAtMost     = 16               // domains claimed at a time: those claimed later wait for these
 	claimFor        = 15 * time.Minute // until another node may take them
 	checkTimeout    = 5 * time.Minute  // of one domain: many name servers, all silent
 	checkIdle       = 15 * time.Second // between looks for domains that are due

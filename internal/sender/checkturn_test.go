@@ -55,3 +55,31 @@ func TestAccountLines(t *testing.T) {
 		}
 	})
 }
+
+// What a tenant asks for waits in line; the Checker's own checks do not.
+func TestChecksOnDemandAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, true)
+		for range checksOnDemand {
+			if _, err := b.s.looking.enter(t.Context(), b.d.Account, checksOnDemand); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := b.s.Check(t.Context(), testBy, b.d.ID); relay.KindOf(err) != relay.RateLimited {
+			t.Errorf("on demand: %v", err)
+		}
+		if _, err := b.s.Check(t.Context(), byChecker, b.d.ID); err != nil {
+			t.Errorf("by the Checker: %v", err)
+		}
+		if _, err := b.s.making.enter(t.Context(), b.d.Account, keysOnDemand); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.s.Rotate(t.Context(), testBy, b.d.ID, RotateOptions{}); relay.KindOf(err) != relay.RateLimited {
+			t.Errorf("rotate: %v", err)
+		}
+		if _, _, err := b.s.Add(t.Context(), testBy, NewDomain{Account: b.d.Account, Name: "more.test"}); relay.KindOf(err) != relay.RateLimited {
+			t.Errorf("add: %v", err)
+		}
+	})
+}

@@ -87,10 +87,15 @@ type Domains struct {
 	// Seen is what DMARC reports said of a domain; nil: there are none.
 	Seen func(ctx context.Context, d relay.Domain) (dmarc.Seen, error)
 	// Alert records that something happened to a domain; Tell writes to its owner.
-	Alert  func(t relay.Tenant, a relay.Alert)
-	Tell   func(ctx context.Context, t relay.Tenant, subject, text string) error
-	Now    func() time.Time // nil: time.Now
-	Logger *slog.Logger     // nil: none
+	Alert func(t relay.Tenant, a relay.Alert)
+	Tell  func(ctx context.Context, t relay.Tenant, subject, text string) error
+	// Checked is told of each check: valid, invalid, unknown (the DNS does not answer)
+	// or error. Must not block.
+	Checked func(result string)
+	Now     func() time.Time // nil: time.Now
+	Logger  *slog.Logger     // nil: none
+
+	looking, making accountLines // checks, and keys
 }
 
 // NewDomain is what a domain is made of.
@@ -131,6 +136,11 @@ func (s *Domains) Add(ctx context.Context, by store.By, n NewDomain) (relay.Doma
 	if err := s.room(ctx, row); err != nil {
 		return relay.Domain{}, nil, err
 	}
+	leave, err := s.making.enter(ctx, row.Account, keysOnDemand)
+	if err != nil {
+		return relay.Domain{}, nil, err
+	}
+	defer leave()
 	sel := SelectorsOf(row)
 	keys := make([]relay.DKIMKey, 0, 2)
 	for _, k := range []struct {

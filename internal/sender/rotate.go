@@ -49,6 +49,11 @@ func (s *Domains) Rotate(ctx context.Context, by store.By, id relay.DomainID, o 
 	if !d.DisabledAt.IsZero() {
 		return Rotation{}, relay.E(relay.Conflict, d.Name+" is switched off. Switch it on first.")
 	}
+	leave, err := s.making.enter(ctx, d.Account, keysOnDemand)
+	if err != nil {
+		return Rotation{}, err
+	}
+	defer leave()
 	keys, err := s.Store.DKIMKeys(ctx, id)
 	if err != nil {
 		return Rotation{}, err
