@@ -8,8 +8,8 @@ GO       ?= go
 FUZZTIME ?= 20s
 ROUNDS   ?= 100
 MILLION  ?= 1000000
-# What is measured of keys and logins; docs/benchmarks.md has the figures.
-SCALE    := TestRefusalsAlike|TestRevokedEverywhere|TestScale|TestLoginCost|TestLoginsAskNoSQL
+# What is measured of keys, logins and domains; docs/benchmarks.md has the figures.
+SCALE    := TestRefusalsAlike|TestRevokedEverywhere|TestScale|TestScaleDomains|TestScaleChecks|TestLoginCost|TestLoginsAskNoSQL|TestDomainsAskNoSQL
 # Race tests need cgo; the binary never does.
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath
 # The end-to-end tests run one after the other, alone on the machine: they measure time.
@@ -68,7 +68,7 @@ soak: scale ## ROUNDS (100) seeded kill -9 rounds under load, all power-cut imag
 	POSTERN_TEST_EXTERNAL=1 POSTERN_POWERCUT_PAGE=1 POSTERN_POWERCUT_IMAGES=1000000 $(GO) test -count=1 -timeout 1h -v -run 'TestPowerCut$$' ./test/e2e
 
 .PHONY: scale
-scale: deps ## 100,000 keys, 18,000 refusals on SMTP and on HTTP, 200 revocations: what docs/benchmarks.md says of keys and logins
+scale: deps ## 100,000 keys, 100,000 domains, 18,000 refusals on SMTP and on HTTP, 200 revocations: what docs/benchmarks.md says of keys, logins and domains
 	POSTERN_TEST_EXTERNAL=1 POSTERN_SOAK=1 $(GO) test -count=1 -timeout 1h -v -run '^($(SCALE))$$' ./test/e2e
 
 .PHONY: bench

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -136,14 +135,17 @@ func (r *ownRelay) cpu(t testing.TB) time.Duration {
 }
 
 // rss is the memory of the relay's process in octets.
-func (r *ownRelay) rss(t testing.TB) int64 {
+func (r *ownRelay) rss(t testing.TB) int64 { return r.memory(t, "VmRSS:") }
+
+// memory is a line of the relay's process status in octets.
+func (r *ownRelay) memory(t testing.TB, line string) int64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
 	must(t, err)
 	var kib int64
-	_, after, ok := bytes.Cut(b, []byte("VmRSS:"))
+	_, after, ok := bytes.Cut(b, []byte(line))
 	if !ok {
-		t.Fatal(errors.New("no VmRSS"))
+		t.Fatal("no " + line)
 	}
 	_, err = fmt.Sscan(string(after), &kib)
 	must(t, err)
