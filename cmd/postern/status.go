@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +39,41 @@ func (c *cli) showStatus(s api.Status) error {
 	if !s.Ready {
 		ready = "takes no mail: " + s.Reason
 	}
-	return pairs(c.out, "state", ready, "version", s.Version, "host", s.Hostname, "up", time.Since(s.StartedAt).Round(time.Second), "epoch", s.Epoch,
+	if err := pairs(c.out, "state", ready, "version", s.Version, "host", s.Hostname, "up", time.Since(s.StartedAt).Round(time.Second), "epoch", s.Epoch,
 		"queued messages", count(s.Queued), "held", s.Held, "quarantined", s.Quarantined, "recipients", s.Recipients,
-		"sessions", count(s.Sessions), "attempts", count(int64(s.Attempts)), "certificate expires", s.CertificateExpiresAt)
+		"sessions", count(s.Sessions), "attempts", count(int64(s.Attempts)), "certificate expires", s.CertificateExpiresAt,
+		"domains", domainCounts(s.Domains), "DNS zone", zoneLine(s.Zone)); err != nil {
+		return err
+	}
+	if s.Zone != nil {
+		c.printFindings(s.Zone.Findings)
+	}
+	return nil
+}
+
+// domainCounts says how many domains are in which state, those that send first.
+func domainCounts(n map[string]int) string {
+	var out []string
+	for _, s := range []string{"verified", "asserted", "pending", "failing", "paused", "failed", "disabled"} {
+		if n[s] > 0 {
+			out = append(out, fmt.Sprintf("%d %s", n[s], s))
+		}
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, ", ")
+}
+
+// zoneLine is how the zone is, in one line; "" where none is served.
+func zoneLine(z *api.ZoneStatus) string {
+	switch {
+	case z == nil:
+		return ""
+	case z.LookedAt.IsZero():
+		return z.Name + ": not looked at yet"
+	case !z.Healthy:
+		return z.Name + ": needs attention, see below"
+	}
+	return z.Name + ": healthy"
 }

@@ -14,6 +14,7 @@ import (
 	"context"
 	"time"
 
+	"postern/internal/finding"
 	"postern/internal/relay"
 	"postern/internal/store"
 )
@@ -108,4 +109,19 @@ type Status struct {
 	Attempts    int   `json:"attempts"` // deliveries under way
 	// CertificateExpiresAt is the end of the certificate in use.
 	CertificateExpiresAt time.Time `json:"certificate_expires_at,omitzero"`
+	// Domains counts the sending domains by state: pending, asserted, verified,
+	// failing (verified, and its records are gone), paused, failed, disabled.
+	Domains map[string]int `json:"domains"`
+	// Zone is the DNS zone that is served; nil: none is.
+	Zone *ZoneStatus `json:"zone,omitempty"`
+}
+
+// ZoneStatus is how the zone that is served looks from outside.
+type ZoneStatus struct {
+	Name     string    `json:"name"`
+	Serial   uint32    `json:"serial"`
+	LookedAt time.Time `json:"looked_at,omitzero"` // zero: not yet
+	// Healthy: it is delegated, and at least two name servers answer for it.
+	Healthy  bool              `json:"healthy"`
+	Findings []finding.Finding `json:"findings"`
 }

@@ -10,7 +10,6 @@ import (
 
 	"postern/internal/config"
 	"postern/internal/dns"
-	"postern/internal/finding"
 	"postern/internal/relay"
 	"postern/internal/sender"
 )
@@ -26,7 +25,8 @@ type domainParts struct {
 	zone      *dns.Zone // ours; nil: none is served
 	source    *sender.ZoneSource
 	servers   []*dns.ZoneServer
-	health    atomic.Pointer[[]finding.Finding] // of the zone, when last looked at
+	health    atomic.Pointer[zoneHealth] // of the zone, when last looked at
+	tally     domainTally
 }
 
 // makeDomains puts them together, and binds the zone's addresses.
@@ -53,7 +53,7 @@ func (a *App) makeDomains(context.Context) error {
 	d.reports = sender.NewReports(sender.ReportsConfig{
 		Store: a.store, Resolver: resolver, Address: zone.ReportAddress, Addresses: zone.Addresses, Logger: a.log,
 	})
-	d.domains.Seen = d.reports.Seen
+	d.domains.Seen, d.domains.Checked = d.reports.Seen, a.metrics.domainCheck
 	if c.DNS.Zone == "" {
 		return nil
 	}
@@ -131,17 +131,20 @@ func (a *App) startDomains(ctx context.Context) {
 const (
 	// zoneLook is how often the zone's content is compared with what was announced.
 	zoneLook = time.Second
-	// zoneHealthEvery is how often the zone is looked at from outside.
+	// zoneHealthEvery is how often the zone is looked at from outside; zoneAilingEvery,
+	// while it is not as it should be.
 	zoneHealthEvery = time.Hour
+	zoneAilingEvery = time.Minute
 )
 
 // watchZone tells the secondaries of changes, and looks at the zone as others
-// see it: at once, and every hour.
+// see it: at once, and then again and again.
 func (a *App) watchZone(ctx context.Context) error {
 	tick := time.NewTicker(zoneLook)
 	defer tick.Stop()
 	serial := a.senders.zone.Serial()
 	var looked time.Time
+	every := zoneHealthEvery
 	for {
 		if now := a.senders.zone.Serial(); now != serial {
 			serial = now
@@ -149,9 +152,11 @@ func (a *App) watchZone(ctx context.Context) error {
 				s.Changed(a.senders.zone.Origin())
 			}
 		}
-		if now := time.Now(); now.Sub(looked).Abs() >= zoneHealthEvery {
+		if now := time.Now(); now.Sub(looked).Abs() >= every {
 			looked = now
-			a.lookAtZone(ctx)
+			if every = zoneAilingEvery; a.lookAtZone(ctx) {
+				every = zoneHealthEvery
+			}
 		}
 		select {
 		case <-tick.C:
@@ -159,29 +164,6 @@ func (a *App) watchZone(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-func (a *App) lookAtZone(ctx context.Context) {
-	c := a.opt.Config
-	found := sender.ZoneHealth(ctx, a.senders.authority, c.DNS.Zone, c.DNS.NameServers)
-	if ctx.Err() != nil {
-		return
-	}
-	before := a.senders.health.Swap(&found)
-	for _, f := range found {
-		if f.Severity != finding.OK && (before == nil || !known(*before, f.Code)) {
-			a.log.Warn("app: "+f.Text, "code", f.Code, "fix", f.Fix)
-		}
-	}
-}
-
-func known(fs []finding.Finding, code string) bool {
-	for _, f := range fs {
-		if f.Code == code {
-			return true
-		}
-	}
-	return false
 }
 
 // alertTenant records an alert that no key is behind.

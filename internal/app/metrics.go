@@ -39,6 +39,7 @@ type metrics struct {
 	waiting     prometheus.Gauge
 	certReloads *prometheus.CounterVec // result
 	requests    *prometheus.CounterVec // route, status
+	checks      *prometheus.CounterVec // result
 }
 
 func newMetrics(a *App) *metrics {
@@ -81,6 +82,11 @@ func newMetrics(a *App) *metrics {
 	m.waiting = gauge("postern_store_waiting_operations", "Operations that wait for the next commit.")
 	m.certReloads = counter("postern_cert_reloads_total", "Attempts to take a changed certificate into use.", "result")
 	m.requests = counter("postern_api_requests_total", "HTTP requests by route and status.", "route", "status")
+	m.checks = counter("postern_sender_checks_total", "Checks of sending domains: valid, invalid, unknown (the DNS does not answer), error.", "result")
+	for _, result := range []string{"valid", "invalid", "unknown", "error"} {
+		m.checks.WithLabelValues(result)
+	}
+	m.registry.MustRegister(&domainCollector{app: a})
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_queue_memory_octets", Help: "Octets of message content held for first attempts."},
 		func() float64 {
@@ -158,6 +164,8 @@ func (m *metrics) certificate(err error) {
 	}
 	m.certReloads.WithLabelValues(result).Inc()
 }
+
+func (m *metrics) domainCheck(result string) { m.checks.WithLabelValues(result).Inc() }
 
 func (m *metrics) request(route string, status int, _ time.Duration) {
 	m.requests.WithLabelValues(route, class(status)).Inc()

@@ -216,5 +216,6 @@ func (a *App) Status(ctx context.Context) (api.Status, error) {
 	if c := a.certs.Certificate(); c != nil && c.Leaf != nil {
 		st.CertificateExpiresAt = c.Leaf.NotAfter
 	}
+	st.Domains, st.Zone = a.countDomains(), a.zoneStatus()
 	return st, nil
 }

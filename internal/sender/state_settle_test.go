@@ -290,6 +290,8 @@ func TestCheckErrors(t *testing.T) {
 	b := newBench(t, true)
 	ctx, cancel := context.WithCancel(context.Background())
 	b.lab.before = cancel
+	var results []string
+	b.s.Checked = func(result string) { results = append(results, result) }
 	if _, err := b.s.Check(ctx, testBy, b.d.ID); !errors.Is(err, context.Canceled) {
 		t.Errorf("cut short: %v", err)
 	}
@@ -307,6 +309,9 @@ func TestCheckErrors(t *testing.T) {
 	}
 	if _, err := b.s.Check(context.Background(), testBy, b.d.ID); relay.KindOf(err) != relay.NotFound {
 		t.Errorf("a removed domain: %v", err)
+	}
+	if fmt.Sprint(results) != "[error]" { // neither the one cut short nor that of a removed domain counts
+		t.Errorf("told as %q", results)
 	}
 	b.s.Authority = nil
 	two := newBench(t, true)
