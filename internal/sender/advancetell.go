@@ -89,6 +89,10 @@ func (s *Domains) letter(ctx context.Context, d relay.Domain, subject, text stri
 	if s.Tell == nil || d.Quiet {
 		return
 	}
+	if !s.told.about(d, s.now()) {
+		s.log().Warn("sender: too many letters about a domain; the alert has to do", "domain", d.Name, "subject", subject)
+		return
+	}
 	if err := s.Tell(ctx, relay.Tenant{Account: d.Account, Subuser: d.Subuser}, subject, text); err != nil {
 		s.log().Warn("sender: the owner of a domain could not be told", "domain", d.Name, "err", err)
 	}

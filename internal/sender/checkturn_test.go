@@ -83,3 +83,32 @@ func TestChecksOnDemandAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// A domain that comes and goes with every look at it does not fill anybody's mailbox.
+func TestLettersAboutADomainArePaced(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, true)
+	now, letters := zoneNow, 0
+	b.s.Now = func() time.Time { return now }
+	b.s.Tell = func(context.Context, relay.Tenant, string, string) error { letters++; return nil }
+	r := b.rec("dkim1")
+	for i := range 40 {
+		if i%2 == 0 {
+			b.lab.publish([]relay.DNSRecord{r})
+		} else {
+			b.lab.drop(r.Host)
+		}
+		now = now.Add(3 * time.Second)
+		if _, err := b.s.Check(t.Context(), testBy, b.d.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if letters != paceDomain {
+		t.Errorf("%d letters in two minutes", letters)
+	}
+	now = now.Add(paceSpan)
+	b.lab.publish([]relay.DNSRecord{r})
+	if _, err := b.s.Check(t.Context(), testBy, b.d.ID); err != nil || letters != paceDomain+1 {
+		t.Errorf("%d letters the day after, %v", letters, err)
+	}
+}

@@ -96,6 +96,7 @@ type Domains struct {
 	Logger  *slog.Logger     // nil: none
 
 	looking, making accountLines // checks, and keys
+	told            letterPace
 }
 
 // NewDomain is what a domain is made of.

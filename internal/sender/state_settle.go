@@ -114,11 +114,6 @@ func (s *Domains) announce(ctx context.Context, d relay.Domain, turn Turn) {
 		s.Alert(t, relay.Alert{Kind: relay.AlertDomain, Domain: d.Name, State: string(turn), Text: turnText(d, turn, s.Settings)})
 	}
 	s.log().Info("sender: a domain's state has changed", "domain", d.Name, "turn", string(turn), "state", string(d.State))
-	if s.Tell == nil || d.Quiet {
-		return
-	}
 	subject, text := turnLetter(d, turn, s.Settings)
-	if err := s.Tell(ctx, t, subject, text); err != nil {
-		s.log().Warn("sender: letter about a domain not sent", "domain", d.Name, "error", err)
-	}
+	s.letter(ctx, d, subject, text)
 }
