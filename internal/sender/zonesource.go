@@ -33,7 +33,7 @@ type ZoneDirectory interface {
 //	uT.wl.Z                MX, TXT   return path and its SPF
 //	S.domainkey.uT.wl.Z    TXT       the record of selector S; of a slot without a key: revoked
 //
-// and for every domain D with a token:
+// and for every domain D with a token that was proven once:
 //
 //	dmarc.Z                        MX    where DMARC reports are read
 //	D._report._dmarc.dmarc.Z       TXT   they may be sent there (RFC 9990)
@@ -49,6 +49,8 @@ type ZoneSource struct {
 	revision int64 // that serial was computed at
 	serial   uint32
 	sum      uint64 // of the content then
+	walked   time.Time
+	rest     time.Duration // before the next walk
 }
 
 // keyTTL is short: a rotation waits for it, and a withdrawn key must soon be gone
@@ -183,7 +185,7 @@ func (s *ZoneSource) reports(name, rest string) ([]dns.Record, bool) {
 		return nil, true
 	}
 	for _, d := range s.Directory.DomainsNamed(of) {
-		if s.served(&d) {
+		if s.reported(&d) {
 			return []dns.Record{authorisation(name)}, true
 		}
 	}
@@ -252,12 +254,23 @@ func (s *ZoneSource) allOf(d relay.Domain, yield func(dns.Record) bool) bool {
 // speaksFor picks one of the domains of a name, so that a record that several
 // accounts need is there once.
 func (s *ZoneSource) speaksFor(d *relay.Domain) bool {
+	if !s.reported(d) {
+		return false
+	}
 	for _, other := range s.Directory.DomainsNamed(d.Name) {
-		if s.served(&other) {
+		if s.reported(&other) {
 			return other.ID == d.ID
 		}
 	}
 	return true
+}
+
+// reported reports whether reports about a domain may be sent here: of one that was
+// proven once. What somebody only claims, or has not published yet, is nobody's
+// business: anybody may ask for any name, and the zone's word would tell that it is
+// a customer's, and make reporters send what its owner never wanted.
+func (s *ZoneSource) reported(d *relay.Domain) bool {
+	return s.served(d) && (!d.VerifiedAt.IsZero() || d.State == relay.DomainAsserted)
 }
 
 // Serial is when the last change that shows in the zone was seen here, in unix
@@ -266,13 +279,23 @@ func (s *ZoneSource) speaksFor(d *relay.Domain) bool {
 // time because several nodes serve one zone: whichever of them a secondary asked
 // last, the next change has a higher serial at all of them, after a restart and a
 // restored database too. The first call, and the first after each change of a
-// domain, a key or a pool, goes through all domains.
+// domain, a key or a pool, goes through all domains; where there are very many, a
+// change may show some seconds later, as answers never do.
 func (s *ZoneSource) Serial() uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Read before the walk: what changes meanwhile is looked at again.
 	if rev := s.Directory.DomainsRevision(); rev != s.revision || s.serial == 0 {
-		if sum := s.content(); sum != s.sum || s.serial == 0 {
+		now := s.now()
+		if since := now.Sub(s.walked); s.serial != 0 && since >= 0 && since < s.rest {
+			return s.serial
+		}
+		sum, domains := s.content()
+		s.walked, s.rest = now, 0
+		if domains >= manyServed {
+			s.rest = time.Duration(domains) * restOfEach
+		}
+		if sum != s.sum || s.serial == 0 {
 			s.sum, s.serial = sum, max(s.serial+1, uint32(s.now().Unix()))
 		}
 		s.revision = rev
@@ -280,11 +303,18 @@ func (s *ZoneSource) Serial() uint32 {
 	return s.serial
 }
 
+// Going through a domain takes some microseconds, and checks change one after the
+// other for hours when many are new: it may take a tenth of one processor.
+const (
+	manyServed = 10_000
+	restOfEach = 40 * time.Microsecond
+)
+
 var zoneSeed = maphash.MakeSeed()
 
 // content is a sum over what the records are made of. The directory gives neither
 // domains nor keys in an order, so each counts by itself.
-func (s *ZoneSource) content() (sum uint64) {
+func (s *ZoneSource) content() (sum uint64, domains int) {
 	var h maphash.Hash
 	count := func(parts ...string) {
 		h.SetSeed(zoneSeed)
@@ -295,11 +325,13 @@ func (s *ZoneSource) content() (sum uint64) {
 		sum += h.Sum64()
 	}
 	for d := range s.Directory.AllDomains() {
-		if !s.served(&d) {
+		if domains++; !s.served(&d) {
 			continue
 		}
+		if s.reported(&d) {
+			count(zoneReports, d.Name)
+		}
 		if !d.Automatic {
-			count(d.Name, d.Token)
 			continue
 		}
 		count(d.Name, d.Token, d.Selector, s.Zone.SPF(d))
@@ -307,5 +339,5 @@ func (s *ZoneSource) content() (sum uint64) {
 			count(d.Token, k.Selector, k.Record)
 		}
 	}
-	return sum
+	return sum, domains
 }

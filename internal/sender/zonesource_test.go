@@ -65,12 +65,13 @@ func zoneSourceForTest() (*ZoneSource, *fakeZoneDirectory) {
 	id := func(n byte) relay.DomainID { return relay.DomainID{ID: relay.ID{n}} }
 	dir := &fakeZoneDirectory{
 		domains: []relay.Domain{
-			{ID: id(1), Account: acme, Name: "acme.test", Token: zoneToken26("a"), Automatic: true},
+			{ID: id(1), Account: acme, Name: "acme.test", Token: zoneToken26("a"), Automatic: true, VerifiedAt: zoneNow},
 			{ID: id(2), Account: globex, Name: "acme.test", Token: zoneToken26("b"), Automatic: true, Selector: "org", IPs: []netip.Addr{netip.MustParseAddr("2001:db8::1")}},
-			{ID: id(3), Account: acme, Name: "manual.test", Token: zoneToken26("c")},
-			{ID: id(4), Account: acme, Name: "gone.example.test", Token: zoneToken26("d"), Automatic: true, DeletedAt: zoneNow.Add(-time.Hour)},
-			{ID: id(5), Account: acme, Name: "longgone.test", Token: zoneToken26("e"), Automatic: true, DeletedAt: zoneNow.Add(-8 * 24 * time.Hour)},
+			{ID: id(3), Account: acme, Name: "manual.test", Token: zoneToken26("c"), State: relay.DomainAsserted},
+			{ID: id(4), Account: acme, Name: "gone.example.test", Token: zoneToken26("d"), Automatic: true, VerifiedAt: zoneNow, DeletedAt: zoneNow.Add(-time.Hour)},
+			{ID: id(5), Account: acme, Name: "longgone.test", Token: zoneToken26("e"), Automatic: true, VerifiedAt: zoneNow, DeletedAt: zoneNow.Add(-8 * 24 * time.Hour)},
 			{ID: id(6), Account: acme, Name: "old.test"}, // from before there were tokens
+			{ID: id(7), Account: acme, Name: "claimed.test", Token: zoneToken26("h"), State: relay.DomainPending},
 		},
 		keys: map[relay.DomainID][]relay.DKIMKey{id(1): {
 			{Selector: "s1", Algorithm: relay.DKIMRSA, Record: "v=DKIM1; k=rsa; p=AAAA", Active: true},
@@ -132,6 +133,7 @@ func TestZoneSourceRecords(t *testing.T) {
 		"gone.example.test._report._dmarc.dmarc" + z:      {"TXT v=DMARC1"},
 		"longgone.test._report._dmarc.dmarc" + z:          {},
 		"old.test._report._dmarc.dmarc" + z:               {},
+		"claimed.test._report._dmarc.dmarc" + z:           {}, // nobody learns who only claims or prepares a domain
 		"test._report._dmarc.dmarc" + z:                   {}, // QNAME minimisation: asked on the way to acme.test
 		"evil.example._report._dmarc.dmarc" + z:           {},
 		"acme.test._report_dmarc.dmarc" + z:               nil,
@@ -229,8 +231,9 @@ func TestZoneSerial(t *testing.T) {
 	for name, change := range map[string]func(){
 		"a key": func() { dir.keys[dir.domains[0].ID][0].Record = "v=DKIM1; k=rsa; p=CCCC" },
 		"a domain": func() {
-			dir.domains = append(dir.domains, relay.Domain{ID: relay.DomainID{ID: relay.ID{9}}, Name: "new.test", Token: zoneToken26("g")})
+			dir.domains = append(dir.domains, relay.Domain{ID: relay.DomainID{ID: relay.ID{9}}, Name: "new.test", Token: zoneToken26("g"), Automatic: true})
 		},
+		"a proof": func() { dir.domains[6].VerifiedAt = zoneNow },
 		"addresses": func() { dir.domains[1].IPs = nil },
 	} {
 		dir.revision++
@@ -269,6 +272,37 @@ func TestZoneSerialOfSeveralNodes(t *testing.T) {
 	now = now.Add(time.Second)
 	if again := (&ZoneSource{Zone: early.Zone, Directory: dir, Now: early.Now}); again.Serial() <= max(early.Serial(), late.Serial()) {
 		t.Error("the serial does not rise with a restart, and the configuration may have changed")
+	}
+}
+
+// TestZoneSerialRests: a zone of very many domains is not gone through at each of
+// many changes, and no change is forgotten.
+func TestZoneSerialRests(t *testing.T) {
+	t.Parallel()
+	s, dir := zoneSourceForTest()
+	now := zoneNow
+	s.Now = func() time.Time { return now }
+	for i := range manyServed {
+		dir.domains = append(dir.domains, relay.Domain{ID: relay.DomainID{ID: relay.NewID(zoneNow)}, Name: fmt.Sprintf("c%d.test", i), Token: fmt.Sprintf("%026d", i)})
+	}
+	first, walks := s.Serial(), dir.walks
+	for range 10 {
+		now = now.Add(10 * time.Millisecond)
+		dir.revision++
+		dir.domains[0].Selector += "x"
+		if s.Serial() != first || dir.walks != walks {
+			t.Fatalf("gone through again %v later", now.Sub(zoneNow))
+		}
+	}
+	now = zoneNow.Add(time.Second)
+	if s.Serial() <= first || dir.walks != walks+1 {
+		t.Errorf("the change is not seen a second later: serial %d, %d times", s.Serial(), dir.walks-walks)
+	}
+	now = zoneNow.Add(-time.Hour) // a clock that was put back holds nothing up
+	dir.revision++
+	dir.domains[0].Selector += "x"
+	if last := s.Serial(); last <= first+1 {
+		t.Errorf("serial %d, want more than %d", last, first+1)
 	}
 }
 
@@ -318,6 +352,8 @@ func BenchmarkZoneSerial(b *testing.B) {
 	}
 	crowd.fakeZoneDirectory = dir
 	s.Directory = crowd
+	now := zoneNow
+	s.Now = func() time.Time { now = now.Add(time.Minute); return now }
 	b.ReportAllocs()
 	for b.Loop() {
 		dir.revision++
