@@ -233,7 +233,7 @@ func TestZoneSerial(t *testing.T) {
 		"a domain": func() {
 			dir.domains = append(dir.domains, relay.Domain{ID: relay.DomainID{ID: relay.ID{9}}, Name: "new.test", Token: zoneToken26("g"), Automatic: true})
 		},
-		"a proof": func() { dir.domains[6].VerifiedAt = zoneNow },
+		"a proof":   func() { dir.domains[6].VerifiedAt = zoneNow },
 		"addresses": func() { dir.domains[1].IPs = nil },
 	} {
 		dir.revision++
