@@ -81,6 +81,7 @@ func (s *Domains) Examine(ctx context.Context, d relay.Domain, keys []relay.DKIM
 	slices.Sort(x.servers)
 	out.Servers = x.servers[:min(len(x.servers), maxServers)]
 	out.Findings = x.sorted()
+	fit(&out)
 	return out
 }
 
