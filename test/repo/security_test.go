@@ -20,7 +20,7 @@ var required = []struct {
 	{"FR", to(48)}, {"BD", to(10)}, {"TL", to(18)}, {"OR", to(17)}, {"AD", to(10)},
 	{"HD", to(13)}, {"RX", to(18)}, {"DL", to(28)}, {"PF", to(18)},
 	{"AU", to(36)}, {"AP", to(24)}, {"AC", to(15)},
-	{"ID", to(26)},
+	{"ID", to(26)}, {"DN", to(16)},
 }
 
 // postponed are the rows that have no test yet, with the reason. Nothing else
@@ -69,7 +69,7 @@ func to(n int) []int {
 }
 
 var (
-	rowID = regexp.MustCompile(`^(FR|BD|TL|OR|AU|AP|AC|ID|AD|HD|RX|DL|PF)-[0-9]{2}$`)
+	rowID = regexp.MustCompile(`^(FR|BD|TL|OR|AU|AP|AC|ID|DN|AD|HD|RX|DL|PF)-[0-9]{2}$`)
 	// testRef is how a row names its test: `internal/smtpserver TestSmuggling/FR-01`.
 	testRef = regexp.MustCompile("`([a-z][A-Za-z0-9_./-]*) ((?:Test|Fuzz|Example)[A-Za-z0-9_]*)(?:/([^`]+))?`")
 )
