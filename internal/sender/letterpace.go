@@ -25,15 +25,15 @@ const (
 	paceSpan       = 24 * time.Hour
 	paceTenant     = 50
 	paceAddress    = 5
-	paceAccount    = 300 // about all domains of an account
+	paceAccount    = 300 // about all domains of an account; and as many links
 	paceDomain     = 12  // about one domain
 	maxPaceEntries = 100_000
 )
 
-// take counts a letter, if it may go: in 24 hours 50 of a tenant, and 5 to one
-// address whoever asks.
+// take counts a letter, if it may go: in 24 hours 50 of a tenant, 300 of an account
+// with all its subusers, and 5 to one address whoever asks.
 func (p *letterPace) take(t relay.Tenant, address string, now time.Time) bool {
-	return p.count(now, paced{"t" + t.Account.String() + "/" + t.Subuser.String(), paceTenant}, paced{"a" + address, paceAddress})
+	return p.count(now, paced{"t" + t.Account.String() + "/" + t.Subuser.String(), paceTenant}, paced{"s" + t.Account.String(), paceAccount}, paced{"a" + address, paceAddress})
 }
 
 // about counts a letter about a domain, if it may go: in 24 hours 12, and 300 about

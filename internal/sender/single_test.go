@@ -5,6 +5,7 @@ import (
 	"context"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -282,6 +283,18 @@ func TestSingleSenderLettersAreBounded(t *testing.T) {
 	}
 	if len(f.letters) != paceTenant {
 		t.Errorf("%d letters of one tenant in a day, want %d", len(f.letters), paceTenant)
+	}
+	var p letterPace
+	sent := 0
+	for i := range 1000 { // nor with many subusers
+		tenant := relay.Tenant{}
+		tenant.Subuser.ID[0], tenant.Subuser.ID[1] = byte(i), byte(i>>8)
+		if p.take(tenant, strconv.Itoa(i), time.Unix(1e9, 0)) {
+			sent++
+		}
+	}
+	if sent != paceAccount {
+		t.Errorf("%d letters of one account in a day, want %d", sent, paceAccount)
 	}
 	*now = now.Add(paceSpan)
 	if err := s.Resend(ctx, bySingle, f.rows[0]); err != nil {

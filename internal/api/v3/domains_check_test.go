@@ -140,11 +140,11 @@ func TestMailRecords(t *testing.T) {
 		}
 		return fmt.Sprintf(`{"link_id":0,"domain_id":%d,"email":%q,"message":%s}`, d.Number, email, text)
 	}
-	c.want("POST", "/v3/whitelabel/dns/email", body("dns@example.test", "Please do.\n\nThanks"), 204, nil)
+	c.want("POST", "/v3/whitelabel/dns/email", body("dns@example.test", "Please do for a.test, e.g. now.\n\nThanks"), 204, nil)
 	if len(f.letters) != 1 {
 		t.Fatalf("%d letters", len(f.letters))
 	}
-	for _, want := range []string{"dns@example.test\nDNS records for a.test\n", "acme sends mail as a.test", "> Please do.\n> \n> Thanks\n", "em1000.a.test", "s1._domainkey.a.test. 3600 IN CNAME"} {
+	for _, want := range []string{"dns@example.test\nDNS records for a.test\n", "acme sends mail as a.test", "> Please do for a.test, e.g. now.\n> \n> Thanks\n", "em1000.a.test", "s1._domainkey.a.test. 3600 IN CNAME"} {
 		if !strings.Contains(f.letters[0], want) {
 			t.Errorf("no %q in\n%s", want, f.letters[0])
 		}
@@ -154,6 +154,10 @@ func TestMailRecords(t *testing.T) {
 		{body("a@b.test", strings.Repeat("é", 501)), "500 characters", "message"},
 		{body("a@b.test", "see https://evil.test"), "without links", "message"},
 		{body("a@b.test", "see WWW.evil.test"), "without links", "message"},
+		{body("a@b.test", "see evil.test/login"), "without links", "message"},
+		{body("a@b.test", "see evil。test"), "without links", "message"},
+		{body("a@b.test", "see a.test.evil.test"), "without links", "message"},
+		{body("a@b.test", "write to me@evil.test"), "without links", "message"},
 		{body("a@b.test", "bell\a"), "plain text", "message"},
 		{`{"link_id":7,"domain_id":1,"email":"a@b.test"}`, "Branded links", "link_id"},
 		{`{"email":"a@b.test"}`, "A domain is required", "domain_id"},
@@ -161,18 +165,63 @@ func TestMailRecords(t *testing.T) {
 		c.refused("POST", "/v3/whitelabel/dns/email", bad.body, 400, bad.message, bad.field)
 	}
 	// They go to strangers: 20 a day, whoever of the tenant asks.
-	for range maxLetters - 1 {
-		c.want("POST", "/v3/whitelabel/dns/email", body("dns@example.test", ""), 204, nil)
+	for i := range maxLetters - 1 {
+		c.want("POST", "/v3/whitelabel/dns/email", body(fmt.Sprintf("dns%d@example.test", i%4), ""), 204, nil)
 	}
-	w.as(w.acme, scopeDomainChange).refused("POST", "/v3/whitelabel/dns/email", body("dns@example.test", ""), 429, "20 letters", "")
+	w.as(w.acme, scopeDomainChange).refused("POST", "/v3/whitelabel/dns/email", body("other@example.test", ""), 429, "20 letters", "")
 	theirs := f.have(w.globex, "b.test")
-	w.as(w.globex, scopeDomainChange).want("POST", "/v3/whitelabel/dns/email", fmt.Sprintf(`{"domain_id":%d,"email":"a@b.test"}`, theirs.Number), 204, nil)
+	other := w.as(w.globex, scopeDomainChange)
+	to := func(email string) string { return fmt.Sprintf(`{"domain_id":%d,"email":%q}`, theirs.Number, email) }
+	other.want("POST", "/v3/whitelabel/dns/email", to("a@b.test"), 204, nil)
+	// And five to one address, whoever asks and however it is spelled.
+	other.refused("POST", "/v3/whitelabel/dns/email", to("DNS0@Example.test"), 429, "5 letters", "")
 	w.pass(24 * time.Hour)
 	c.want("POST", "/v3/whitelabel/dns/email", body("dns@example.test", ""), 204, nil)
-	if len(f.letters) != maxLetters+2 {
+	if len(f.letters) != maxLetters+2 { // one of the other tenant, and one of the next day
 		t.Errorf("%d letters", len(f.letters))
 	}
 	none := newWorld(t, func(s *Services) { s.DomainServices.Letter = nil })
 	x := domainsOf(none).have(none.acme, "a.test")
 	none.as(none.acme, scopeDomainChange).refused("POST", "/v3/whitelabel/dns/email", fmt.Sprintf(`{"domain_id":%d,"email":"a@b.test"}`, x.Number), 503, "mails no records", "")
+}
+
+// An account cannot have a stranger's mailbox filled through its many subusers,
+// and the table does not grow without end.
+func TestLettersAreCounted(t *testing.T) {
+	t.Parallel()
+	var l letters
+	var account relay.AccountID
+	account.ID[0] = 1
+	sent := 0
+	for i := range 1000 {
+		var sub relay.SubuserID
+		sub.ID[0], sub.ID[1] = byte(i), byte(i>>8)
+		if l.take(relay.Tenant{Account: account, Subuser: sub}, fmt.Sprintf("a%d@b.test", i), t0) == "" {
+			sent++
+		}
+	}
+	if sent != maxAccountLetters {
+		t.Errorf("%d letters of one account in a day, want %d", sent, maxAccountLetters)
+	}
+	for i := range 2 * maxLetterEntries {
+		var other relay.AccountID
+		other.ID[0], other.ID[1], other.ID[2] = byte(i), byte(i>>8), byte(i>>16)
+		other.ID[3] = 1
+		l.take(relay.Tenant{Account: other}, fmt.Sprint(i), t0)
+	}
+	if len(l.sent) > maxLetterEntries {
+		t.Errorf("%d entries", len(l.sent))
+	}
+}
+
+func TestHasLink(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"": false, "Please, and soon.Thank you": true, "Please, e.g. today at 10.30": false, "for a.test.": false, "(a.test)": false, "A.TEST": false,
+		"b.test": true, "x@y.test": true, "evil.xn--p1ai": true, "http://a": true, "a.test/x": true, "www.": true, "münchen.de": true, "evil．test": true, "evil｡test": true,
+	} {
+		if hasLink(text, "a.test") != want {
+			t.Errorf("%q: %v", text, !want)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package v3
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -23,8 +24,10 @@ type dnsLetter struct {
 
 // What a letter to a stranger may say for its sender, and how many there are.
 const (
-	maxLetterText = 500 // characters
-	maxLetters    = 20  // of a tenant in a day of UTC
+	maxLetterText     = 500 // characters
+	maxLetters        = 20  // of a tenant in a day of UTC
+	maxAccountLetters = 100 // of an account with its subusers
+	maxAddressLetters = 5   // to one address, of all
 )
 
 func (a *API) mailRecords(c *Call) error {
@@ -42,6 +45,9 @@ func (a *API) mailRecords(c *Call) error {
 	if !c.mayChange(&d) {
 		return refused("", "This domain is shared with you; its owner changes it.")
 	}
+	if hasLink(in.Message, d.Name) {
+		return invalid("message", "The message must be without links, and without names like example.org, which mail programs make links of.")
+	}
 	if a.Letter == nil {
 		return relay.E(relay.Unavailable, "This installation mails no records.")
 	}
@@ -49,11 +55,14 @@ func (a *API) mailRecords(c *Call) error {
 	if err != nil {
 		return hidden(err)
 	}
-	if !a.letters.take(c.Tenant, c.Now) {
+	if text := a.letters.take(c.Tenant, canonical(in.Email), c.Now); text != "" {
 		c.W.Header().Set("Retry-After", "86400")
-		return httpx.Refuse(http.StatusTooManyRequests, "20 letters were sent today. Copy the records, or go on tomorrow.")
+		return httpx.Refuse(http.StatusTooManyRequests, text)
 	}
 	_, who := a.ownerOf(&relay.Domain{Account: c.Tenant.Account, Subuser: c.Tenant.Subuser})
+	if hasLink(who, "") { // a subuser has the name that its parent chose
+		_, who = a.ownerOf(&relay.Domain{Account: c.Tenant.Account})
+	}
 	subject, text := letterOf(who, &d, records, in.Message)
 	if err := a.Letter(c.R.Context(), in.Email, subject, text); err != nil {
 		return err
@@ -71,14 +80,6 @@ func (in *dnsLetter) check() error {
 		return invalid("message", "The message is longer than %d characters.", maxLetterText)
 	case strings.ContainsFunc(in.Message, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) && r != '\r' }):
 		return invalid("message", "The message must be plain text.")
-	}
-	// The letter goes to whom its sender likes, in our name: it is no place for
-	// invitations to go somewhere.
-	lower := strings.ToLower(in.Message)
-	for _, link := range []string{"://", "www.", "mailto:"} {
-		if strings.Contains(lower, link) {
-			return invalid("message", "The message must be without links.")
-		}
 	}
 	return checkEmail("email", in.Email)
 }
@@ -106,26 +107,62 @@ func letterOf(who string, d *relay.Domain, records []relay.DNSRecord, message st
 	return "DNS records for " + d.Name, b.String()
 }
 
-// letters counts letters by tenant and day, in this process.
+// linkLike is what mail programs make links of: with a scheme, or the name of a
+// host by itself, with any of the dots that IDNA knows.
+var linkLike = regexp.MustCompile(`(?i)://|www\.|mailto:|[\pL\pN-][.\x{3002}\x{FF0E}\x{FF61}][\pL\pN-]*\pL{2}`)
+
+// hasLink reports whether a text could lead its reader somewhere else than to the
+// domain that it is about. The letter goes to whom its sender likes, in our name:
+// it is no place for invitations to go somewhere.
+func hasLink(text, domain string) bool {
+	for _, word := range strings.Fields(text) {
+		if linkLike.MatchString(word) && (domain == "" || !strings.EqualFold(strings.Trim(word, `.,;:!?()"'`), domain)) {
+			return true
+		}
+	}
+	return false
+}
+
+// canonical is an address as letters to it are counted.
+func canonical(address string) string { return strings.ToLower(address) }
+
+// letters counts letters of the day, in this process.
 type letters struct {
 	mu   sync.Mutex
 	day  int64
-	sent map[relay.Tenant]int // guarded by mu
+	sent map[string]int // by tenant, account and address; guarded by mu
 }
 
-// maxLetterTenants bounds the table; when it is full nobody new writes until
-// tomorrow.
-const maxLetterTenants = 100_000
+// maxLetterEntries bounds the table; when it is full nobody new writes, and nobody
+// new is written to, until tomorrow.
+const maxLetterEntries = 100_000
 
-func (l *letters) take(t relay.Tenant, now time.Time) bool {
+// take counts a letter, or says why it may not go.
+func (l *letters) take(t relay.Tenant, address string, now time.Time) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if today := now.Unix() / 86400; today != l.day || l.sent == nil {
-		l.day, l.sent = today, map[relay.Tenant]int{}
+		l.day, l.sent = today, map[string]int{}
 	}
-	if n, ok := l.sent[t]; n >= maxLetters || !ok && len(l.sent) >= maxLetterTenants {
-		return false
+	by := []struct {
+		key  string
+		most int
+		text string
+	}{
+		{"t" + t.Account.String() + t.Subuser.String(), maxLetters, "20 letters were sent today. Copy the records, or go on tomorrow."},
+		{"o" + t.Account.String(), maxAccountLetters, "100 letters of this account and its subusers were sent today. Copy the records, or go on tomorrow."},
+		{"a" + address, maxAddressLetters, "This address got 5 letters today. Copy the records, or go on tomorrow."},
 	}
-	l.sent[t]++
-	return true
+	if len(l.sent) > maxLetterEntries-len(by) {
+		return "Too many letters were sent today. Copy the records, or go on tomorrow."
+	}
+	for _, b := range by {
+		if l.sent[b.key] >= b.most {
+			return b.text
+		}
+	}
+	for _, b := range by {
+		l.sent[b.key]++
+	}
+	return ""
 }
