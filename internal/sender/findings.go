@@ -67,11 +67,14 @@ const (
 	maxServers  = 26  // name servers listed
 )
 
+// plainQuotes turns the quotation marks of our own sentences into ASCII.
+var plainQuotes = strings.NewReplacer("“", `"`, "”", `"`, "‘", "'", "’", "'", "…", "...")
+
 // clean makes text from the DNS safe to show and to mail: printable ASCII, and
 // not more than n octets.
 func clean(s string, n int) string {
 	var b strings.Builder
-	for _, r := range s {
+	for _, r := range plainQuotes.Replace(s) {
 		if b.Len() >= n {
 			b.WriteString("...")
 			break
