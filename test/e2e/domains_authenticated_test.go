@@ -16,6 +16,9 @@ import (
 // passes SPF, DKIM and DMARC, aligned.
 func TestDomainAuthenticated(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("runs name servers, Postfix and its filters for most of a minute")
+	}
 	w := newDomainWorld(t, worldOptions{
 		zones: []string{"automatic.example", "manual.example", "wrong.example", "vanish.example", "taken.example", "dangling.example", "reports.example"},
 		users: []string{"bob", "other", "ann", "rival", "late"}, conf: vanishConf,
@@ -39,6 +42,11 @@ func (w *domainWorld) testAuthenticated(t *testing.T, name string, flags ...stri
 	wantReply(t, "before anything is published", w.mail(t, w.APIKey, "news@"+name, "bob@receiver.example", "early"), "550 5.7.1 The from address does not match a verified Sender Identity")
 	if c := w.validate(t, name); c.Valid || c.State != "pending" {
 		t.Errorf("nothing is published: valid %v, %s", c.Valid, c.State)
+	}
+	// Whoever keeps the zone gets the same by mail, to be copied as it is.
+	w.postern(t, "domain", "email", name, "other@receiver.example")
+	if text := w.receiver.await(t, "other", "DNS records for "+name).text(t); !strings.Contains(text, snippet) {
+		t.Errorf("the lines\n%s\nare not in the letter\n%s", snippet, text)
 	}
 	w.settled(t)
 	w.tree.publish(t, name, policyReject+snippet)

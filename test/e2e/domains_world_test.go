@@ -155,6 +155,7 @@ func (w *domainWorld) jump(t testing.TB, by time.Duration) {
 // settled waits until both name servers of the relay's zone say the same.
 func (w *domainWorld) settled(t testing.TB) {
 	t.Helper()
+	time.Sleep(1200 * time.Millisecond) // the relay's serial may be a second old
 	ensure(t, w.waitUntil(60*time.Second, func() bool {
 		ours := askAt(w.tree.host(hostZone), w.tree.port, relayZone, 6)
 		return strings.Contains(ours, "SOA") && ours == askAt(w.tree.host(hostSecondary), w.tree.port, relayZone, 6)
@@ -283,7 +284,13 @@ func (w *domainWorld) verified(t testing.TB, name, more string, flags ...string)
 // was seen, a moment after RSA.
 func (w *domainWorld) bothSign(t testing.TB, name, account string) {
 	t.Helper()
-	eventually(t, name+" signs with two keys", func() bool { return len(w.domain(t, name, "--account", account).inState("signing")) == 2 })
+	var d domainSeen
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if d = w.domain(t, name, "--account", account); len(d.inState("signing")) == 2 {
+			return
+		}
+	}
+	t.Fatalf("%s signs with %v: %+v\n%+v", name, d.Selectors, d.Keys, d.Records)
 }
 
 // mail sends one message and returns the reply to it.
