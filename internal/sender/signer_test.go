@@ -311,3 +311,37 @@ func TestSignerFromManyGoroutines(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkSigner signs a short message by one key: held in memory, and unsealed
+// anew, as for domains beyond MaxKeys.
+func BenchmarkSigner(b *testing.B) {
+	w := newSignerWorld(b)
+	maker := &Domains{Sealer: w.sealer, Now: func() time.Time { return w.now }}
+	for _, alg := range []relay.DKIMAlgorithm{relay.DKIMEd25519, relay.DKIMRSA} {
+		var ids []relay.DomainID
+		for n := range byte(2) {
+			id := w.domain(n+1, "acme.test")
+			k, err := maker.newKey(id, "s1", alg, dkim.RSABits)
+			if err != nil {
+				b.Fatal(err)
+			}
+			k.Active, k.ActivatedAt = true, w.now
+			w.keys[id] = []relay.DKIMKey{k}
+			ids = append(ids, id)
+		}
+		for what, held := range map[string]int{"held": 2, "unsealed": 1} {
+			b.Run(string(alg)+"/"+what, func(b *testing.B) {
+				s, err := NewSigner(SignerConfig{Directory: w, Sealer: w.sealer, Now: func() time.Time { return w.now }, MaxKeys: held})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ { // the two in turns
+					if _, _, err := s.Sign(b.Context(), &relay.Message{Domain: ids[i%2]}, mail); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
