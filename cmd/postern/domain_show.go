@@ -126,7 +126,7 @@ func (c *cli) describeDomain(d domainView) error {
 		}
 		return nil
 	}
-	c.printFindings(d.Findings)
+	c.printRecordFindings(d.Name, d.Records, d.Findings)
 	return c.printDMARC(d.DMARC)
 }
 
@@ -147,6 +147,41 @@ func (c *cli) recordTable(records []domainRecord, checked bool) error {
 	return t.end()
 }
 
+// missingRecord is the code of a finding that says no more than the table does.
+const missingRecord = "record_missing"
+
+// printRecordFindings prints what the table of records before it does not say. Of
+// records that are just not there it says so once.
+func (c *cli) printRecordFindings(d string, records []domainRecord, all []finding.Finding) {
+	required := 0
+	for _, r := range records {
+		if r.Required && !r.Valid {
+			required++
+		}
+	}
+	var rest []finding.Finding
+	missing := 0
+	for _, f := range all {
+		switch {
+		case f.Code == missingRecord && f.Found == "" && f.Severity == finding.Error:
+			missing++
+		case f.Code == missingRecord && f.Found == "" && f.Severity == finding.Info: // not required
+		default:
+			rest = append(rest, f)
+		}
+	}
+	if missing > 0 {
+		fmt.Fprintf(c.out, "\nTo do: publish what is missing above (%d of the records), at the DNS host of %s; --zone and --host of \"postern domain show\" give it in other forms.\n", missing, clean(d))
+	}
+	if required > missing {
+		fmt.Fprintln(c.out, "\nTo do: change what is wrong, as said below.")
+	}
+	c.printFindings(rest)
+}
+
+// mostShown bounds a value beside a finding, in octets; --json has all of it.
+const mostShown = 160
+
 // printFindings prints what is not as it should be.
 func (c *cli) printFindings(all []finding.Finding) {
 	for _, f := range all {
@@ -154,12 +189,19 @@ func (c *cli) printFindings(all []finding.Finding) {
 			continue
 		}
 		fmt.Fprintf(c.out, "\n%s: %s\n", f.Severity, clean(f.Text))
-		for _, line := range [][2]string{{"at", f.Where}, {"says", f.Server}, {"expected", f.Expected}, {"found", f.Found}, {"change", f.Fix}} {
+		for _, line := range [][2]string{{"at", f.Where}, {"says", f.Server}, {"expected", shorten(f.Expected)}, {"found", shorten(f.Found)}, {"change", f.Fix}} {
 			if line[1] != "" {
 				fmt.Fprintf(c.out, "  %-9s %s\n", line[0], clean(line[1]))
 			}
 		}
 	}
+}
+
+func shorten(s string) string {
+	if len(s) > mostShown {
+		return strings.ToValidUTF8(s[:mostShown], "") + "..."
+	}
+	return s
 }
 
 func (c *cli) printDMARC(d domainDMARC) error {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/finding"
 	"postern/internal/relay"
 )
 
@@ -133,5 +134,27 @@ func TestDomainsAreShownClean(t *testing.T) {
 	}
 	if !strings.HasSuffix(out.String(), "b\nnext\n") {
 		t.Errorf("lines: %q", out.String())
+	}
+}
+
+// What the table of records says already is not said again; what it does not say is.
+func TestFindingsOfRecordsAreShort(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	c := &cli{streams: streams{out: &out}}
+	records := []domainRecord{{Name: "em2.a.test", Required: true}, {Name: "s1._domainkey.a.test", Required: true}, {Name: "s1e._domainkey.a.test"}}
+	c.printRecordFindings("a.test", records, []finding.Finding{
+		{Severity: finding.Error, Code: missingRecord, Text: "The record em2 is missing."},
+		{Severity: finding.Error, Code: "record_value", Text: "The record s1 is wrong.", Found: strings.Repeat("x", 4000)},
+		{Severity: finding.Info, Code: missingRecord, Text: "The record s1e is missing."},
+		{Severity: finding.Error, Code: missingRecord, Text: "It is somewhere else.", Found: "at s1.a.test"},
+	})
+	for want, there := range map[string]bool{
+		"publish what is missing above (1 of": true, "em2 is missing": false, "s1e is missing": false, "s1 is wrong": true, "somewhere else": true,
+		"change what is wrong": true, strings.Repeat("x", mostShown) + "...": true, strings.Repeat("x", mostShown+1): false,
+	} {
+		if strings.Contains(out.String(), want) != there {
+			t.Errorf("%q is there: %v, in\n%s", want, !there, out.String())
+		}
 	}
 }

@@ -132,6 +132,6 @@ func (c *cli) showCheck(v checkView) error {
 	if err := c.recordTable(v.Records, true); err != nil {
 		return err
 	}
-	c.printFindings(v.Findings)
+	c.printRecordFindings(v.Name, v.Records, v.Findings)
 	return c.printDMARC(v.DMARC)
 }
