@@ -70,7 +70,7 @@ Until certificates are configured the relay uses one of its own; clients trust i
 Next:
 
   postern serve --config %s
-  postern domain add YOUR-DOMAIN --assert --data-dir %s
+  postern domain add YOUR-DOMAIN --data-dir %s
 `, r.Account, r.User, r.APIKey, r.CA, r.Config, r.Dir)
 	return err
 }
