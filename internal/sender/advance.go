@@ -232,6 +232,22 @@ func (s *Domains) switchTo(d relay.Domain, keys []relay.DKIMKey, k *relay.DKIMKe
 	}
 }
 
+// justProven is how long after a domain's proof its first keys are looked at once
+// more: a secondary of ours may be some seconds behind.
+const justProven = time.Minute
+
+// begun reports whether a check found something where a key's record belongs: its
+// owner means to have it, and a name server may only be late.
+func begun(d relay.Domain, k *relay.DKIMKey, check relay.DomainCheck) bool {
+	key := SelectorsOf(d).recordKey(k.Selector)
+	for _, r := range check.Records {
+		if r.Key == key {
+			return r.Valid || len(r.Found) > 0
+		}
+	}
+	return false
+}
+
 // comeBack brings the next check forward while a key waits: soon at first, and
 // then after a quarter of the time that it has waited already.
 func (s *Domains) comeBack(ctx context.Context, d relay.Domain, keys []relay.DKIMKey, check relay.DomainCheck) error {
@@ -246,7 +262,8 @@ func (s *Domains) comeBack(ctx context.Context, d relay.Domain, keys []relay.DKI
 	for _, l := range []*lane{&rsa, &ed} {
 		next := l.next()
 		switch {
-		case next == nil || l.current() == nil: // the domain's own check sees to first keys
+		case next == nil:
+		case l.current() == nil && (d.VerifiedAt.IsZero() || now.Sub(d.VerifiedAt) > justProven || !begun(d, next, check)): // the domain's own check sees to first keys
 		case next.SeenAt.IsZero() || urgent(next):
 			sooner(now.Add(max(keyTTL, now.Sub(next.CreatedAt)/4)))
 		default:

@@ -56,6 +56,35 @@ func TestFirstKeyIsNotSeen(t *testing.T) {
 	}
 }
 
+// A first key whose record some name servers have already is looked at again soon,
+// and not only with the next day's check; one that was never published is not.
+func TestFirstKeyIsComeBackTo(t *testing.T) {
+	t.Parallel()
+	for found, soon := range map[string]bool{"an old answer": true, "": false} {
+		w := newKeyWorld(t, 2, NewDomain{Automatic: automatic})
+		first, next := w.key("s1"), w.key("s1e")
+		next.Active, next.SeenAt, next.ActivatedAt = false, time.Time{}, time.Time{}
+		d, err := w.st.Domain(t.Context(), w.d.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.VerifiedAt = w.now
+		check := relay.DomainCheck{Domain: d.ID, At: w.now, NextAt: w.now.Add(24 * time.Hour)}
+		r := relay.RecordCheck{DNSRecord: relay.DNSRecord{Key: "dkim1_ed25519"}}
+		if found != "" {
+			r.Found = []string{found}
+		}
+		check.Records = append(check.Records, r)
+		w.st.due[d.ID] = check.NextAt
+		if err := w.s.comeBack(t.Context(), d, []relay.DKIMKey{first, next}, check); err != nil {
+			t.Fatal(err)
+		}
+		if due := w.st.due[d.ID]; (due.Sub(w.now) <= time.Hour) != soon {
+			t.Errorf("found %q: looked at again in %s", found, due.Sub(w.now))
+		}
+	}
+}
+
 // TestEd25519StopsAndComesBack: its record is not required, so it may go; one check
 // that misses it says little, two say enough. RSA signs on.
 func TestEd25519StopsAndComesBack(t *testing.T) {

@@ -59,6 +59,6 @@ func turnLetter(d relay.Domain, turn Turn, set Settings) (subject, text string) 
 
 func whatToDo(d relay.Domain) string {
 	return fmt.Sprintf("What to do: put the records back as they are shown for the domain, by the API or by\n\n    postern domain show %s\n\n"+
-		"To have it looked at again at once, validate it by the API or by\n\n    postern domain check %s\n\n"+
+		"To have it looked at again at once, validate it by the API or by\n\n    postern domain validate %s\n\n"+
 		"It is also looked at by itself, and mail goes again as soon as the records are right. If the domain is no longer used here, remove it.\n", d.Name, d.Name)
 }
