@@ -204,7 +204,35 @@ func bar(aligned, failing, most int64) string {
 	return strings.Repeat(barGood, cells(aligned)) + strings.Repeat(barBad, cells(failing))
 }
 
+// mostSources and mostTroubles bound the sources that are shown: those that the
+// server puts first, and of the rest those that fail or are ours. --json has all.
+const (
+	mostSources  = 20
+	mostTroubles = 20
+)
+
+// worthShowing splits sources into those to show and the sum of the rest.
+func worthShowing(all []sender.ReportSource) (shown []sender.ReportSource, rest dmarc.Totals, hidden int) {
+	for i, s := range all {
+		if i < mostSources || (s.Failing > 0 || s.Ours) && len(shown) < mostSources+mostTroubles {
+			shown = append(shown, s)
+			continue
+		}
+		hidden++
+		rest.Messages += s.Messages
+		rest.Failing += s.Failing
+	}
+	return shown, rest, hidden
+}
+
 func (c *cli) showSources(sources []sender.ReportSource, others dmarc.Totals) error {
+	sources, rest, hidden := worthShowing(sources)
+	name := "others"
+	if others.Messages == 0 && hidden > 0 {
+		name = fmt.Sprintf("others (%d)", hidden)
+	}
+	others.Messages += rest.Messages
+	others.Failing += rest.Failing
 	var most int64
 	for _, s := range sources {
 		most = max(most, s.Messages)
@@ -218,7 +246,7 @@ func (c *cli) showSources(sources []sender.ReportSource, others dmarc.Totals) er
 		t.row(who, bar(s.Aligned, s.Failing, most), s.Messages, s.Failing, strings.Join(s.Why, "; "))
 	}
 	if others.Messages > 0 {
-		t.row("others", "", others.Messages, others.Failing, "")
+		t.row(name, "", others.Messages, others.Failing, "")
 	}
 	return t.end()
 }

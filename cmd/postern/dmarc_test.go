@@ -3,8 +3,12 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
+
+	"postern/internal/dmarc"
+	"postern/internal/sender"
 )
 
 // reportServer answers as the API does about one domain.
@@ -88,5 +92,39 @@ func TestBar(t *testing.T) {
 		if got := bar(tt.aligned, tt.failing, tt.most); got != tt.want {
 			t.Errorf("%+v: %q", tt, got)
 		}
+	}
+}
+
+// A report that names many addresses does not push what fails off the screen.
+func TestSourcesWorthShowing(t *testing.T) {
+	t.Parallel()
+	var all []sender.ReportSource
+	for i := range 500 {
+		s := sender.ReportSource{Addr: netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), Totals: dmarc.Totals{Messages: int64(1000 - i), Aligned: int64(1000 - i)}}
+		if i == 300 {
+			s.Failing, s.Why = 7, []string{"no signature"}
+		}
+		s.Ours = i == 400
+		all = append(all, s)
+	}
+	var out strings.Builder
+	c := &cli{streams: streams{out: &out}}
+	if err := c.showSources(all, dmarc.Totals{}); err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	if n := strings.Count(text, "\n"); n != mostSources+2+2 { // and the heading, and the others
+		t.Errorf("%d lines:\n%s", n, text)
+	}
+	for _, want := range []string{"no signature", "(ours)", "others (478)"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	for i := range all {
+		all[i].Failing = 1
+	}
+	if shown, rest, hidden := worthShowing(all); len(shown) != mostSources+mostTroubles || len(shown)+hidden != len(all) || rest.Failing != int64(hidden) {
+		t.Errorf("%d shown, %d hidden, %+v", len(shown), hidden, rest)
 	}
 }
