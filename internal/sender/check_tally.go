@@ -29,6 +29,8 @@ type tally struct {
 	order   []string // wrong ones in the order in which they were asked
 	silent  []string // servers that said nothing
 	private int      // of those, because nobody can ask them
+	lame    int      // of those, because they do not serve the zone
+	first   bool     // the domain is not proven yet
 	unsure  int      // answers that could not be followed to their end
 	problem problem  // of the first wrong one
 	notes   []problem
@@ -37,9 +39,9 @@ type tally struct {
 
 // tally reads all answers.
 func (x *examiner) tally(ctx context.Context, r relay.DNSRecord, asked dns.Asked) *tally {
-	t := &tally{r: r, wrong: map[string]reading{}}
+	t := &tally{r: r, wrong: map[string]reading{}, first: !x.d.Holds()}
 	seen := map[string]bool{}
-	private := map[string]bool{}
+	private, lame := map[string]bool{}, map[string]bool{}
 	var servers []string
 	follow := x.follower(ctx)
 	for _, told := range asked.Told {
@@ -48,6 +50,7 @@ func (x *examiner) tally(ctx context.Context, r relay.DNSRecord, asked dns.Asked
 		}
 		if silent(told.Err) {
 			private[told.Server] = private[told.Server] || errors.Is(told.Err, dns.ErrPrivate)
+			lame[told.Server] = lame[told.Server] || errors.Is(told.Err, dns.ErrLame)
 			continue
 		}
 		rd := x.read(r, told, follow)
@@ -57,8 +60,11 @@ func (x *examiner) tally(ctx context.Context, r relay.DNSRecord, asked dns.Asked
 	for _, s := range servers {
 		if !seen[s] {
 			t.silent = append(t.silent, s)
-			if private[s] {
+			switch {
+			case private[s]:
 				t.private++
+			case lame[s]:
+				t.lame++
 			}
 		}
 	}
@@ -100,13 +106,25 @@ func (t *tally) take(server string, rd reading, again bool) {
 	}
 }
 
-// verdict: a record is right where all that answer say so and at least half of
-// the name servers do answer; with fewer nothing is known.
-func (t *tally) verdict() verdict {
+// tooFew reports whether too few name servers answer to go by. Once a domain is
+// proven, half of them are enough. For a first proof more than half must answer
+// of those that serve the zone at all: somebody may hold one of them, where the
+// delegation names a server whose address is another's by now, and keep the
+// others from answering.
+func (t *tally) tooFew() bool {
 	answered := len(t.right) + len(t.order)
 	all := answered + len(t.silent) + t.unsure
+	if t.first {
+		return 2*answered <= all-t.private-t.lame
+	}
+	return answered == 0 || 2*answered < all
+}
+
+// verdict: a record is right where all that answer say so and enough of the name
+// servers do answer; with fewer nothing is known.
+func (t *tally) verdict() verdict {
 	switch {
-	case answered == 0 || 2*answered < all:
+	case t.tooFew():
 		return isUnknown
 	case len(t.order) > 0:
 		return isInvalid
@@ -131,6 +149,10 @@ func (t *tally) unknown() problem {
 	default:
 		p.code = codeFewServers
 		p.text = fmt.Sprintf("Only %d of %d name servers answered about %s: too few to go by.", answered, all, t.r.Host)
+		if t.first {
+			p.text = fmt.Sprintf("Only %d of %d name servers answered about %s. As long as nothing is proven, more than half of them must answer.", answered, all, t.r.Host)
+			p.fix = "If it stays so, have the silent name servers repaired, or take them out of the domain's delegation."
+		}
 	}
 	return p
 }
