@@ -49,13 +49,16 @@ func Check(ctx context.Context, r dns.Resolver, ip netip.Addr, helo, mailFrom st
 	sender := strings.ReplaceAll(local, "@", "") + "@" + domain // the library splits at the first @
 	// RX-13: the library keeps the limits of RFC 7208 §4.6.4 (10 look-ups, 2 void).
 	res, err := library.CheckHostWithSender(net.IP(ip.Unmap().AsSlice()), helo, sender,
-		library.WithContext(ctx), library.WithResolver(netResolver{r}))
+		library.WithContext(ctx), library.WithResolver(netResolver{r, ip.Unmap()}))
 	return string(res), err
 }
 
 // netResolver shows a dns.Resolver in the shape of net.Resolver, with its kind
 // of errors, which the library judges.
-type netResolver struct{ r dns.Resolver }
+type netResolver struct {
+	r  dns.Resolver
+	ip netip.Addr // of the sender
+}
 
 func dnsError(name string, err error) error {
 	if err == nil {
@@ -68,6 +71,7 @@ func dnsError(name string, err error) error {
 // fits shortens a name that macros made too long, RFC 7208 §7.3: labels are
 // taken off its left until 253 octets are left.
 func fits(name string) string {
+	name = strings.ReplaceAll(name, hidden, "/")
 	for len(strings.TrimSuffix(name, ".")) > 253 {
 		_, rest, ok := strings.Cut(name, ".")
 		if !ok {
@@ -78,6 +82,21 @@ func fits(name string) string {
 	return name
 }
 
+// hidden stands for a slash within a name, which no name has: the library takes
+// every slash for the beginning of a network's length, and RFC 7208 §12 only the
+// last one, before digits.
+const hidden = "\x1f"
+
+// hideSlashes hides those of names from the library.
+func hideSlashes(record string, terms []term) string {
+	for _, t := range terms {
+		if (t.name == "a" || t.name == "mx") && strings.Contains(t.spec, "/") && !strings.Contains(t.spec, "{") {
+			record = strings.ReplaceAll(record, " "+t.text, " "+strings.Replace(t.text, t.spec, strings.ReplaceAll(t.spec, "/", hidden), 1))
+		}
+	}
+	return record
+}
+
 // LookupTXT is how the library gets records, and nothing else. RFC 7208 §4.6: a
 // syntax error anywhere in the record is an error of the whole; the library
 // stops at the first match and takes names that the grammar does not.
@@ -86,11 +105,12 @@ func (n netResolver) LookupTXT(ctx context.Context, name string) ([]string, erro
 	if err != nil {
 		return nil, dnsError(name, err)
 	}
-	for _, s := range txt {
+	for i, s := range txt {
 		if !isRecord(s) {
 			continue
 		}
 		terms, problem := parse(s)
+		txt[i] = n.expandP(ctx, hideSlashes(s, terms), name)
 		for _, t := range terms {
 			if problem == "" && t.problem != "" {
 				problem = fmt.Sprintf("%.80q: %s", t.text, t.problem)
