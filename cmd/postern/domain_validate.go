@@ -35,6 +35,10 @@ type checkView struct {
 // does not ask the DNS again before three seconds have passed.
 const waitStep = 10 * time.Second
 
+// sayAgain is after how many steps a wait says how far it is, though nothing has
+// changed.
+const sayAgain = 12
+
 func (c *cli) domainValidate() *cobra.Command {
 	var wait bool
 	var most time.Duration
@@ -67,13 +71,13 @@ func (c *cli) domainValidate() *cobra.Command {
 // last answer counts.
 func (c *cli) validateDomain(ctx context.Context, cl *client, d domainView, wait bool, step time.Duration) (checkView, json.RawMessage, error) {
 	said := ""
-	for {
+	for n := 0; ; n++ {
 		v, text, err := call[checkView](context.WithoutCancel(ctx), cl, http.MethodPost, d.path("/validate"), nil, nil)
 		busy := statusOf(err) == http.StatusTooManyRequests
 		if err != nil && !(wait && busy) || err == nil && (v.Valid || !wait) {
 			return v, text, err
 		}
-		if line := progress(v); !busy && line != said {
+		if line := progress(v); !busy && (line != said || n%sayAgain == 0) {
 			said = line
 			fmt.Fprintf(c.err, "%s %s\n", v.At.UTC().Format(time.TimeOnly), line)
 		}
