@@ -71,7 +71,7 @@ func TestCheckerPacesAndComesBack(t *testing.T) {
 				t.Errorf("%s is %s", d.Name, d.State)
 			}
 		}
-		time.Sleep(time.Hour + 10*time.Minute)
+		time.Sleep(time.Hour + 20*time.Minute)
 		synctest.Wait()
 		stop()
 		// Once more for the Ed25519 keys, which nobody serves here, and once after an hour.
