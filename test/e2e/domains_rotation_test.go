@@ -60,7 +60,7 @@ func TestRotationUnderMail(t *testing.T) {
 	w.switched(t, a, rotatesM)
 	w.receiver.await(t, "owner", "The new DKIM key of "+rotatesM+" is in use")
 
-	sent := map[string]int{rotates: fast.stop(t, 20), rotatesM: slow.stop(t, 4)}
+	sent := map[string]int{rotates: fast.stop(t, 5), rotatesM: slow.stop(t, 1)}
 	a.settle(t, sent)
 	if n := a.again(t); n < sent[rotates]+sent[rotatesM] {
 		t.Errorf("%d messages verified at the end, %d sent", n, sent[rotates]+sent[rotatesM])
