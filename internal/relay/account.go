@@ -210,13 +210,19 @@ type PoolAddress struct {
 	DisabledAt time.Time  `json:"disabled_at,omitzero"`
 }
 
-// Principal is who is behind a session after AUTH: what every login ends in.
+// Principal is who is behind a session after AUTH: what every login ends in. It
+// has a Key or a User, never both.
 type Principal struct {
 	Tenant
 	AccountName string
 	SubuserName string
 	Key         *Key // immutable snapshot; a change makes a new one
 	Mechanism   string
+	// User is the person who is logged in at the console. Session is theirs, and
+	// until FreshUntil it counts as having just shown both factors.
+	User       *User
+	Session    SessionID
+	FreshUntil time.Time
 	// Token is set where the login was by a token of postern's own: it may do what
 	// both the key and the token's scopes allow, and ends with either.
 	Token *Token
@@ -226,6 +232,9 @@ type Principal struct {
 
 // Allows reports whether the principal has a scope.
 func (p *Principal) Allows(scope string) bool {
+	if p.User != nil {
+		return p.User.Allows(scope)
+	}
 	if p.Key == nil || !p.Key.Allows(scope) {
 		return false
 	}

@@ -92,6 +92,10 @@ type (
 	DomainID struct{ ID }
 	// TokenID names an access token.
 	TokenID struct{ ID }
+	// UserID names a person.
+	UserID struct{ ID }
+	// SessionID names a person's session in the console; it is no secret.
+	SessionID struct{ ID }
 	// MessageID names an accepted message; it is the id in "queued as".
 	MessageID struct{ ID }
 )

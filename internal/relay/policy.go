@@ -20,6 +20,11 @@ type Policy struct {
 	// ForeignNames allows display names that show an address which the sender may
 	// not use ("ann@partner.example via us").
 	ForeignNames bool `json:"foreign_names,omitempty"`
+	// SecondFactorOptional: people may log in with a password alone. Only the
+	// operator or an owner of the account sets it, never a subuser.
+	SecondFactorOptional bool `json:"second_factor_optional,omitempty"`
+	// PreviewBodies lets people with messages.read see bodies that are still stored.
+	PreviewBodies bool `json:"preview_bodies,omitempty"`
 }
 
 // Plan is how much a tenant may send. Zero members do not limit.
