@@ -71,6 +71,9 @@ type Config struct {
 	Domains Domains    `toml:"domains"`
 	Intake  Intake     `toml:"intake"`
 	HTTP    HTTP       `toml:"http"`
+	People  People     `toml:"people"`
+	SSO     []SSO      `toml:"sso"`
+	Watch   Watch      `toml:"watch"`
 	Admin   Admin      `toml:"admin"`
 	Log     Log        `toml:"log"`
 

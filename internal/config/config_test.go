@@ -58,7 +58,13 @@ func TestExampleIsTheDefault(t *testing.T) {
 	text := Example(Default(), Docs)
 	asIs := load(t, text)
 	comment := regexp.MustCompile(`(?m)^#(\[|[a-z_]+ = )`)
-	all := load(t, comment.ReplaceAllString(text, "$1"))
+	// Single sign-on needs the URL that people are sent back to.
+	before, http, found := strings.Cut(comment.ReplaceAllString(text, "$1"), "[http]")
+	if !found {
+		t.Fatal("the example has no [http]")
+	}
+	whole := before + "[http]" + strings.Replace(http, `url = ""`, `url = "https://relay.example.org"`, 1)
+	all := load(t, whole)
 	// Switched on, the sample destination stands there, too.
 	if len(all.Deliver.Destinations) != 1 || all.Deliver.Destinations[0].Domain != "partner.example" {
 		t.Errorf("destinations %+v", all.Deliver.Destinations)
@@ -66,7 +72,10 @@ func TestExampleIsTheDefault(t *testing.T) {
 	if len(all.Issuers) != 1 || all.Issuers[0].URL != "https://token.actions.githubusercontent.com" {
 		t.Errorf("issuers %+v", all.Issuers)
 	}
-	all.Deliver.Destinations, all.Issuers = nil, nil
+	if len(all.SSO) != 1 || all.SSO[0].Groups[0] != "mail-admins = admin" {
+		t.Errorf("single sign-on %+v", all.SSO)
+	}
+	all.Deliver.Destinations, all.Issuers, all.SSO, all.HTTP.URL = nil, nil, nil, ""
 	all.Path, asIs.Path = "", ""
 	want := Default()
 	want.Hostname, want.DataDir, want.Contact = "relay.example.org", "/var/lib/postern", "postmaster@example.org"

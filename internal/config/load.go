@@ -119,12 +119,16 @@ func decodeProblem(err error) Problem {
 
 // resolvePaths makes the paths absolute.
 func (c *Config) resolvePaths(dir string) {
-	for _, p := range []*string{&c.DataDir, &c.Store.SealingKey, &c.TLS.Certificate, &c.TLS.Key, &c.Deliver.CAFile, &c.Log.File} {
+	for _, p := range []*string{&c.DataDir, &c.Store.SealingKey, &c.TLS.Certificate, &c.TLS.Key, &c.Deliver.CAFile, &c.Log.File, &c.People.BreachedPasswords, &c.Watch.Places, &c.Watch.Networks} {
 		absolute(p, dir)
 	}
 	for i := range c.Issuers {
 		absolute(&c.Issuers[i].ClientSecretFile, dir)
 		absolute(&c.Issuers[i].CAFile, dir)
+	}
+	for i := range c.SSO {
+		absolute(&c.SSO[i].ClientSecretFile, dir)
+		absolute(&c.SSO[i].CAFile, dir)
 	}
 }
 

@@ -35,6 +35,7 @@ func (c *Config) problems() []Problem {
 	c.checkStore(v)
 	c.checkHTTP(v)
 	c.checkDNS(v)
+	c.checkPeople(v)
 	return v.problems
 }
 

@@ -1,0 +1,117 @@
+package config
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// People says how persons log in to the console.
+type People struct {
+	// A session ends when nothing was done in it for so long.
+	SessionIdle Duration `toml:"session_idle" range:"1m..24h" need:"restart"`
+
+	// The longest life of a session.
+	SessionLife Duration `toml:"session_life" range:"5m..720h" need:"restart"`
+
+	// A file of the SHA-1 of passwords that are known to others, one in a line in
+	// upper-case hex, sorted, perhaps with ":count" behind it (the form in which Have I
+	// Been Pwned gives it). It is searched on disk. Empty: only the built-in list.
+	BreachedPasswords string `toml:"breached_passwords" need:"restart"`
+
+	// Words that no password may be made of, besides the names of the host, the account
+	// and the person: the company, its products, its town.
+	BlockedWords []string `toml:"blocked_words" need:"restart"`
+
+	// Demand letters of both cases, digits and other characters in passwords. NIST SP
+	// 800-63B advises against it.
+	PasswordClasses bool `toml:"password_classes" need:"restart"`
+
+	// Demand a new password so often. 0s: never, as NIST SP 800-63B advises.
+	PasswordMaxAge Duration `toml:"password_max_age" range:"0s..3650d" need:"restart"`
+}
+
+// SSO is an OpenID Connect issuer by which the people of one account can log in.
+type SSO struct {
+	// What the button on the login page says: "Log in with Example".
+	Name string `toml:"name" need:"restart" sample:"Example"`
+
+	// The issuer; its addresses and keys are found by OpenID Connect discovery.
+	URL string `toml:"url" need:"restart" sample:"https://login.example.org"`
+
+	// Who postern is there. Register <http.url>/login/sso/callback as redirect URI.
+	ClientID string `toml:"client_id" need:"restart" sample:"postern"`
+
+	// The file with the secret of client_id. Nobody but postern should be able to
+	// read it.
+	ClientSecretFile string `toml:"client_secret_file" need:"restart" sample:"/etc/postern/sso-secret"`
+
+	// The account whose people come from this issuer, by name.
+	Account string `toml:"account" need:"restart" sample:"main"`
+
+	// Make a person at the first login of somebody new whose group has a role. Without
+	// it, only who was invited comes in.
+	Provision bool `toml:"provision" need:"restart"`
+
+	// The claim that lists groups.
+	GroupsClaim string `toml:"groups_claim" need:"restart" sample:"groups"`
+
+	// Which group has which role, "group = role", with owner, admin, developer or
+	// auditor. Of several the strongest counts. The role is set anew at each login.
+	Groups []string `toml:"groups" need:"restart" sample:"mail-admins = admin"`
+
+	// The issuer itself asks for a second factor, and says so (amr or acr); postern's
+	// own is then not asked for. Who comes without that word is asked.
+	SecondFactor bool `toml:"second_factor" need:"restart"`
+
+	// Certificates (PEM) to trust for its HTTPS instead of the system's.
+	CAFile string `toml:"ca_file" need:"restart"`
+
+	// The issuer is in your own network: private addresses are allowed.
+	Private bool `toml:"private" need:"restart"`
+}
+
+// ssoRoles are those that a group can have.
+var ssoRoles = []string{"owner", "admin", "developer", "auditor"}
+
+// GroupRole splits an entry of SSO.Groups. A group's name may have a "=" in it.
+func GroupRole(entry string) (group, role string) {
+	i := strings.LastIndexByte(entry, '=')
+	if i < 0 {
+		return "", ""
+	}
+	return strings.TrimSpace(entry[:i]), strings.TrimSpace(entry[i+1:])
+}
+
+func (c *Config) checkPeople(v *checker) {
+	if v.right("people.") && c.People.SessionIdle.Duration > c.People.SessionLife.Duration {
+		v.fail("people.session_idle", "is longer than people.session_life")
+	}
+	seen := map[string]bool{}
+	for i := range c.SSO {
+		s, key := &c.SSO[i], "sso["+strconv.Itoa(i)+"]"
+		for _, m := range []struct{ name, value string }{{"name", s.Name}, {"client_id", s.ClientID}, {"client_secret_file", s.ClientSecretFile}, {"account", s.Account}} {
+			if m.value == "" {
+				v.fail(key+"."+m.name, "is required")
+			}
+		}
+		if text := issuerText(s.URL, s.Private); text != "" {
+			v.fail(key+".url", "%s", text)
+		}
+		if seen[strings.ToLower(s.Name)] {
+			v.fail(key+".name", "%q is there twice", s.Name)
+		}
+		seen[strings.ToLower(s.Name)] = true
+		for n, text := range s.Groups {
+			if group, role := GroupRole(text); group == "" || !slices.Contains(ssoRoles, role) {
+				v.fail(key+".groups["+strconv.Itoa(n)+"]", "%q is not \"group = role\" with one of the roles %s", text, quotedList(ssoRoles))
+			}
+		}
+		if s.Provision && len(s.Groups) == 0 {
+			v.fail(key+".provision", "needs groups: nobody new has a role without one")
+		}
+	}
+	if len(c.SSO) > 0 && c.HTTP.URL == "" {
+		v.fail("http.url", "is needed with [[sso]]: the issuer sends people back to it")
+	}
+}
