@@ -34,7 +34,13 @@ type Route struct {
 	Handler Handler
 	// MaxBody is the largest request body in octets, as it is sent; 0: Options.MaxBody.
 	MaxBody int64
+	// Errors answers with the handler's errors instead of JSON, for pages. Optional.
+	Errors ErrorPage
 }
+
+// ErrorPage answers with an error and returns true, or writes nothing and returns
+// false: then the answer is JSON. What may be shown of err is what Answer says.
+type ErrorPage func(w http.ResponseWriter, r *http.Request, err error) bool
 
 // Options are what the handlers of one listener share.
 type Options struct {
@@ -51,6 +57,8 @@ type Options struct {
 	// OnRequest is told of each request at its end, for metrics. Route is the
 	// pattern, "" if none matched. Optional; must not block.
 	OnRequest func(route string, status int, took time.Duration)
+	// Unmatched answers where no route was found, or none for the method. Optional.
+	Unmatched ErrorPage
 	// OnPanic is told of each recovered panic. Optional; must not block.
 	OnPanic func()
 	// Now is the clock; nil: time.Now.
@@ -81,6 +89,7 @@ func New(o Options, routes []Route) http.Handler {
 		}
 	}
 	rt := newRouter(routes, o.MaxBody)
+	rt.lost = o.Unmatched
 	return o.observe(o.guard(rt.serve))
 }
 

@@ -32,7 +32,11 @@ type ErrorBody struct {
 type Refusal struct {
 	Status int
 	Items  []ErrorItem
+	Err    error // what it was made of; never shown
 }
+
+// Unwrap returns what the refusal was made of.
+func (e *Refusal) Unwrap() error { return e.Err }
 
 // Refuse makes a Refusal with one item that is about no member.
 func Refuse(status int, message string) *Refusal {
@@ -66,6 +70,10 @@ var kindStatus = map[relay.Kind]struct {
 	relay.TooLarge:        {http.StatusRequestEntityTooLarge, "content too large"},
 	relay.Unavailable:     {http.StatusServiceUnavailable, "temporarily unavailable; try again"},
 }
+
+// Answer is what may be told of an error: a status and a body. A request id is
+// shown where nothing better can be said.
+func Answer(err error, id string) (int, ErrorBody) { return render(err, id) }
 
 // render turns an error into status and body. Only Public texts get out.
 func render(err error, id string) (int, ErrorBody) {
@@ -122,16 +130,20 @@ func classed(err error) []*relay.Error {
 
 // writeError answers with an error. It returns the status.
 func writeError(w http.ResponseWriter, r *http.Request, err error) int {
-	status, body := render(err, RequestID(r.Context()))
+	e := eventOf(r.Context())
+	status, body := render(err, e.id)
 	switch status {
 	case http.StatusUnauthorized:
-		if w.Header().Get("WWW-Authenticate") == "" {
+		if w.Header().Get("WWW-Authenticate") == "" && e.page == nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="postern"`)
 		}
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		if w.Header().Get("Retry-After") == "" {
 			w.Header().Set("Retry-After", retryAfter(err))
 		}
+	}
+	if e.page != nil && e.page(w, r, err) {
+		return status
 	}
 	_ = WriteJSON(w, status, body) // the client is gone if this fails; there is nobody to tell
 	return status

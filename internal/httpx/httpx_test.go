@@ -305,3 +305,37 @@ func TestSecurityHeaders(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorPages: a route, and what no route is found for, may answer in a form of
+// their own; an error page that declines leaves the answer to JSON.
+func TestErrorPages(t *testing.T) {
+	t.Parallel()
+	page := func(w http.ResponseWriter, r *http.Request, err error) bool {
+		if r.URL.Query().Has("json") {
+			return false
+		}
+		status, body := Answer(err, RequestID(r.Context()))
+		w.WriteHeader(status)
+		fmt.Fprintf(w, "<p>%s", body.Errors[0].Message)
+		return true
+	}
+	h := New(Options{Local: true, Unmatched: page}, []Route{
+		{Method: "GET", Pattern: "/page", Errors: page, Handler: func(http.ResponseWriter, *http.Request) error { return errors.New("secret detail") }},
+		{Method: "GET", Pattern: "/panics", Errors: page, Handler: func(http.ResponseWriter, *http.Request) error { panic("secret detail") }},
+		{Method: "GET", Pattern: "/plain", Handler: func(http.ResponseWriter, *http.Request) error { return relay.E(relay.NotFound, "gone") }},
+	})
+	for _, c := range []struct {
+		method, path string
+		status       int
+		html         bool
+	}{
+		{"GET", "/page", 500, true}, {"GET", "/page?json", 500, false}, {"GET", "/panics", 500, true},
+		{"GET", "/plain", 404, false}, {"GET", "/nowhere", 404, true}, {"GET", "/nowhere?json", 404, false}, {"POST", "/plain", 405, true},
+	} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(c.method, "http://localhost"+c.path, nil))
+		if w.Code != c.status || strings.HasPrefix(w.Body.String(), "<p>") != c.html || strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%s %s: %d %q", c.method, c.path, w.Code, w.Body)
+		}
+	}
+}

@@ -23,6 +23,7 @@ type event struct {
 	route  string
 	result error  // of the route's handler, on its way through the mux
 	err    error  // what is rendered
+	page   ErrorPage
 	stack  []byte // of a recovered panic
 	attrs  []slog.Attr
 }

@@ -12,6 +12,7 @@ type router struct {
 	mux     *http.ServeMux
 	known   map[string]bool // by "METHOD pattern"
 	methods []string
+	lost    ErrorPage // where no route was found
 }
 
 func newRouter(routes []Route, maxBody int64) *router {
@@ -25,7 +26,9 @@ func newRouter(routes []Route, maxBody int64) *router {
 			route.MaxBody = maxBody
 		}
 		rt.mux.HandleFunc(key, func(w http.ResponseWriter, r *http.Request) {
-			eventOf(r.Context()).result = route.serve(w, r)
+			e := eventOf(r.Context())
+			e.page = route.Errors
+			e.result = route.serve(w, r)
 		})
 		rt.known[key] = true
 		if !slices.Contains(rt.methods, route.Method) {
@@ -48,6 +51,7 @@ func (route *Route) serve(w http.ResponseWriter, r *http.Request) error {
 func (rt *router) serve(w http.ResponseWriter, r *http.Request) error {
 	_, key := rt.mux.Handler(r)
 	if !rt.known[key] {
+		eventOf(r.Context()).page = rt.lost
 		if allowed := rt.allowed(r); len(allowed) > 0 {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
 			return Refuse(http.StatusMethodNotAllowed, "method not allowed")
