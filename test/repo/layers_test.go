@@ -32,8 +32,8 @@ var layers = []layerRule{
 	{path: "dns", layer: 0, why: "resolver and zone server"},
 	{path: "tlspolicy", layer: 0, why: "which TLS a destination must have"},
 	{path: "secret", layer: 0, why: "keys and sealing"},
-	{path: "password", layer: 0, why: "hashes and rules of people's passwords", later: true},
-	{path: "totp", layer: 0, why: "one-time codes", later: true},
+	{path: "password", layer: 0, why: "hashes and rules of people's passwords"},
+	{path: "totp", layer: 0, why: "one-time codes"},
 	{path: "webhook", layer: 0, why: "signs what is posted to customers", later: true},
 	{path: "ratelimit", layer: 0, why: "GCRA arithmetic", later: true},
 	{path: "relay", layer: 1, why: "the domain"},
@@ -71,6 +71,7 @@ var leafLibraries = []struct{ path, library, why string }{
 	{"dns", "github.com/miekg/dns", "messages and records; hidden behind Resolver"},
 	{"spf", "blitiri.com.ar/go/spf", "evaluates a message's identity; Analyse beside it only explains"},
 	{"dkim", "github.com/ebitengine/purego", "the system's libcrypto without cgo"},
+	{"password", "github.com/ccojocar/zxcvbn-go", "estimates how hard a password is to guess"},
 	{"report", "github.com/emersion/go-message", "foreign bounces are read by a MIME parser that is not ours"},
 }
 
