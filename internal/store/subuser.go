@@ -135,11 +135,12 @@ type deletedSubuser struct {
 	RevokedKeys []relay.KeyID `json:"revoked_keys,omitempty"`
 	Domains     []string      `json:"deleted_domains,omitempty"`
 	Senders     []int64       `json:"deleted_senders,omitempty"`
+	People      []string      `json:"deleted_people,omitempty"` // user names
 }
 
-// DeleteSubuser ends a subuser for good: its keys are revoked, and its domains
-// and single senders deleted, in the same change; its name and those of its
-// domains are free again. Its row stays, so that its records keep their
+// DeleteSubuser ends a subuser for good: its keys are revoked, and its domains,
+// single senders and people deleted, in the same change; its name, those of its
+// domains and those of its people are free again. Its row stays, so that its records keep their
 // name, and so does what is queued: the caller drops that. relay.NotFound: there
 // is none, or it was deleted before.
 func (s *Store) DeleteSubuser(ctx context.Context, by By, id relay.SubuserID, at time.Time) error {
@@ -161,6 +162,9 @@ func (s *Store) DeleteSubuser(ctx context.Context, by By, id relay.SubuserID, at
 			u.RevokedKeys = append(u.RevokedKeys, relay.KeyID{ID: idOf(k)})
 		}
 		if u.Domains, u.Senders, err = deleteOwned(ctx, tx, rev, old.Account, id, at); err != nil {
+			return note{}, err
+		}
+		if u.People, err = s.endPeople(ctx, tx, old.Account, id, at); err != nil {
 			return note{}, err
 		}
 		return note{account: old.Account, action: "subuser.delete", subject: "subuser " + old.Name, before: old, after: u}, nil

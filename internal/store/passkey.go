@@ -1,0 +1,129 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"postern/internal/relay"
+)
+
+const (
+	passkeyColumns = `id, user_id, name, credential, created_at, used_at`
+	selectPasskeys = `SELECT ` + passkeyColumns + ` FROM passkeys`
+	insertPasskey  = `INSERT INTO passkeys (` + passkeyColumns + `) VALUES ($1, $2, $3, $4, $5, 0)`
+	countPasskeys  = `SELECT count(*) FROM passkeys WHERE user_id = $1`
+	ofUser         = ` WHERE id = $1 AND user_id = $2`
+	// MaxPasskeys is how many passkeys a person has at most.
+	MaxPasskeys = 25
+	// maxCredentialID is the most that an authenticator gives (WebAuthn §4, credential
+	// ID), in octets.
+	maxCredentialID = 1023
+	// maxPasskeyName bounds what a person calls a passkey, in octets.
+	maxPasskeyName = 255
+)
+
+func scanPasskey(r scanner) (relay.Passkey, error) {
+	var p relay.Passkey
+	var user []byte
+	var created, used int64
+	err := r.Scan(&p.ID, &user, &p.Name, &p.Credential, &created, &used)
+	p.User.ID, p.CreatedAt, p.UsedAt = idOf(user), timeOf(created), timeOf(used)
+	return p, err
+}
+
+func checkPasskeyName(name string) error {
+	if len(name) > maxPasskeyName {
+		return &relay.Error{Kind: relay.Invalid, Field: "name", Public: fmt.Sprintf("The name of a passkey has at most %d octets.", maxPasskeyName)}
+	}
+	return nil
+}
+
+// AddPasskey gives a person a passkey. relay.Conflict: the credential is known
+// already, or the person has MaxPasskeys; relay.Invalid: its id or name is too
+// long; relay.NotFound: there is no such person.
+func (s *Store) AddPasskey(ctx context.Context, by By, p relay.Passkey) error {
+	if len(p.ID) == 0 || len(p.ID) > maxCredentialID {
+		return &relay.Error{Kind: relay.Invalid, Field: "id", Public: fmt.Sprintf("The id of a passkey has 1 to %d octets.", maxCredentialID)}
+	}
+	if err := checkPasskeyName(p.Name); err != nil {
+		return err
+	}
+	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+		u, err := s.liveUser(ctx, tx, p.User)
+		if err != nil {
+			return note{}, err
+		}
+		var n int
+		if err := tx.QueryRowContext(ctx, countPasskeys, blob(p.User.ID)).Scan(&n); err != nil {
+			return note{}, err
+		}
+		if n >= MaxPasskeys {
+			return note{}, relay.E(relay.Conflict, fmt.Sprintf("There are %d passkeys already, which is the most. Delete one that is no longer used.", MaxPasskeys))
+		}
+		_, err = tx.ExecContext(ctx, insertPasskey, p.ID, blob(p.User.ID), text(p.Name), filled(p.Credential), micros(p.CreatedAt))
+		if isUnique(err) {
+			err = &relay.Error{Kind: relay.Conflict, Field: "id", Public: "This passkey is registered already."}
+		}
+		return note{account: u.Account, action: "user.passkey.add", subject: userSubject(&u), after: p}, err
+	})
+}
+
+// Passkeys lists a person's passkeys, oldest first.
+func (s *Store) Passkeys(ctx context.Context, user relay.UserID) ([]relay.Passkey, error) {
+	v, err := list(ctx, s.db, scanPasskey, selectPasskeys+` WHERE user_id = $1 ORDER BY created_at, id`, blob(user.ID))
+	return read(s, "passkeys", v, err)
+}
+
+// PasskeyByID returns the passkey with a credential's id, whoever has it, or
+// relay.NotFound.
+func (s *Store) PasskeyByID(ctx context.Context, id []byte) (relay.Passkey, error) {
+	v, err := one(ctx, s.db, "passkey", scanPasskey, selectPasskeys+` WHERE id = $1`, filled(id))
+	return read(s, "passkey", v, err)
+}
+
+// UpdatePasskeyUse stores a passkey's record as it is after a login, with the new
+// counter. It is no administrative change. relay.NotFound: it is gone.
+func (s *Store) UpdatePasskeyUse(ctx context.Context, id []byte, credential []byte, at time.Time) error {
+	return s.touch(ctx, notFound("passkey"), `UPDATE passkeys SET credential = $1, used_at = $2 WHERE id = $3`, filled(credential), micros(at), filled(id))
+}
+
+// RenamePasskey gives a passkey another name. relay.NotFound: the person has no
+// such passkey; relay.Invalid: the name is too long.
+func (s *Store) RenamePasskey(ctx context.Context, by By, user relay.UserID, id []byte, name string) error {
+	if err := checkPasskeyName(name); err != nil {
+		return err
+	}
+	return s.changePasskey(ctx, by, user, id, "user.passkey.rename", func(tx *sql.Tx, p relay.Passkey) (any, error) {
+		p.Name = text(name)
+		_, err := tx.ExecContext(ctx, `UPDATE passkeys SET name = $1 WHERE id = $2`, p.Name, id)
+		return p, err
+	})
+}
+
+// DeletePasskey takes a passkey away. relay.NotFound: the person has no such
+// passkey.
+func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id []byte) error {
+	return s.changePasskey(ctx, by, user, id, "user.passkey.delete", func(tx *sql.Tx, _ relay.Passkey) (any, error) {
+		_, err := tx.ExecContext(ctx, `DELETE FROM passkeys WHERE id = $1`, id)
+		return nil, err
+	})
+}
+
+// changePasskey edits a person's passkey; edit returns how it is afterwards.
+func (s *Store) changePasskey(ctx context.Context, by By, user relay.UserID, id []byte, action string,
+	edit func(*sql.Tx, relay.Passkey) (any, error)) error {
+	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+		u, err := s.liveUser(ctx, tx, user)
+		if err != nil {
+			return note{}, err
+		}
+		old, err := one(ctx, tx, "passkey", scanPasskey, selectPasskeys+ofUser, filled(id), blob(user.ID))
+		if err != nil {
+			return note{}, err
+		}
+		after, err := edit(tx, old)
+		return note{account: u.Account, action: action, subject: userSubject(&u), before: old, after: after}, err
+	})
+}

@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"postern/internal/relay"
+)
+
+const (
+	setPassword = `UPDATE users SET password = $1, password_at = $2 WHERE id = $3`
+	setTOTP     = `UPDATE users SET totp = $1, totp_step = $2, totp_at = $3 WHERE id = $4`
+	// useTOTPStep is conditional: of two who show one code at once, one is too late.
+	useTOTPStep     = `UPDATE users SET totp_step = $1 WHERE id = $2 AND totp_step < $3 AND length(totp) > 0 AND deleted_at = 0`
+	insertCode      = `INSERT INTO recovery_codes (user_id, hash) VALUES ($1, $2)`
+	useCode         = `DELETE FROM recovery_codes WHERE user_id = $1 AND hash = $2`
+	countCodes      = `SELECT count(*) FROM recovery_codes WHERE user_id = $1`
+	dropOtherLogins = `DELETE FROM sessions WHERE user_id = $1 AND id <> $2`
+	// maxRecoveryCodes bounds a set of codes.
+	maxRecoveryCodes = 100
+)
+
+// SetPassword replaces a person's password by its Argon2id hash in PHC form, or
+// takes it away with "". All their sessions but keep end, and so do their unused
+// links. relay.NotFound: there is no such person.
+func (s *Store) SetPassword(ctx context.Context, by By, id relay.UserID, hash string, at time.Time, keep relay.SessionID) error {
+	return s.changeUser(ctx, by, id, "user.password", func(tx *sql.Tx, _ *relay.User) error {
+		return writePassword(ctx, tx, id, hash, at, keep)
+	})
+}
+
+// writePassword stores a password of a person who is locked.
+func writePassword(ctx context.Context, tx *sql.Tx, id relay.UserID, hash string, at time.Time, keep relay.SessionID) error {
+	if err := checkPasswordHash(hash); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, setPassword, hash, micros(at), blob(id.ID)); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, dropOtherLogins, blob(id.ID), blob(keep.ID)); err != nil {
+		return err
+	}
+	return runEach(ctx, tx, id, dropUserLinks)
+}
+
+// SetTOTP gives a person an authenticator app: its sealed secret, and the time
+// step of the code that proved it, which is used by that. A nil secret takes the
+// app away. relay.NotFound: there is no such person.
+func (s *Store) SetTOTP(ctx context.Context, by By, id relay.UserID, sealed []byte, step int64, at time.Time) error {
+	action := "user.totp.set"
+	if len(sealed) == 0 {
+		action, step, at = "user.totp.remove", 0, time.Time{}
+	}
+	return s.changeUser(ctx, by, id, action, func(tx *sql.Tx, old *relay.User) error {
+		if len(sealed) == 0 && len(old.TOTP) == 0 {
+			return errUnchanged
+		}
+		_, err := tx.ExecContext(ctx, setTOTP, filled(sealed), step, micros(at), blob(id.ID))
+		return err
+	})
+}
+
+// UseTOTPStep uses the code of a time step, once: however many show it at a time,
+// one gets nil. relay.Conflict: that step or a later one was used before, or the
+// person has no authenticator app. It is no administrative change.
+func (s *Store) UseTOTPStep(ctx context.Context, id relay.UserID, step int64) error {
+	return s.touch(ctx, relay.E(relay.Conflict, "The code was used before."), useTOTPStep, step, blob(id.ID), step)
+}
+
+// touch runs a statement that is no administrative change. Where it changes no
+// row, missing is the error.
+func (s *Store) touch(ctx context.Context, missing error, query string, args ...any) error {
+	return s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) { return note{}, hit(ctx, tx, missing, query, args...) })
+}
+
+// hit runs a statement that changes a row, or returns missing.
+func hit(ctx context.Context, tx *sql.Tx, missing error, query string, args ...any) error {
+	res, err := tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n > 0 {
+		return err
+	}
+	return missing
+}
+
+// SetRecoveryCodes replaces a person's recovery codes, by their SHA-256; those of
+// before end. relay.Invalid: there are too many; relay.NotFound: there is no such
+// person.
+func (s *Store) SetRecoveryCodes(ctx context.Context, by By, id relay.UserID, hashes [][32]byte) error {
+	if len(hashes) > maxRecoveryCodes {
+		return relay.E(relay.Invalid, fmt.Sprintf("There are at most %d recovery codes.", maxRecoveryCodes))
+	}
+	return s.changeUser(ctx, by, id, "user.recovery_codes.set", func(tx *sql.Tx, _ *relay.User) error {
+		if err := runEach(ctx, tx, id, dropCodes); err != nil {
+			return err
+		}
+		for _, h := range hashes {
+			if _, err := tx.ExecContext(ctx, insertCode, blob(id.ID), h[:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// UseRecoveryCode uses a recovery code, by its SHA-256, once: however many show it
+// at a time, one gets nil. It returns how many are left. relay.NotFound: the person
+// has no such code, or is not there.
+func (s *Store) UseRecoveryCode(ctx context.Context, by By, id relay.UserID, hash [32]byte, at time.Time) (left int, err error) {
+	err = s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+		u, err := s.liveUser(ctx, tx, id)
+		if err != nil {
+			return note{}, err
+		}
+		if err := hit(ctx, tx, notFound("recovery code"), useCode, blob(id.ID), hash[:]); err != nil {
+			return note{}, err
+		}
+		if err := tx.QueryRowContext(ctx, countCodes, blob(id.ID)).Scan(&left); err != nil {
+			return note{}, err
+		}
+		return note{account: u.Account, action: "user.recovery_codes.use", subject: userSubject(&u),
+			after: map[string]any{"used_at": timeOf(micros(at)), "left": left}}, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return left, nil
+}
+
+// ResetFactors takes a person's authenticator app, passkeys and recovery codes
+// away, and ends their sessions and unused links: the next login enrols anew.
+// relay.NotFound: there is no such person.
+func (s *Store) ResetFactors(ctx context.Context, by By, id relay.UserID) error {
+	return s.changeUser(ctx, by, id, "user.factors.reset", func(tx *sql.Tx, _ *relay.User) error {
+		if _, err := tx.ExecContext(ctx, setTOTP, noBlob, int64(0), int64(0), blob(id.ID)); err != nil {
+			return err
+		}
+		return runEach(ctx, tx, id, dropPasskeys, dropCodes, dropSessions, dropUserLinks)
+	})
+}
