@@ -48,7 +48,7 @@ var layers = []layerRule{
 	{path: "people", layer: 3, why: "persons: logins, second factors, sessions", later: true},
 	{path: "watch", layer: 3, why: "anomalies", later: true},
 	{path: "audit", layer: 3, why: "the audit report", later: true},
-	{path: "export", layer: 3, why: "events, logins and changes to other systems", later: true},
+	{path: "export", layer: 3, why: "events, logins and changes to other systems"},
 	{path: "cert", layer: 3, why: "certificates"},
 	{path: "oauth", layer: 3, why: "tokens of outside issuers"},
 	{path: "credit", layer: 3, why: "limits and credits"},

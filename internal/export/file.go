@@ -1,0 +1,214 @@
+package export
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// FileConfig says where records are written.
+type FileConfig struct {
+	Path string // of the current file
+	// A file is put aside as PATH.20261122T101500Z when it would grow beyond Size
+	// octets or is older than Age; 0: not for that reason.
+	Size int64
+	Age  time.Duration
+	Keep int // files put aside; older ones are removed. 0: all are kept
+	Now  func() time.Time
+}
+
+// File writes records as lines of JSON. A batch is on the disk when Send returns.
+type File struct {
+	cfg   FileConfig
+	f     *os.File
+	size  int64
+	since time.Time // of the current file's first record
+}
+
+// NewFile makes a target that opens its file when the first records come.
+func NewFile(c FileConfig) *File {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &File{cfg: c}
+}
+
+// line is a record in a file, in a webhook and in nothing else.
+type line struct {
+	Stream Stream          `json:"stream"`
+	ID     string          `json:"id"`
+	Time   time.Time       `json:"time"`
+	Name   string          `json:"name"`
+	Text   string          `json:"text"`
+	Record json.RawMessage `json:"record"`
+}
+
+func lineOf(r *Record) line {
+	return line{r.Stream, r.ID, r.At.UTC(), r.Name, r.Text, r.Body}
+}
+
+// Send implements Target.
+func (t *File) Send(_ context.Context, records []Record) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	for i := range records {
+		if err := enc.Encode(lineOf(&records[i])); err != nil {
+			return fmt.Errorf("encode %s: %w", records[i].ID, err)
+		}
+	}
+	if err := t.rotate(int64(b.Len())); err != nil {
+		return err
+	}
+	n, err := t.f.Write(b.Bytes())
+	t.size += int64(n)
+	if err == nil {
+		err = t.f.Sync()
+	}
+	if err != nil {
+		// Half a batch may stand there; it is written again in full.
+		return errors.Join(fmt.Errorf("write %s: %w", t.cfg.Path, err), t.Close())
+	}
+	return nil
+}
+
+// rotate sees to it that a file is open which more octets may go into.
+func (t *File) rotate(more int64) error {
+	if t.f == nil {
+		if err := t.open(); err != nil {
+			return err
+		}
+	}
+	now := t.cfg.Now()
+	full := t.cfg.Size > 0 && t.size > 0 && t.size+more > t.cfg.Size
+	old := t.cfg.Age > 0 && t.size > 0 && now.Sub(t.since) >= t.cfg.Age
+	if !full && !old {
+		return nil
+	}
+	if err := t.Close(); err != nil {
+		return err
+	}
+	if err := t.putAside(now); err != nil {
+		return err
+	}
+	return t.open()
+}
+
+// putAside renames the file by time; of several in one second the later get a
+// number.
+func (t *File) putAside(now time.Time) error {
+	name := t.cfg.Path + "." + now.UTC().Format("20060102T150405Z")
+	to := name
+	for i := 2; ; i++ {
+		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return err
+		}
+		to = fmt.Sprintf("%s.%d", name, i)
+	}
+	if err := os.Rename(t.cfg.Path, to); err != nil {
+		return fmt.Errorf("put the file aside: %w", err)
+	}
+	if err := syncDir(filepath.Dir(t.cfg.Path)); err != nil {
+		return err
+	}
+	return t.remove()
+}
+
+// remove deletes the oldest files that were put aside.
+func (t *File) remove() error {
+	if t.cfg.Keep <= 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(filepath.Dir(t.cfg.Path))
+	if err != nil {
+		return err
+	}
+	prefix := filepath.Base(t.cfg.Path) + "."
+	var aside []string
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), prefix)
+		stamp, _, _ := strings.Cut(rest, ".")
+		if _, err := time.Parse("20060102T150405Z", stamp); ok && err == nil {
+			aside = append(aside, e.Name())
+		}
+	}
+	slices.Sort(aside)
+	var errs []error
+	for len(aside) > t.cfg.Keep {
+		errs = append(errs, os.Remove(filepath.Join(filepath.Dir(t.cfg.Path), aside[0])))
+		aside = aside[1:]
+	}
+	return errors.Join(errs...)
+}
+
+func (t *File) open() error {
+	f, err := os.OpenFile(t.cfg.Path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o640)
+	if err != nil {
+		return fmt.Errorf("open export file: %w", err)
+	}
+	if err := t.adopt(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return syncDir(filepath.Dir(t.cfg.Path))
+}
+
+// adopt takes over a file that may be there already: its age is that of its first
+// record, and a line that a crash cut is ended, so that the next one stands alone.
+func (t *File) adopt(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", t.cfg.Path)
+	}
+	t.f, t.size, t.since = f, info.Size(), t.cfg.Now()
+	if t.size == 0 {
+		return nil
+	}
+	var first line
+	head, err := bufio.NewReader(io.NewSectionReader(f, 0, 1<<20)).ReadBytes('\n')
+	if err == nil && json.Unmarshal(head, &first) == nil && !first.Time.IsZero() {
+		t.since = first.Time
+	}
+	last := make([]byte, 1)
+	if _, err := f.ReadAt(last, t.size-1); err != nil {
+		return err
+	}
+	if last[0] != '\n' {
+		n, err := f.Write([]byte("\n"))
+		t.size += int64(n)
+		return err
+	}
+	return nil
+}
+
+// Close implements Target.
+func (t *File) Close() error {
+	if t.f == nil {
+		return nil
+	}
+	err := t.f.Close()
+	t.f, t.size = nil, 0
+	return err
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,147 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"postern/internal/secret"
+)
+
+// OTLPConfig says where records go as OpenTelemetry logs (OTLP/HTTP with JSON,
+// OTLP 1.x: POST <url>/v1/logs).
+type OTLPConfig struct {
+	URL      string
+	Headers  map[string]secret.Redacted // of authentication
+	Hostname string                     // of this relay
+	Version  string                     // of postern
+	Client   *http.Client
+}
+
+// OTLP sends records to a collector.
+type OTLP struct{ cfg OTLPConfig }
+
+// NewOTLP makes a target. A URL without a path gets that of the specification.
+func NewOTLP(c OTLPConfig) *OTLP {
+	if rest := strings.TrimSuffix(c.URL, "/"); strings.Count(rest, "/") == 2 {
+		c.URL = rest + "/v1/logs"
+	}
+	return &OTLP{c}
+}
+
+// The JSON encoding of opentelemetry.proto.collector.logs.v1: 64-bit integers are
+// texts.
+type (
+	otlpLogs struct {
+		ResourceLogs []otlpResourceLogs `json:"resourceLogs"`
+	}
+	otlpResourceLogs struct {
+		Resource  otlpResource    `json:"resource"`
+		ScopeLogs []otlpScopeLogs `json:"scopeLogs"`
+	}
+	otlpResource struct {
+		Attributes []otlpAttribute `json:"attributes"`
+	}
+	otlpScopeLogs struct {
+		Scope      otlpScope    `json:"scope"`
+		LogRecords []otlpRecord `json:"logRecords"`
+	}
+	otlpScope struct {
+		Name    string `json:"name"`
+		Version string `json:"version,omitempty"`
+	}
+	otlpRecord struct {
+		TimeUnixNano   string          `json:"timeUnixNano"`
+		SeverityNumber int             `json:"severityNumber"`
+		SeverityText   string          `json:"severityText"`
+		EventName      string          `json:"eventName"`
+		Body           otlpValue       `json:"body"`
+		Attributes     []otlpAttribute `json:"attributes"`
+	}
+	otlpAttribute struct {
+		Key   string    `json:"key"`
+		Value otlpValue `json:"value"`
+	}
+	otlpValue struct {
+		String string `json:"stringValue"`
+	}
+)
+
+func attr(key, value string) otlpAttribute { return otlpAttribute{key, otlpValue{value}} }
+
+// otlpSeverities are the numbers and names of the log data model.
+var otlpSeverities = map[Severity]struct {
+	number int
+	text   string
+}{Alert: {17, "ERROR"}, Warning: {13, "WARN"}, Notice: {10, "INFO2"}, Info: {9, "INFO"}}
+
+func (t *OTLP) encode(records []Record) ([]byte, error) {
+	out := make([]otlpRecord, len(records))
+	for i := range records {
+		r := &records[i]
+		s := otlpSeverities[r.Severity]
+		out[i] = otlpRecord{
+			TimeUnixNano: strconv.FormatInt(r.At.UnixNano(), 10), SeverityNumber: s.number, SeverityText: s.text, EventName: r.Name, Body: otlpValue{r.Text},
+			Attributes: []otlpAttribute{attr("log.record.uid", r.ID), attr("postern.stream", string(r.Stream)), attr("postern.record", string(r.Body))},
+		}
+		if !r.Account.IsZero() {
+			out[i].Attributes = append(out[i].Attributes, attr("postern.account.id", r.Account.String()))
+		}
+	}
+	return json.Marshal(otlpLogs{[]otlpResourceLogs{{
+		Resource:  otlpResource{[]otlpAttribute{attr("service.name", "postern"), attr("service.version", t.cfg.Version), attr("host.name", t.cfg.Hostname)}},
+		ScopeLogs: []otlpScopeLogs{{Scope: otlpScope{"postern/export", t.cfg.Version}, LogRecords: out}},
+	}}})
+}
+
+// Send implements Target. A collector that takes only a part says so in its
+// answer, and that is a failure: all of the batch is sent again.
+func (t *OTLP) Send(ctx context.Context, records []Record) error {
+	body, err := t.encode(records)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.cfg.URL, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for name, value := range t.cfg.Headers {
+		req.Header.Set(name, value.Reveal())
+	}
+	answer, err := t.cfg.Client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("the collector answered %d", answer.StatusCode)
+	}
+	var partial struct {
+		PartialSuccess struct {
+			Rejected json.RawMessage `json:"rejectedLogRecords"`
+		} `json:"partialSuccess"`
+	}
+	if len(text) > 0 && json.Unmarshal(text, &partial) == nil {
+		if n := strings.Trim(string(partial.PartialSuccess.Rejected), `"`); n != "" && n != "0" && n != "null" {
+			return errors.New("the collector rejected " + n + " records")
+		}
+	}
+	return nil
+}
+
+// Close implements Target.
+func (t *OTLP) Close() error {
+	t.cfg.Client.CloseIdleConnections()
+	return nil
+}
