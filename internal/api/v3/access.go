@@ -29,12 +29,12 @@ var accessRoutes = []Route{
 		Answers: map[int]any{200: accessRules{}}, Handler: (*API).listRules,
 	},
 	{
-		Method: "POST", Pattern: "/v3/access_settings/whitelist", Scope: "access_settings.whitelist.create",
+		Method: "POST", Pattern: "/v3/access_settings/whitelist", Scope: "access_settings.whitelist.create", StepUp: true,
 		Summary: "Let networks or hosts in; the first entry switches the list on. A change that would shut out the caller needs confirm",
 		Body:    accessRequest{}, Answers: map[int]any{201: accessRules{}}, Handler: (*API).addRules,
 	},
 	{
-		Method: "DELETE", Pattern: "/v3/access_settings/whitelist", Scope: "access_settings.whitelist.delete",
+		Method: "DELETE", Pattern: "/v3/access_settings/whitelist", Scope: "access_settings.whitelist.delete", StepUp: true,
 		Summary: "Remove entries by id; without the last one the list is off",
 		Body:    accessRemoval{}, Answers: map[int]any{204: nil}, Handler: (*API).removeRules,
 	},
@@ -43,7 +43,7 @@ var accessRoutes = []Route{
 		Summary: "Show one entry", Answers: map[int]any{200: accessRules{}}, Handler: (*API).showRule,
 	},
 	{
-		Method: "DELETE", Pattern: "/v3/access_settings/whitelist/{rule_id}", Scope: "access_settings.whitelist.delete",
+		Method: "DELETE", Pattern: "/v3/access_settings/whitelist/{rule_id}", Scope: "access_settings.whitelist.delete", StepUp: true,
 		Summary: "Remove one entry", Query: accessParams, Answers: map[int]any{204: nil}, Handler: (*API).removeRule,
 	},
 	{
@@ -58,7 +58,7 @@ var accessRoutes = []Route{
 		Answers: map[int]any{200: accessMode{}}, Handler: (*API).showMode,
 	},
 	{
-		Method: "PATCH", Pattern: "/v3/access_settings/mode", Scope: "access_settings.whitelist.update",
+		Method: "PATCH", Pattern: "/v3/access_settings/mode", Scope: "access_settings.whitelist.update", StepUp: true,
 		Summary: "Have the list only watch (nobody is refused; the login records say who would have been), or refuse",
 		Body:    accessModeRequest{}, Answers: map[int]any{200: accessMode{}}, Handler: (*API).setMode,
 	},
@@ -67,7 +67,7 @@ var accessRoutes = []Route{
 		Summary: "End a trial and keep the list as it is", Answers: map[int]any{200: accessRules{}}, Handler: (*API).confirmTrial,
 	},
 	{
-		Method: "POST", Pattern: "/v3/access_settings/revert", Scope: "access_settings.whitelist.update",
+		Method: "POST", Pattern: "/v3/access_settings/revert", Scope: "access_settings.whitelist.update", StepUp: true,
 		Summary: "End a trial and return to the list before it", Body: accessConfirmation{},
 		Answers: map[int]any{200: accessRules{}}, Handler: (*API).revertTrial,
 	},

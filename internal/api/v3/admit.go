@@ -35,7 +35,10 @@ const scopeBehalf = "subusers.read"
 // admit fills in who asks and whom it is about, or refuses. Nothing of the
 // request but its headers is looked at before.
 func (a *API) admit(c *Call) error {
-	if a.Operator != nil {
+	switch {
+	case a.direct:
+		return a.admitPerson(c)
+	case a.Operator != nil:
 		return a.admitOperator(c)
 	}
 	if c.route.OperatorOnly {
@@ -152,7 +155,7 @@ func (a *API) refuseBasic(c *Call, at auth.Attempt, encoded string) error {
 // authorise checks the route's demands and finds the tenant.
 func (a *API) authorise(c *Call) error {
 	p := c.Principal
-	if c.route.ParentOnly && (!p.Subuser.IsZero() || c.R.Header.Get(headerBehalf) != "") {
+	if c.route.ParentOnly && (!p.Subuser.IsZero() || restricted(p) || c.R.Header.Get(headerBehalf) != "") {
 		return forbidden()
 	}
 	if c.route.Scope != "" && !p.Allows(c.route.Scope) {
@@ -165,7 +168,13 @@ func (a *API) authorise(c *Call) error {
 			return forbidden()
 		}
 	}
-	return a.behalf(c)
+	if err := a.behalf(c); err != nil {
+		return err
+	}
+	if restricted(p) && c.Tenant.Subuser.IsZero() {
+		return forbidden() // nothing of the account's own is theirs
+	}
+	return nil
 }
 
 // behalf turns to the subuser that the header names. One of another account is
@@ -175,11 +184,11 @@ func (a *API) behalf(c *Call) error {
 	if len(values) == 0 || len(values) == 1 && values[0] == "" {
 		return nil
 	}
-	if len(values) > 1 || !c.Operator && (!c.Principal.Subuser.IsZero() || !c.Principal.Allows(scopeBehalf)) {
+	if len(values) > 1 || !c.Operator && !mayActFor(c.Principal) {
 		return forbidden()
 	}
 	s, ok := a.Directory.SubuserNamed(values[0])
-	if !ok || s.Account != c.Tenant.Account || !s.DeletedAt.IsZero() {
+	if !ok || s.Account != c.Tenant.Account || !s.DeletedAt.IsZero() || !c.sees(relay.Tenant{Account: s.Account, Subuser: s.ID}) {
 		return notFound()
 	}
 	c.Tenant.Subuser = s.ID

@@ -18,6 +18,7 @@ type API struct {
 	Services
 	*State
 	document func() ([]byte, error) // of OpenAPI, made when first asked for
+	direct   bool                   // asked from within the process, by people
 }
 
 // State is what the listeners of a process share, so that the counts of the rate
@@ -90,7 +91,9 @@ func Routes() []Route {
 
 // New makes the routes for a listener. A route that is for the operator only is
 // not found on a listener without one.
-func New(s Services) []httpx.Route {
+func New(s Services) []httpx.Route { return assemble(s).handlers() }
+
+func assemble(s Services) *API {
 	if s.Now == nil {
 		s.Now = time.Now
 	}
@@ -104,10 +107,15 @@ func New(s Services) []httpx.Route {
 		s.State = NewState()
 	}
 	a := &API{Services: s, State: s.State}
-	all := Routes()
 	a.document = sync.OnceValues(func() ([]byte, error) {
-		return describe(slices.DeleteFunc(slices.Clone(all), func(r Route) bool { return r.OperatorOnly && s.Operator == nil }))
+		return describe(slices.DeleteFunc(Routes(), func(r Route) bool { return r.OperatorOnly && s.Operator == nil }))
 	})
+	return a
+}
+
+// handlers are the routes, ready for a listener.
+func (a *API) handlers() []httpx.Route {
+	all := Routes()
 	var out []httpx.Route
 	for i := range all {
 		route := &all[i]

@@ -36,7 +36,7 @@ var banRoutes = []Route{
 		Body:    banRequest{}, Answers: map[int]any{201: relay.Ban{}}, Handler: (*API).setBan,
 	},
 	{
-		Method: "DELETE", Pattern: banPath + "/{scope}/{subject}", Scope: "access_settings.whitelist.update", AnyAccount: true,
+		Method: "DELETE", Pattern: banPath + "/{scope}/{subject}", Scope: "access_settings.whitelist.update", StepUp: true, AnyAccount: true,
 		Summary: "Lift a ban on the tenant's own key or account; the operator lifts any", Answers: map[int]any{204: nil}, Handler: (*API).liftBan,
 	},
 	{

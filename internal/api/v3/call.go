@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"postern/internal/httpx"
@@ -17,10 +18,13 @@ func (c *Call) Allows(scope string) bool {
 }
 
 // Scopes are those of the caller: of the key, and of the token where it came with
-// one. The operator has every scope.
+// one, or of the person. The operator has every scope.
 func (c *Call) Scopes() []string {
 	if c.Operator {
 		return relay.Scopes
+	}
+	if c.Principal.User != nil {
+		return slices.Clone(c.Principal.User.Granted())
 	}
 	var out []string
 	for _, s := range c.Principal.Key.Scopes {

@@ -16,12 +16,12 @@ var domainKeyRoutes = []Route{
 		Answers: map[int]any{200: domainKeys{}}, Handler: (*API).listDomainKeys,
 	},
 	{
-		Method: "POST", Pattern: pathDomain + "/keys", Scope: scopeDomainChange,
+		Method: "POST", Pattern: pathDomain + "/keys", Scope: scopeDomainChange, StepUp: true,
 		Summary: "Import a DKIM key under a selector. It signs once its record is found",
 		Body:    keyImport{}, Answers: map[int]any{201: domainKey{}}, Handler: (*API).importDomainKey,
 	},
 	{
-		Method: "POST", Pattern: pathDomain + "/keys/{selector}/export", OperatorOnly: true,
+		Method: "POST", Pattern: pathDomain + "/keys/{selector}/export", OperatorOnly: true, StepUp: true,
 		Summary: "Show a DKIM private key; it stands in the record of changes that it was shown",
 		Answers: map[int]any{200: keyExport{}}, Handler: (*API).exportDomainKey,
 	},

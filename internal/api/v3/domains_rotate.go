@@ -8,7 +8,7 @@ import (
 
 var domainRotateRoutes = []Route{
 	{
-		Method: "POST", Pattern: pathDomain + "/rotate", Scope: scopeDomainChange,
+		Method: "POST", Pattern: pathDomain + "/rotate", Scope: scopeDomainChange, StepUp: true,
 		Summary: "Begin to change a domain's DKIM keys: the next ones are made and published, and sign once all name servers answer with them",
 		Body:    rotateRequest{}, Answers: map[int]any{200: rotationView{}}, Handler: (*API).rotateDomain,
 	},

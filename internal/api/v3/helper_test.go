@@ -47,6 +47,8 @@ type world struct {
 	staging, receipts, branch relay.Tenant
 	services                  Services
 	handler, socket           http.Handler
+	direct                    *Direct
+	users                     []relay.User
 	extra                     map[string]any // fakes of the groups, by name
 }
 
@@ -69,6 +71,7 @@ func newWorld(t testing.TB, change ...func(*Services)) *world {
 	}
 	log := slog.New(slog.NewJSONHandler(&w.log, nil))
 	w.handler = httpx.New(httpx.Options{Local: true, Logger: log, Now: w.clock}, New(w.services))
+	w.direct = NewDirect(w.services)
 	onSocket := w.services
 	onSocket.Operator = func(context.Context) (store.By, bool) { return store.By{Who: "uid 0", From: "admin.sock"}, true }
 	socket := sync.OnceValue(func() http.Handler { // most tests do not need it

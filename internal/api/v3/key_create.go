@@ -70,10 +70,7 @@ func (a *API) draftKey(c *Call, in *newKey, policy *relay.Policy) (relay.Key, er
 	if err := heed(*policy, nil, &k, c.Now); err != nil {
 		return k, err
 	}
-	if creator := c.creator(); creator != nil {
-		return k, identity.Narrower(*creator, k)
-	}
-	return k, nil
+	return k, c.covers(&k)
 }
 
 // inherit gives a new key the restrictions of the key that makes it, where the
@@ -91,10 +88,10 @@ func inherit(k *relay.Key, c *Call, in *keyPatch) {
 	k.ExpiresAt = p.ExpiresAt
 }
 
-// creator is what the caller may do, as a key: its own, with the scopes of the
-// token that it came with. nil is the operator, who may do everything.
+// creator is what a calling key may do: itself, with the scopes of the token that
+// it came with. nil: no key calls, but the operator or a person.
 func (c *Call) creator() *relay.Key {
-	if c.Operator {
+	if c.Operator || c.Principal.Key == nil {
 		return nil
 	}
 	k := *c.Principal.Key
@@ -152,18 +149,34 @@ func latestEnd(p *relay.Policy, k *relay.Key) time.Time {
 // What makes a key work where or when it did not before needs all that the key
 // may do then: whoever has its secret, which may be a thief, gets all of it.
 func notWidened(c *Call, old, edited *relay.Key) error {
-	creator := c.creator()
-	if creator == nil {
-		return nil
-	}
 	was, is := *old, *edited
 	was.Scopes, is.Scopes = nil, nil
 	if !sameMatch(old.Match, edited.Match) || old.Canary && !edited.Canary || identity.Narrower(was, is) != nil {
-		return identity.Narrower(*creator, *edited)
+		return c.covers(edited)
 	}
-	given := *creator
+	given := *edited
+	if creator := c.creator(); creator != nil {
+		given = *creator
+	}
 	given.Scopes = slices.DeleteFunc(slices.Clone(edited.Scopes), func(s string) bool { return slices.Contains(old.Scopes, s) })
-	return identity.Narrower(*creator, given)
+	return c.covers(&given)
+}
+
+// covers refuses a key that may do more than the caller. A key's restrictions
+// bind those that it makes; a person's are scopes and the tenant.
+func (c *Call) covers(k *relay.Key) error {
+	if creator := c.creator(); creator != nil {
+		return identity.Narrower(*creator, *k)
+	}
+	if c.Operator {
+		return nil
+	}
+	for _, s := range k.Scopes {
+		if !c.Allows(s) {
+			return refused("scopes", "You do not have the scope %s, so a key of yours cannot have it either.", s)
+		}
+	}
+	return nil
 }
 
 // generate draws the secret of a new key, where its kind has one, and fills in

@@ -37,10 +37,8 @@ func (a *API) rotateKey(c *Call) error {
 		return err
 	}
 	// Whoever rotates a key holds it afterwards: that must not be a way to get more.
-	if creator := c.creator(); creator != nil {
-		if err := identity.Narrower(*creator, k); err != nil {
-			return err
-		}
+	if err := c.covers(&k); err != nil {
+		return err
 	}
 	if overlap > 0 && identity.PreviousValid(&k, c.Now) {
 		return conflict("overlap_seconds", "The secret of before the last rotation is valid until %s; another rotation would end it early. Wait, or rotate with overlap_seconds 0.",

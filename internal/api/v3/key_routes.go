@@ -14,7 +14,7 @@ var keyRoutes = []Route{
 		Answers: map[int]any{200: keyList{}}, Handler: (*API).listKeys,
 	},
 	{
-		Method: "POST", Pattern: "/v3/api_keys", Scope: "api_keys.create", Summary: "Make a key; its secret is in this answer and nowhere else",
+		Method: "POST", Pattern: "/v3/api_keys", Scope: "api_keys.create", StepUp: true, Summary: "Make a key; its secret is in this answer and nowhere else",
 		Body: newKey{}, Answers: map[int]any{201: keyMade{}}, Handler: (*API).createKey,
 	},
 	{
@@ -23,11 +23,11 @@ var keyRoutes = []Route{
 		Answers: map[int]any{200: keyView{}}, Handler: (*API).showKey,
 	},
 	{
-		Method: "PUT", Pattern: keyPath, Scope: "api_keys.update", Summary: "Set a key's name, and its scopes and restrictions where they are given",
+		Method: "PUT", Pattern: keyPath, Scope: "api_keys.update", StepUp: true, Summary: "Set a key's name, and its scopes and restrictions where they are given",
 		Body: keyPut{}, Answers: map[int]any{200: keyView{}}, Handler: (*API).putKey,
 	},
 	{
-		Method: "PATCH", Pattern: keyPath, Scope: "api_keys.update", Summary: "Change what is given of a key",
+		Method: "PATCH", Pattern: keyPath, Scope: "api_keys.update", StepUp: true, Summary: "Change what is given of a key",
 		Body: keyPatch{}, Answers: map[int]any{200: keyView{}}, Handler: (*API).patchKey,
 	},
 	{
@@ -39,7 +39,7 @@ var keyRoutes = []Route{
 		Answers: map[int]any{204: nil, 200: keyUsers{}}, Handler: (*API).deleteKey,
 	},
 	{
-		Method: "POST", Pattern: keyPath + "/rotate", Scope: "api_keys.update", Summary: "Give a key a new secret; the old one stays valid for a while",
+		Method: "POST", Pattern: keyPath + "/rotate", Scope: "api_keys.update", StepUp: true, Summary: "Give a key a new secret; the old one stays valid for a while",
 		Body: keyRotation{}, Answers: map[int]any{200: keyRotated{}}, Handler: (*API).rotateKey,
 	},
 	{
@@ -47,7 +47,7 @@ var keyRoutes = []Route{
 		Answers: map[int]any{200: keyView{}}, Handler: (*API).disableKey,
 	},
 	{
-		Method: "POST", Pattern: keyPath + "/enable", Scope: "api_keys.update", Summary: "Switch a key on again",
+		Method: "POST", Pattern: keyPath + "/enable", Scope: "api_keys.update", StepUp: true, Summary: "Switch a key on again",
 		Answers: map[int]any{200: keyView{}}, Handler: (*API).enableKey,
 	},
 	{

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"postern/internal/identity"
 	"postern/internal/relay"
 )
 
@@ -102,7 +101,7 @@ func (a *API) ownedKey(c *Call) (relay.Key, error) {
 		return k, err
 	case !k.RevokedAt.IsZero():
 		return k, notFound()
-	case c.Principal != nil && c.Principal.Key.ID == k.ID:
+	case c.Principal != nil && c.Principal.Key != nil && c.Principal.Key.ID == k.ID:
 		return k, refused("", "A key cannot manage itself; use another.")
 	}
 	return k, nil
@@ -187,10 +186,8 @@ func (a *API) switchKey(c *Call, off bool) error {
 	case off && k.DisabledAt.IsZero():
 		k.DisabledAt = c.Now
 	case !off && !k.DisabledAt.IsZero():
-		if creator := c.creator(); creator != nil { // it was switched off for a reason, perhaps in a thief's hands
-			if err := identity.Narrower(*creator, k); err != nil {
-				return err
-			}
+		if err := c.covers(&k); err != nil { // it was switched off for a reason, perhaps in a thief's hands
+			return err
 		}
 		k.DisabledAt = time.Time{}
 	default:

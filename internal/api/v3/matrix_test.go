@@ -30,6 +30,7 @@ func TestMatrix(t *testing.T) {
 			switch {
 			case r.OperatorOnly:
 				m.operatorOnly()
+				m.nobodyInside()
 			case r.Open:
 				m.open()
 			default:
@@ -37,6 +38,7 @@ func TestMatrix(t *testing.T) {
 				m.scopes()
 				m.tenants()
 				m.operator()
+				m.people()
 			}
 		})
 	}

@@ -13,12 +13,12 @@ import (
 const (
 	defaultKeyRate     = 600
 	defaultAccountRate = 1200
-	// maxRated bounds the table. Only keys that proved themselves are counted, so it
+	// maxRated bounds the table. Only keys and people that proved themselves are counted, so it
 	// takes as many live keys to fill it; whoever comes then shares one count.
 	maxRated = 100_000
 )
 
-// rates counts requests by minute of the clock, per key and per account.
+// rates counts requests by minute of the clock, per key or person and per account.
 type rates struct {
 	mu     sync.Mutex
 	minute int64
@@ -36,7 +36,7 @@ func (t *rates) take(a *API, c *Call) error {
 		t.minute = minute
 		clear(t.count)
 	}
-	key := t.add(c.Principal.Key.ID.ID)
+	key := t.add(whoID(c.Principal))
 	account := t.add(c.Principal.Account.ID)
 	t.mu.Unlock()
 

@@ -11,9 +11,10 @@
 // c.By goes with every change, c.Now is the time of all of it. Whatever is not
 // c.Tenant's own is answered with notFound.
 //
-// Every request is answered for one tenant, that of the key, or of the subuser
-// that a parent's key names with on-behalf-of; on admin.sock the operator names
-// an account. What belongs to another tenant is answered like what does not
+// Every request is answered for one tenant, that of the key or person, or of the
+// subuser that a parent's names with on-behalf-of; on admin.sock the operator
+// names an account. People are no clients of the network: what they do comes from
+// within the process, by Direct. What belongs to another tenant is answered like what does not
 // exist.
 package v3
 
@@ -41,6 +42,9 @@ type Route struct {
 	// AnyAccount: an operator who names no account means all of them; c.Tenant is
 	// zero then.
 	AnyAccount bool
+	// StepUp: a person must have shown both factors within the last minutes. Keys and
+	// the operator are not asked.
+	StepUp bool
 	// NoRateLimit: without the rate limit of the API and its headers (mail/send).
 	NoRateLimit bool
 	// CommitsAnswer: the handler stores its answer in the commit of what it does
@@ -74,7 +78,8 @@ type Param struct {
 type Call struct {
 	W http.ResponseWriter
 	R *http.Request
-	// Principal is who asks; nil for the operator on admin.sock and on Open routes.
+	// Principal is who asks, with a Key or, by Direct, a User; nil for the operator on
+	// admin.sock and on Open routes.
 	Principal *relay.Principal
 	// Operator: the request came by admin.sock.
 	Operator bool

@@ -17,7 +17,7 @@ var userRoutes = slices.Concat([]Route{
 		Answers: map[int]any{200: emailView{}}, Handler: (*API).showEmail,
 	},
 	{
-		Method: "PUT", Pattern: "/v3/user/email", Scope: "user.email.update", Summary: "Set the address that notices go to",
+		Method: "PUT", Pattern: "/v3/user/email", Scope: "user.email.update", StepUp: true, Summary: "Set the address that notices go to",
 		Body: emailView{}, Answers: map[int]any{200: emailView{}}, Handler: (*API).setEmail,
 	},
 	{

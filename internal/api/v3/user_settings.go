@@ -14,7 +14,7 @@ var settingRoutes = []Route{
 		Answers: map[int]any{200: tlsView{}}, Handler: (*API).showTLS,
 	},
 	{
-		Method: "PATCH", Pattern: "/v3/user/settings/enforced_tls", Scope: "user.settings.enforced_tls.update", Summary: "Set how much TLS deliveries must have",
+		Method: "PATCH", Pattern: "/v3/user/settings/enforced_tls", Scope: "user.settings.enforced_tls.update", StepUp: true, Summary: "Set how much TLS deliveries must have",
 		Body: tlsPatch{}, Answers: map[int]any{200: tlsView{}}, Handler: (*API).patchTLS,
 	},
 	{
@@ -30,7 +30,7 @@ var settingRoutes = []Route{
 		Answers: map[int]any{200: policyView{}}, Handler: (*API).showPolicy,
 	},
 	{
-		Method: "PATCH", Pattern: "/v3/user/policy", Scope: "credentials.update", ParentOnly: true, Summary: "Change what is given of the policy; it holds for keys that are made or changed from now on, and for every login",
+		Method: "PATCH", Pattern: "/v3/user/policy", Scope: "credentials.update", StepUp: true, ParentOnly: true, Summary: "Change what is given of the policy; it holds for keys that are made or changed from now on, and for every login",
 		Body: policyPatch{}, Answers: map[int]any{200: policyView{}}, Handler: (*API).patchPolicy,
 	},
 }
