@@ -74,6 +74,7 @@ type Config struct {
 	People  People     `toml:"people"`
 	SSO     []SSO      `toml:"sso"`
 	Watch   Watch      `toml:"watch"`
+	Exports []Export   `toml:"export"`
 	Admin   Admin      `toml:"admin"`
 	Log     Log        `toml:"log"`
 

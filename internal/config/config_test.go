@@ -75,6 +75,10 @@ func TestExampleIsTheDefault(t *testing.T) {
 	if len(all.SSO) != 1 || all.SSO[0].Groups[0] != "mail-admins = admin" {
 		t.Errorf("single sign-on %+v", all.SSO)
 	}
+	if len(all.Exports) != 1 || all.Exports[0].To != "logs.example.org:6514" {
+		t.Errorf("exports %+v", all.Exports)
+	}
+	all.Exports = nil
 	all.Deliver.Destinations, all.Issuers, all.SSO, all.HTTP.URL = nil, nil, nil, ""
 	all.Path, asIs.Path = "", ""
 	want := Default()

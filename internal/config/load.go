@@ -126,6 +126,15 @@ func (c *Config) resolvePaths(dir string) {
 		absolute(&c.Issuers[i].ClientSecretFile, dir)
 		absolute(&c.Issuers[i].CAFile, dir)
 	}
+	for i := range c.Exports {
+		e := &c.Exports[i]
+		for _, p := range []*string{&e.CAFile, &e.Certificate, &e.Key, &e.SecretFile} {
+			absolute(p, dir)
+		}
+		if e.Kind == "file" {
+			absolute(&e.To, dir)
+		}
+	}
 	for i := range c.SSO {
 		absolute(&c.SSO[i].ClientSecretFile, dir)
 		absolute(&c.SSO[i].CAFile, dir)

@@ -36,6 +36,7 @@ func (c *Config) problems() []Problem {
 	c.checkHTTP(v)
 	c.checkDNS(v)
 	c.checkPeople(v)
+	c.checkExports(v)
 	return v.problems
 }
 
