@@ -15,7 +15,7 @@ type GuardConfig struct {
 	// time. Its network gets eight times as many.
 	Failures int
 	// KeyFailures are wrong secrets for one key's id [50] until only places that the
-	// key is known from may try it. An account gets ten times as many.
+	// key is known from may try it. An account gets ten times as many, a person half.
 	KeyFailures int
 	// HalfLife is how fast an address's failures are forgotten [15 min]; those of
 	// keys and accounts take four times as long.
@@ -48,9 +48,10 @@ type Guard struct {
 	networks  *table[place, tally]
 	keys      *table[relay.ID, tally]
 	accounts  *table[relay.ID, tally]
+	people    *table[relay.ID, personTally]
 	known     *table[acquaintance, familiar]
 
-	byAddress, byNetwork, byKey, byAccount budget
+	byAddress, byNetwork, byKey, byAccount, byPerson budget
 
 	manual   atomic.Pointer[manualBans]
 	manualMu sync.Mutex // of those who change it
@@ -93,10 +94,13 @@ func NewGuard(cfg GuardConfig) *Guard {
 	g.byKey = budget{float64(cfg.KeyFailures), 4 * cfg.HalfLife, cfg.FirstBan, min(cfg.LongestBan, time.Hour)}
 	g.byAccount = g.byKey
 	g.byAccount.most *= 10
+	g.byPerson = g.byKey
+	g.byPerson.most /= 2
 	g.addresses = newTable[place](cfg.Entries, worthOf(g.byAddress))
 	g.networks = newTable[place](cfg.Entries/2, worthOf(g.byNetwork))
 	g.keys = newTable[relay.ID](cfg.Entries/4, worthOf(g.byKey))
 	g.accounts = newTable[relay.ID](cfg.Entries/4, worthOf(g.byAccount))
+	g.people = newTable[relay.ID](cfg.Entries/16, func(p *personTally) float64 { return float64(p.streak) + p.worth(g.byPerson.halfLife) })
 	g.known = newTable[acquaintance, familiar](cfg.Entries, nil)
 	g.manual.Store(&manualBans{})
 	return g
@@ -228,12 +232,12 @@ func (g *Guard) wrong(s standing, k *relay.Key, nano int64) []notice {
 	tenant := relay.Tenant{Account: k.Account, Subuser: k.Subuser}
 	g.keys.touch(k.ID.ID, func(t *tally) {
 		if t.fail(nano, g.byKey) {
-			told = append(told, notice{tenant, k.ID, "key " + k.ID.String(), t.failures, t.until})
+			told = append(told, notice{tenant, k.ID, "key " + k.ID.String(), t.failures, t.until, false})
 		}
 	})
 	g.accounts.touch(k.Account.ID, func(t *tally) {
 		if t.fail(nano, g.byAccount) {
-			told = append(told, notice{relay.Tenant{Account: k.Account}, relay.KeyID{}, "account " + k.Account.String(), t.failures, t.until})
+			told = append(told, notice{relay.Tenant{Account: k.Account}, relay.KeyID{}, "account " + k.Account.String(), t.failures, t.until, false})
 		}
 	})
 	return told

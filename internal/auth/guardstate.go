@@ -16,13 +16,15 @@ import (
 )
 
 // What a Guard knows survives a restart as one small file: a word that names the
-// format, five tables, the bans that people set, a checksum. All numbers are
-// big-endian; times are Unix seconds.
+// format, five tables, the bans that people set, the table of persons, a checksum.
+// All numbers are big-endian; times are Unix seconds.
 const (
-	guardMagic = "pgrd\x01"
-	maxSaved   = 8192   // entries of each table of failures: those that count most
-	maxKnown   = 32_768 // places that are known good: the newest
-	maxState   = 4 << 20
+	guardMagic = "pgrd\x02"
+	// guardMagic1 is the format without the table of persons.
+	guardMagic1 = "pgrd\x01"
+	maxSaved    = 8192   // entries of each table of failures: those that count most
+	maxKnown    = 32_768 // places that are known good: the newest
+	maxState    = 4 << 20
 
 	tallySize = 4 + 8 + 8 + 8 + 4 + 1
 	placeSize = 1 + 8
@@ -43,6 +45,7 @@ func (g *Guard) Save() []byte {
 	b = saveTallies(b, g.accounts, now, g.byAccount, appendID)
 	b = g.saveKnown(b)
 	b = g.saveManual(b)
+	b = g.savePeople(b, now)
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
@@ -138,13 +141,18 @@ func (g *Guard) forget() {
 	g.keys.clear()
 	g.accounts.clear()
 	g.known.clear()
+	g.people.clear()
 	g.manualMu.Lock()
 	g.manual.Store(&manualBans{})
 	g.manualMu.Unlock()
 }
 
 func (g *Guard) load(data []byte) error {
-	if len(data) > maxState || len(data) < len(guardMagic)+4 || string(data[:len(guardMagic)]) != guardMagic {
+	if len(data) > maxState || len(data) < len(guardMagic)+4 {
+		return errors.New("not a state of this version")
+	}
+	magic := string(data[:len(guardMagic)])
+	if magic != guardMagic && magic != guardMagic1 {
 		return errors.New("not a state of this version")
 	}
 	body, sum := data[:len(data)-4], binary.BigEndian.Uint32(data[len(data)-4:])
@@ -164,6 +172,9 @@ func (g *Guard) load(data []byte) error {
 		}
 	}
 	manual := r.take(r.count(maxState, 1))
+	if magic == guardMagic {
+		g.loadPeople(r)
+	}
 	if r.bad || len(r.b) != 0 {
 		return errors.New("cut, or longer than its tables")
 	}

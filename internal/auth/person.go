@@ -1,0 +1,143 @@
+package auth
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"postern/internal/relay"
+)
+
+// protocolConsole is where people log in.
+const protocolConsole = "console"
+
+// The mechanisms of people.
+const (
+	PersonPassword = "PASSWORD"
+	PersonTOTP     = "TOTP"
+	PersonRecovery = "RECOVERY"
+	PersonPasskey  = "PASSKEY"
+	PersonOIDC     = "OIDC"
+)
+
+// PersonTry is one try of a person to log in at the console.
+type PersonTry struct {
+	Addr      netip.Addr
+	Agent     string
+	TLS       string
+	Listener  string
+	Mechanism string
+	Tried     string       // the user name as it was typed; the person's own where it is known
+	Tenant    relay.Tenant // zero while unknown
+	User      relay.UserID // zero: nobody by that name
+	// Partial: the login goes on with a second factor.
+	Partial bool
+}
+
+var errPersonThrottled = &relay.Error{Kind: relay.Unauthenticated, Public: textRefused}
+
+// PersonAllowed asks the guard, before anything is computed, whether a try may be
+// looked at. A refusal is recorded here. relay.RateLimited: the address is refused
+// (RetryAfter tells for how long), which is no secret, or there were ten wrong
+// codes within an hour. relay.Unauthenticated: the person is being guessed at;
+// answer as to a wrong password, after the same work.
+//
+// A try of a code is counted here already, so that no number of tries at once
+// gets past the limit; PersonDone takes it back when the code was right.
+func (a *Authenticator) PersonAllowed(_ context.Context, t PersonTry) error {
+	g := a.cfg.Guard
+	if g == nil {
+		return nil
+	}
+	now := a.cfg.Now()
+	s := g.stand(t.Addr, now)
+	if s.exempt {
+		return nil
+	}
+	known := !t.User.IsZero() && !s.manual && g.knowsPerson(s.from, t.User, now)
+	if s.refused() && !known {
+		a.recordPerson(t, now, relay.LoginThrottled, "too many failed logins from there")
+		return &throttled{
+			told:  relay.Error{Kind: relay.RateLimited, Public: textThrottled},
+			after: max(s.until.Sub(now).Round(time.Second), time.Second),
+		}
+	}
+	switch {
+	case t.User.IsZero():
+		return nil
+	case t.Mechanism == PersonTOTP || t.Mechanism == PersonRecovery:
+		if after := g.takeCode(t.User, known, now); after > 0 {
+			a.recordPerson(t, now, relay.LoginThrottled, "too many wrong codes")
+			return &throttled{told: relay.Error{Kind: relay.RateLimited, Public: textThrottled}, after: max(after.Round(time.Second), time.Second)}
+		}
+	case t.Mechanism == PersonPassword && !known && g.personShut(t.User, now):
+		a.recordPerson(t, now, relay.LoginThrottled, "too many wrong passwords of this person")
+		return errPersonThrottled
+	}
+	return nil
+}
+
+// PersonAdmitted judges an address by the access lists of a person's account and
+// subuser. note names a list that only watches and would have refused.
+func (a *Authenticator) PersonAdmitted(ctx context.Context, t PersonTry) (ok bool, note string) {
+	ok, would := a.accessFrom(ctx, &relay.Key{Account: t.Tenant.Account, Subuser: t.Tenant.Subuser}, t.Addr, a.cfg.Now())
+	if would != "" {
+		note = "monitor: the " + would + " would refuse"
+	}
+	return ok, note
+}
+
+// PersonDone counts what a try came to and writes its record. A refusal by policy
+// after the right secret (LoginAccess, LoginDisabled, LoginUnavailable) counts
+// against nobody.
+func (a *Authenticator) PersonDone(_ context.Context, t PersonTry, result relay.LoginResult, detail string) {
+	now := a.cfg.Now()
+	if g := a.cfg.Guard; g != nil {
+		s := g.stand(t.Addr, now)
+		switch result {
+		case relay.LoginOK:
+			g.personIn(s, t, now)
+		case relay.LoginAccess, relay.LoginDisabled, relay.LoginUnavailable:
+			g.giveCode(s, t, now)
+		default:
+			g.personFailed(s, t, result, now)
+		}
+	}
+	a.recordPerson(t, now, result, detail)
+	if seen := result == relay.LoginOK && !t.Partial; a.cfg.Activity != nil && !t.Tenant.Account.IsZero() && (seen || result == relay.LoginAccess) {
+		a.cfg.Activity.RecordAccess(relay.AccessSeen{
+			Tenant: t.Tenant, Addr: normal(t.Addr), Method: "Console", Allowed: seen, FirstAt: now, LastAt: now, Count: 1,
+		})
+	}
+}
+
+// PersonForgiven forgets the wrong passwords of a person who has shown in another
+// way that they are themselves: a new password by a mailed link.
+func (a *Authenticator) PersonForgiven(id relay.UserID) {
+	if g := a.cfg.Guard; g != nil {
+		g.people.see(id.ID, func(p *personTally) { p.streak, p.tally = 0, tally{} })
+	}
+}
+
+func (a *Authenticator) recordPerson(t PersonTry, now time.Time, result relay.LoginResult, detail string) {
+	name := tried(t.Tried)
+	if !t.User.IsZero() {
+		name = printable(t.Tried, 64) // a name that exists is no secret that was typed by mistake
+	}
+	if t.Partial && result == relay.LoginOK {
+		detail = joined(detail, "the second factor follows")
+	}
+	a.cfg.Recorder.RecordLogin(relay.Login{
+		At: now, Protocol: protocolConsole, Listener: t.Listener, Mechanism: t.Mechanism, Tried: name, Detail: printable(detail, 200),
+		Tenant: t.Tenant, Addr: normal(t.Addr), Network: placeOf(t.Addr).network().String(), Helo: printable(t.Agent, 255), TLS: t.TLS,
+		Result: result, Count: 1,
+	})
+	a.cfg.Observer(protocolConsole, result)
+}
+
+func joined(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}
