@@ -1,0 +1,21 @@
+// What the console's pages gain with scripts. Each part looks for its own marks in
+// the page and does without where there are none.
+import { copyButtons } from "./copy.js";
+import { charts } from "./chart.js";
+import { live } from "./live.js";
+import { passkeys } from "./passkey.js";
+import { passwords } from "./password.js";
+
+function start(root) {
+  copyButtons(root);
+  charts(root);
+  passkeys(root);
+  passwords(root);
+}
+
+start(document);
+live(start);
+
+// The place where a form's problems stand is read first.
+const problems = document.getElementById("problems");
+if (problems) problems.focus();

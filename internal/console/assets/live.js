@@ -1,0 +1,65 @@
+// Live parts of a page. An element with data-live is renewed from the page itself:
+// every data-live="5" seconds, or when the stream that data-live-events names says
+// that there is news. Only nodes that the server rendered are taken over; the page
+// is read by XMLHttpRequest, which makes a document and runs nothing in it.
+export function live(start) {
+  const parts = [...document.querySelectorAll("[data-live], [data-live-events]")];
+  if (!parts.length) return;
+  let busy = false;
+  let again = false;
+
+  function renew() {
+    if (busy) { again = true; return; }
+    if (document.hidden) { again = true; return; }
+    busy = true;
+    const request = new XMLHttpRequest();
+    request.open("GET", location.href);
+    request.responseType = "document";
+    request.setRequestHeader("Accept", "text/html");
+    request.onloadend = () => {
+      busy = false;
+      if (request.status === 200 && request.response && samePage(request.responseURL)) take(request.response);
+      if (again && !document.hidden) { again = false; setTimeout(renew, 1000); }
+    };
+    request.send();
+  }
+
+  const samePage = (url) => new URL(url).pathname === location.pathname;
+
+  function take(page) {
+    for (const part of document.querySelectorAll("[data-live], [data-live-events]")) {
+      const fresh = page.getElementById(part.id);
+      if (!fresh || fresh.isEqualNode(part) || part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) continue;
+      const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+      const node = document.importNode(fresh, true);
+      part.replaceWith(node);
+      start(node);
+      if (focused) document.getElementById(focused)?.focus();
+    }
+  }
+
+  const pause = document.querySelector("button[data-live-pause]");
+  let paused = false;
+  if (pause) {
+    pause.hidden = false;
+    pause.addEventListener("click", () => {
+      paused = !paused;
+      pause.setAttribute("aria-pressed", String(paused));
+      if (!paused) renew();
+    });
+  }
+  for (const part of parts) {
+    if (part.dataset.liveEvents) {
+      const stream = new EventSource(part.dataset.liveEvents);
+      stream.addEventListener("news", () => { if (!paused) renew(); });
+      stream.addEventListener("over", () => { stream.close(); location.reload(); });
+    } else {
+      const timer = setInterval(() => {
+        const now = document.getElementById(part.id);
+        if (!now || !now.dataset.live) { clearInterval(timer); return; }
+        if (!paused) renew();
+      }, Math.max(2, Number(part.dataset.live)) * 1000);
+    }
+  }
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && again) { again = false; renew(); } });
+}

@@ -1,0 +1,7 @@
+package console
+
+// resourcePages are the pages of what an account has; their files are page_*.go.
+var resourcePages = []page{}
+
+// navGroups is the order of the navigation.
+var navGroups = []string{"", "Mail", "Sending", "Security", "Account"}

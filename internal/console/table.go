@@ -1,0 +1,6 @@
+package console
+
+import "slices"
+
+// framePages are the pages that are there for everyone.
+var framePages = slices.Concat(settingPages)
