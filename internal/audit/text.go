@@ -1,0 +1,135 @@
+package audit
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// mostLines is how many findings of one kind the text form spells out.
+const mostLines = 20
+
+// Text writes a report for a terminal or a letter in plain text. Every octet of a
+// stranger's has been made printable by then.
+func Text(w io.Writer, r *Report) error {
+	p := &printer{w: w}
+	p.f("Audit report of %s, %s\n", shown(r.Name), r.At.UTC().Format("2 January 2006 15:04 UTC"))
+	p.f("Score %d of %d: %d findings weigh %d. Mending one adds its weight.\n\n", r.Score, r.FullScore, len(r.Findings)+r.Omitted, r.Lost())
+	p.table("SEVERITY\tFINDINGS", func(row func(format string, args ...any)) {
+		for _, s := range Severities {
+			row("%s\t%d", s, r.Counts[s])
+		}
+	})
+	p.table("PRACTICE\tFINDINGS\tWEIGHT", func(row func(format string, args ...any)) {
+		for _, s := range r.Practices {
+			row("%s\t%d\t%d", s.Practice, s.Findings, s.Weight)
+		}
+	})
+	for _, g := range r.groups() {
+		p.group(&g)
+	}
+	if r.Omitted > 0 {
+		p.f("%d more findings are in the score and not listed.\n\n", r.Omitted)
+	}
+	p.senders(r)
+	if len(r.Components) > 0 {
+		p.table("PART\tVERSION\tFROM\tSUPPORTED UNTIL", func(row func(format string, args ...any)) {
+			for _, c := range r.Components {
+				row("%s\t%s\t%s\t%s", c.Name, c.Version, date(c.Released), date(c.SupportedUntil))
+			}
+		})
+	}
+	proof := fmt.Sprintf("The record of changes is whole: %d records.", r.Trail.Records)
+	if !r.Trail.Valid {
+		proof = "The record of changes does NOT fit."
+	}
+	p.f("%s Logins were looked at from %s on.\n", proof, date(r.LoginsSince))
+	return p.err
+}
+
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) f(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format, args...)
+	}
+}
+
+// table prints lines of tabbed cells under a heading.
+func (p *printer) table(head string, fill func(row func(format string, args ...any))) {
+	if p.err != nil {
+		return
+	}
+	t := tabwriter.NewWriter(p.w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, head)
+	fill(func(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) })
+	p.err = t.Flush()
+	p.f("\n")
+}
+
+func (p *printer) group(g *group) {
+	p.f("[%s] %s: %d, weight %d each\n", g.Severity, g.Title, len(g.Findings), g.Weight)
+	p.f("  %s; %s\n", g.Practice, strings.Join(g.Standards, ", "))
+	for i, v := range g.Findings {
+		if i == mostLines {
+			p.f("  … and %d more\n", len(g.Findings)-mostLines)
+			break
+		}
+		p.f("  - %s\n", v.Text)
+		for _, e := range v.Evidence {
+			p.f("      %s\n", e)
+		}
+		if v.Fix != "" {
+			p.f("      $ %s\n", v.Fix)
+		}
+	}
+	p.f("\n")
+}
+
+func (p *printer) senders(r *Report) {
+	p.table("KEY\tNAME\tKIND\tMAY SEND AS\tFROM\tLAST USED\tFINDINGS", func(row func(format string, args ...any)) {
+		for i := range r.Senders {
+			s := &r.Senders[i]
+			if i == MaxText {
+				row("… and %d more\t\t\t\t\t\t", len(r.Senders)-MaxText)
+				return
+			}
+			row("%s\t%s\t%s\t%s\t%s\t%s\t%d", s.Key, s.Name, s.Kind, s.As(), s.Where(), date(s.LastUsedAt), s.Findings)
+		}
+	})
+}
+
+// MaxText is how many rows of a table the text form has.
+const MaxText = 200
+
+// As is as whom a key may send, in a few words.
+func (s *SenderRow) As() string {
+	switch {
+	case !s.Active:
+		return "nobody (off)"
+	case !s.CanSend:
+		return "nobody"
+	case len(s.Senders) == 0:
+		return "anybody of the account"
+	}
+	return few(s.Senders)
+}
+
+// Where is where a key works from, in a few words.
+func (s *SenderRow) Where() string {
+	if len(s.From) == 0 {
+		return "anywhere"
+	}
+	return few(s.From)
+}
+
+func few(all []string) string {
+	if len(all) > 3 {
+		return strings.Join(all[:3], ", ") + fmt.Sprintf(" and %d more", len(all)-3)
+	}
+	return strings.Join(all, ", ")
+}
