@@ -28,6 +28,12 @@ type family struct {
 	newest string
 }
 
+// key is the column that orders a family's rows: the first one.
+func (f *family) key() string {
+	name, _, _ := strings.Cut(f.columns, ",")
+	return name
+}
+
 // loginsByKey tells who uses a key.
 const loginsByKey = `CREATE INDEX IF NOT EXISTS logins_%s_key ON logins_%[1]s (key_id, at)`
 
@@ -79,13 +85,14 @@ const microsPerDay = 24 * 60 * 60 * 1e6
 
 // days knows which day tables exist, and the insert statement of each.
 type days struct {
-	mu   sync.RWMutex
-	made map[string]map[int]*stmt // family name → day → its insert statement
+	mu      sync.RWMutex
+	made    map[string]map[int]*stmt // family name → day → its insert statement
+	written map[string]int           // family name → earliest day that this process has written to
 }
 
 // load reads which day tables there are.
 func (d *days) load(ctx context.Context, s *Store) error {
-	d.made = map[string]map[int]*stmt{}
+	d.made, d.written = map[string]map[int]*stmt{}, map[string]int{}
 	for _, f := range []family{eventFamily, loginFamily} {
 		d.made[f.name] = map[int]*stmt{}
 		query := `SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE $1`
@@ -206,14 +213,42 @@ func (d *days) ensure(s *Store, batch []*op) error {
 			if e.st != nil {
 				continue
 			}
-			st, err := d.make(s, e.fam, dayOf(e.at))
+			day := dayOf(e.at)
+			st, err := d.make(s, e.fam, day)
 			if err != nil {
 				return err
 			}
 			e.st = st
+			d.writes(e.fam, day)
 		}
 	}
 	return nil
+}
+
+// writes notes that this process writes to a day.
+func (d *days) writes(f *family, day int) {
+	d.mu.RLock()
+	first, ok := d.written[f.name]
+	d.mu.RUnlock()
+	if ok && first <= day {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if first, ok := d.written[f.name]; !ok || day < first {
+		d.written[f.name] = day
+	}
+}
+
+// writtenSince is the beginning of the earliest day that this process has written
+// to, the end of time where it has written nothing.
+func (d *days) writtenSince(f *family) int64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if day, ok := d.written[f.name]; ok {
+		return dayStart(day)
+	}
+	return endOfTime - 1
 }
 
 // make returns a day's insert statement, making its table if need be.

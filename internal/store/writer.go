@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,6 +44,9 @@ type writer struct {
 	low     []*op
 	failed  error // ErrStopped or ErrClosed; no operation is taken any more
 	seqNext int64 // sequence of the next event; used by the goroutine that commits
+
+	committed atomic.Int64 // sequence of the last event that has committed
+	news      news
 }
 
 func newWriter(s *Store) *writer {
@@ -264,6 +268,9 @@ func (w *writer) attempt(batch []*op) error {
 		seq := w.number(batch)
 		if err = w.s.eng.runBatch(batch); err == nil {
 			w.seqNext = seq
+			if w.committed.Swap(seq-1) != seq-1 {
+				w.news.tell()
+			}
 			return nil
 		}
 		if judge(err) != vBusy {

@@ -1,0 +1,203 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"postern/internal/relay"
+)
+
+// maxConsumerName bounds a consumer's name, in octets.
+const maxConsumerName = 64
+
+const (
+	selectConsumer = `SELECT cursor FROM consumers WHERE name = $1`
+	addConsumer    = `INSERT INTO consumers (name, cursor) VALUES ($1, '') ON CONFLICT (name) DO NOTHING`
+	// Another node's lease ends by its time, or with the node. (On SQLite there is no
+	// other process, and no lease.)
+	leaseConsumer = `UPDATE consumers SET held_by = $1, held_until = ` + pgNow + ` + $2 WHERE name = $3 AND (held_by = $4 OR held_by = 0
+		OR held_until < ` + pgNow + ` OR NOT EXISTS (SELECT 1 FROM nodes WHERE epoch = held_by AND ended_at = 0))`
+	freeConsumer = `UPDATE consumers SET held_by = 0, held_until = 0 WHERE name = $1 AND held_by = $2`
+)
+
+var (
+	stmtConsumerAdd = newStmt(addConsumer)
+	// stmtConsumerMove moves a consumer on from where its reading began: an effect
+	// that commits with it counts once, whatever was tried before.
+	stmtConsumerMove = newStmt(`UPDATE consumers SET cursor = $1, updated_at = $2 WHERE name = $3 AND cursor = $4`)
+	// stmtConsumerSet is refused while another living node has the lease.
+	stmtConsumerSet = newStmt(`UPDATE consumers SET cursor = $1, updated_at = $2 WHERE name = $3`,
+		`UPDATE consumers SET cursor = $1, updated_at = $2 WHERE name = $3 AND (held_by IN (0, $4) OR held_until < `+pgNow+`
+		OR NOT EXISTS (SELECT 1 FROM nodes WHERE epoch = held_by AND ended_at = 0))`)
+)
+
+// Consumer returns how far a consumer has come. One that was never heard of is at
+// the beginning.
+func (s *Store) Consumer(ctx context.Context, name string) (Cursor, error) {
+	var text string
+	err := s.db.QueryRowContext(ctx, selectConsumer, name).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Cursor{}, nil
+	}
+	if err != nil {
+		return Cursor{}, fmt.Errorf("read consumer %s: %w", name, s.readError(err))
+	}
+	c, err := ParseCursor(text)
+	if err != nil {
+		return Cursor{}, fmt.Errorf("consumer %s: %w: %w", name, ErrDamaged, err)
+	}
+	return c, nil
+}
+
+// SetConsumer keeps how far a consumer has come whose effect is elsewhere: call it
+// after the effect, so that a crash repeats some and loses nothing. ErrLeaseLost:
+// another node runs the consumer. It waits behind mail, and for its commit.
+func (s *Store) SetConsumer(ctx context.Context, name string, c Cursor) error {
+	if err := checkConsumerName(name); err != nil {
+		return err
+	}
+	o := newOp("set consumer")
+	o.add(stmtConsumerAdd, name)
+	args := []any{c.String(), s.now(), name}
+	if s.eng.dialect() == dPostgres {
+		args = append(args, s.epoch)
+	}
+	o.must(1, stmtConsumerSet, args...)
+	o.miss = ErrLeaseLost
+	return s.w.doLow(ctx, o)
+}
+
+// moveConsumer puts into an operation that a consumer moves on from where the
+// reading that gave c began. If it is elsewhere, nothing of the operation is
+// stored, and it ends with ErrLeaseLost.
+func (s *Store) moveConsumer(o *op, name string, c Cursor) {
+	o.add(stmtConsumerAdd, name)
+	o.must(1, stmtConsumerMove, c.String(), s.now(), name, c.Start().String())
+	o.calls[len(o.calls)-1].miss = ErrLeaseLost
+}
+
+// LeaseConsumer makes this node the one that runs a consumer, for ttl, or goes on
+// with it; false: another node does. The lease of a node that has ended is free. It
+// keeps nodes out of each other's way; that an effect counts once does not depend
+// on it.
+func (s *Store) LeaseConsumer(ctx context.Context, name string, ttl time.Duration) (bool, error) {
+	if err := checkConsumerName(name); err != nil {
+		return false, err
+	}
+	if s.eng.dialect() == dSQLite {
+		return true, nil
+	}
+	var n int64
+	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, addConsumer, name); err != nil {
+			return err
+		}
+		res, err := tx.ExecContext(ctx, leaseConsumer, s.epoch, ttl.Microseconds(), name, s.epoch)
+		if err != nil {
+			return err
+		}
+		n, err = res.RowsAffected()
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("lease consumer %s: %w", name, err)
+	}
+	return n == 1, nil
+}
+
+// FreeConsumer gives a lease back, so that another node goes on at once.
+func (s *Store) FreeConsumer(ctx context.Context, name string) error {
+	if s.eng.dialect() == dSQLite {
+		return nil
+	}
+	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, freeConsumer, name, s.epoch)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("free consumer %s: %w", name, err)
+	}
+	return nil
+}
+
+func checkConsumerName(name string) error {
+	if name == "" || len(name) > maxConsumerName {
+		return relay.E(relay.Invalid, "A consumer has a name of at most 64 octets.")
+	}
+	return nil
+}
+
+// news tells those who wait that events have committed.
+type news struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+// wait returns a channel that is closed by the next tell.
+func (n *news) wait() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ch == nil {
+		n.ch = make(chan struct{})
+	}
+	return n.ch
+}
+
+func (n *news) tell() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ch != nil {
+		close(n.ch)
+		n.ch = nil
+	}
+}
+
+// Committed returns a channel that is closed when this node has committed events.
+// Take it before reading, so that none falls between. What other nodes commit is
+// found by reading now and then.
+func (s *Store) Committed() <-chan struct{} { return s.w.news.wait() }
+
+// Backlog of a consumer: what it has not read.
+type Behind struct {
+	Events int64     // those in the log; as of epochs' last sequences
+	Oldest time.Time // when the first of them happened; zero: there is none
+}
+
+// EventsBehind tells how many events a cursor has before it, and since when. What
+// retention dropped of an epoch's middle counts as if it were there.
+func (s *Store) EventsBehind(ctx context.Context, c Cursor) (Behind, error) {
+	var b Behind
+	first, _, err := s.ReadEvents(ctx, c, 1)
+	if err != nil || len(first) == 0 {
+		return b, err
+	}
+	b.Oldest = first[0].At
+	next := c.next()
+	epochs, err := s.openEpochs(ctx, &next)
+	if err != nil {
+		return b, fmt.Errorf("read events: %w", s.readError(err))
+	}
+	for _, e := range epochs {
+		after := next.at(e.epoch)
+		lo, hi := position(e.epoch, after), position(e.epoch+1, 0)
+		var ends []int64
+		for _, t := range s.tables(eventFamily, 0, endOfTime) {
+			pos, err := column[int64](ctx, s.db, "SELECT COALESCE(MAX(pos), 0) FROM "+t+" WHERE pos > $1 AND pos < $2", lo, hi)
+			if err != nil {
+				return b, fmt.Errorf("read events: %w", s.readError(err))
+			}
+			ends = append(ends, pos...)
+		}
+		if len(ends) > 0 {
+			if last := slices.Max(ends); last > 0 {
+				b.Events += last - lo
+			}
+		}
+	}
+	return b, nil
+}
