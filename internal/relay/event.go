@@ -97,6 +97,7 @@ const (
 	AlertAccess   AlertKind = "access_trial" // a trial of IP access rules ended by itself
 	AlertDomain   AlertKind = "domain"       // a domain's proof, or what receivers see of it, has changed
 	AlertDKIM     AlertKind = "dkim"         // a step of a key rotation, or one that is due
+	AlertPerson   AlertKind = "person"       // a login of a person that looks stolen: a copied passkey
 )
 
 // Alert is the detail of an alert event.
@@ -142,7 +143,7 @@ const (
 // Login is the record of one attempt to log in, refused or not.
 type Login struct {
 	At        time.Time `json:"at"`
-	Protocol  string    `json:"protocol"` // smtp, http
+	Protocol  string    `json:"protocol"` // smtp, http, console
 	Listener  string    `json:"listener,omitempty"`
 	Mechanism string    `json:"mechanism,omitempty"`
 	Tried     string    `json:"tried,omitempty"` // the id that was tried; never a secret
