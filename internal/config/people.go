@@ -115,3 +115,15 @@ func (c *Config) checkPeople(v *checker) {
 		v.fail("http.url", "is needed with [[sso]]: the issuer sends people back to it")
 	}
 }
+
+// LocalURL is where people reach the console if http.url does not say: over TLS
+// by the host's name, else on this machine only.
+func LocalURL(c *Config, port string) string {
+	if !c.HTTP.TLS {
+		return "http://localhost:" + port
+	}
+	if port == "443" {
+		return "https://" + c.Hostname
+	}
+	return "https://" + c.Hostname + ":" + port
+}
