@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -235,7 +236,8 @@ func TestRecordsSayWhat(t *testing.T) {
 	if err != nil || r.Name != "alert.canary" || r.Severity != Alert || r.Text != "a canary was tried" {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if _, err := EventRecord(&relay.Event{Kind: relay.EventHeld, Data: []byte(`{`)}); err == nil {
-		t.Error("damaged data passed")
+	r, err = EventRecord(&relay.Event{Epoch: 1, Seq: 2, Kind: relay.EventHeld, Data: []byte(`{`)})
+	if err != nil || r.ID != "event-1-2" || r.Text != "held (the rest of the record is damaged)" || !json.Valid(r.Body) {
+		t.Errorf("damaged data: %+v, %v", r, err)
 	}
 }

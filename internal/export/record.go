@@ -54,20 +54,21 @@ func ChangeRecord(c *store.StoredChange) (Record, error) {
 	}, nil
 }
 
-// EventRecord makes a record of a step in a message's life, or of an alert.
+// EventRecord makes a record of a step in a message's life, or of an alert. One
+// whose data is damaged leaves without them: it holds nothing up.
 func EventRecord(e *relay.Event) (Record, error) {
+	var d relay.EventData
+	damaged := len(e.Data) > 0 && json.Unmarshal(e.Data, &d) != nil
+	if damaged {
+		bare := *e
+		bare.Data, e = nil, &bare
+	}
 	body, err := json.Marshal(e)
 	if err != nil {
 		return Record{}, fmt.Errorf("event %d.%d: %w", e.Epoch, e.Seq, err)
 	}
 	r := Record{
 		Stream: Events, ID: fmt.Sprintf("event-%d-%d", e.Epoch, e.Seq), At: e.At, Name: "mail." + string(e.Kind), Severity: Info, Account: e.Account, Body: body,
-	}
-	var d relay.EventData
-	if len(e.Data) > 0 {
-		if err := json.Unmarshal(e.Data, &d); err != nil {
-			return Record{}, fmt.Errorf("data of event %d.%d: %w", e.Epoch, e.Seq, err)
-		}
 	}
 	switch e.Kind {
 	case relay.EventAlert:
@@ -83,6 +84,9 @@ func EventRecord(e *relay.Event) (Record, error) {
 		r.Severity = Notice
 	}
 	words := []string{string(e.Kind)}
+	if damaged {
+		words = append(words, "(the rest of the record is damaged)")
+	}
 	if !e.Message.IsZero() {
 		words = append(words, "message "+e.Message.String())
 	}
