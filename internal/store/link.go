@@ -56,7 +56,7 @@ func prepareLink(l *relay.Link) error {
 	switch l.Kind {
 	case relay.LinkSetup, relay.LinkInvite:
 		u := invited(l)
-		u.Username = u.Email // which it chooses later
+		u.Username = "-" // which the person chooses later
 		if err := prepareUser(&u); err != nil {
 			return err
 		}
