@@ -1,7 +1,9 @@
 package console
 
+import "slices"
+
 // resourcePages are the pages of what an account has; their files are page_*.go.
-var resourcePages = []page{}
+var resourcePages = slices.Concat(keyPages)
 
 // navGroups is the order of the navigation.
 var navGroups = []string{"", "Mail", "Sending", "Security", "Account"}

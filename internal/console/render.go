@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 
 	"postern/internal/httpx"
@@ -22,7 +23,7 @@ var templateFiles embed.FS
 type view struct{ set *template.Template }
 
 // shared are the templates that every page has: the frame and its parts.
-var shared = []string{"templates/layout.html", "templates/parts.html"}
+var shared = []string{"templates/layout.html", "templates/parts.html", "templates/page_parts.html"}
 
 // parseTemplates parses every page once. A page's file is a template of its own
 // set, so that each can define "main".
@@ -37,7 +38,7 @@ func parseTemplates() (map[string]*view, error) {
 	}
 	views := map[string]*view{}
 	for _, name := range names {
-		if name == shared[0] || name == shared[1] {
+		if slices.Contains(shared, name) {
 			continue
 		}
 		set, err := base.Clone()

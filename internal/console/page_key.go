@@ -1,0 +1,321 @@
+package console
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// keyPage shows one key.
+type keyPage struct {
+	Notices []notice
+	Buttons []button
+	Next    []link
+	Is      facts
+	Use     facts
+	Users   table
+	Test    form
+}
+
+// keyUsersView is who used a key.
+type keyUsersView struct {
+	Users []struct {
+		Addr      string    `json:"addr"`
+		Helo      string    `json:"helo"`
+		Mechanism string    `json:"mechanism"`
+		TLS       string    `json:"tls"`
+		First     time.Time `json:"first_at"`
+		Last      time.Time `json:"last_at"`
+		Logins    int64     `json:"logins"`
+	} `json:"users"`
+	Messages int64 `json:"messages"`
+}
+
+// table lists a key's users.
+func (u *keyUsersView) table(v *desk, caption, empty string) table {
+	t := table{ID: "users", Caption: caption, Head: []string{"From", "Calls itself", "By", "TLS", "First", "Last", "Logins"}, Empty: empty}
+	for _, x := range u.Users {
+		from := words(x.Addr)
+		if v.May("GET", "/v3/logins") && x.Addr != "" {
+			from = to(x.Addr, query(v.path("/logins"), "addr", x.Addr))
+		}
+		t.Rows = append(t.Rows, row{Cells: []cell{from, words(x.Helo), words(x.Mechanism), words(orNone(x.TLS, "none")), v.at(x.First), v.at(x.Last), number(x.Logins)}})
+	}
+	return t
+}
+
+func (v *desk) key() (k apiKeyView, err error) {
+	return ask[apiKeyView](v, under(apiKeys, v.id("key")))
+}
+
+func showKey(v *desk) error { return v.showKey(http.StatusOK, form{}) }
+
+// showKey shows the key of the path; test is its form for a test message, if it
+// was filled in.
+func (v *desk) showKey(status int, test form) error {
+	k, err := v.key()
+	if err != nil {
+		return err
+	}
+	users := askIf[keyUsersView](v, apiKey+"/users", under(apiKeys, k.ID, "users"))
+	p := keyPage{
+		Is: keyFacts(v, &k), Use: keyUse(v, &k), Test: test,
+		Users: users.table(v, "Who used it in the last 30 days", "Nobody used it in the last 30 days. If no program needs it, revoke it."),
+	}
+	if p.Test.Name == "" {
+		p.Test = testForm(v, &k)
+	}
+	here := v.path("/keys", k.ID)
+	p.Next = slices.Concat(
+		v.linkAt("Change it", here+"/edit", "PATCH", apiKey), v.linkAt("Rotate it", here+"/rotate", "POST", apiKey+"/rotate"),
+		v.linkAt("Revoke it", here+"/revoke", "DELETE", apiKey), v.linkAt("Its logins", query(v.path("/logins"), "key", k.ID), "GET", "/v3/logins"),
+		v.linkAt("Its mail", query(v.path("/mail"), "key", k.ID), "GET", "/v3/messages"))
+	if k.DisabledAt.IsZero() {
+		p.Buttons = v.do(button{Text: "Switch it off", Action: here + "/disable"}, "POST", apiKey+"/disable")
+	} else {
+		p.Buttons = v.do(button{Text: "Switch it on", Action: here + "/enable"}, "POST", apiKey+"/enable")
+	}
+	p.Notices = keyNotices(v, &k)
+	return v.Render(status, "page_key", k.Name, p)
+}
+
+func keyFacts(v *desk, k *apiKeyView) facts {
+	var f facts
+	f.add("State", cell{Badges: []badge{k.state(v.Now)}})
+	f.add("Kind", words(orNone(keyKinds[k.Kind], k.Kind)))
+	f.add("Id", code(k.ID))
+	f.add("User name", code(k.Login))
+	f.add("Belongs to", words(k.Username))
+	f.add("May", cell{Lines: scopeWords(k.Scopes)})
+	narrowed := cell{Lines: k.limits()}
+	if len(narrowed.Lines) == 0 {
+		narrowed = tagged("works from anywhere, as everybody", toneWarn)
+	}
+	f.add("Narrowed to", narrowed)
+	if k.CRAM {
+		f.add("CRAM-MD5", tagged("allowed: weak", toneWarn))
+	}
+	f.add("Made", cell{Time: momentOf(v.Now, k.CreatedAt), Note: orNone(k.CreatedBy, "")})
+	f.add("Rotated", v.at(k.RotatedAt))
+	f.add("Ends", v.at(k.ExpiresAt))
+	f.add("Switched off", v.at(k.DisabledAt))
+	return f
+}
+
+func keyUse(v *desk, k *apiKeyView) facts {
+	f := facts{Title: "Use"}
+	f.add("Last use", k.lastUse(v.Now))
+	f.add("Logins", number(k.UseCount))
+	if !k.PreviousUntil.IsZero() {
+		f.add("Secret of before works until", v.at(k.PreviousUntil))
+		last := words("nobody since the rotation")
+		if !k.PreviousUsedAt.IsZero() {
+			last = cell{Time: momentOf(v.Now, k.PreviousUsedAt), Note: placeWords(k.PreviousUsedFrom, k.PreviousUsedHelo, "")}
+		}
+		f.add("Who still uses it", last)
+		if k.PreviousUseCount > 0 {
+			f.add("Logins with it", number(k.PreviousUseCount))
+		}
+	}
+	return f
+}
+
+func keyNotices(v *desk, k *apiKeyView) (out []notice) {
+	switch {
+	case !k.PreviousUntil.IsZero() && !k.PreviousUsedAt.IsZero():
+		out = append(out, notice{Tone: toneWarn, Title: "A program still uses the secret of before the rotation.",
+			Text: "It was last seen " + placeWords(k.PreviousUsedFrom, k.PreviousUsedHelo, "") + " " + momentOf(v.Now, k.PreviousUsedAt).Words +
+				". Give it the new one before " + momentOf(v.Now, k.PreviousUntil).Human() + "."})
+	case !k.ExpiresAt.IsZero() && k.ExpiresAt.Before(v.Now.AddDate(0, 0, 14)) && k.ExpiresAt.After(v.Now):
+		out = append(out, notice{Tone: toneWarn, Title: "This key ends soon.",
+			Text: "Its programs cannot send after " + momentOf(v.Now, k.ExpiresAt).Human() + ". Give it a later last day, or rotate it."})
+	}
+	return out
+}
+
+func testForm(v *desk, k *apiKeyView) form {
+	from := ""
+	if len(k.Senders) > 0 {
+		from = fromOf(k.Senders[0])
+	}
+	return v.offer(form{
+		Name: "test", Title: "Send a test message", Action: v.path("/keys", k.ID) + "/test", Do: "Send it", Folded: true,
+		Lead: "It goes as this key would send it: all that narrows the key holds.",
+		Fields: []field{
+			{Name: "from", Label: "From", Kind: "email", Required: true, Value: from},
+			{Name: "to", Label: "To", Kind: "email", Required: true},
+		},
+	}, "POST", apiKey+"/test")
+}
+
+func testKey(v *desk) error {
+	k, err := v.key()
+	if err != nil {
+		return err
+	}
+	var sent struct {
+		ID string `json:"message_id"`
+	}
+	err = v.Call("POST", under(apiKeys, k.ID, "test"), map[string]string{"from": v.sent("from"), "to": v.sent("to")}, &sent)
+	if err == nil {
+		if sent.ID != "" && v.May("GET", "/v3/messages/{msg_id}") {
+			return v.Redirect(v.path("/mail", sent.ID), "The test message was accepted. This page shows its way.")
+		}
+		return v.Redirect(v.path("/keys", k.ID), "The test message was accepted.")
+	}
+	f, ok := v.refused(testForm(v, &k), err)
+	if !ok {
+		return err
+	}
+	return v.showKey(formStatus(true), f)
+}
+
+// keyEditPage changes a key.
+type keyEditPage struct{ Form form }
+
+func keyEditForm(v *desk, k *apiKeyView) form {
+	fields := []field{{Name: "name", Label: "Name", Required: true, Value: k.Name}}
+	fields = append(fields, scopeFields(k.Scopes, unite(v.Scopes(), k.Scopes))...)
+	fields = append(fields, keyLimitFields(k)...)
+	fields = append(fields, field{Name: "canary", Kind: "check", Label: "It is a decoy", On: k.Canary,
+		Help: "It never works. Put it where only a thief looks: a try with it raises an alert."})
+	return v.offer(form{Name: "edit-key", Action: v.path("/keys", k.ID) + "/edit", Fields: fields, Cancel: v.path("/keys", k.ID)}, "PATCH", apiKey)
+}
+
+// unite is both lists, sorted, each item once.
+func unite(a, b []string) []string {
+	out := slices.Concat(a, b)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func showKeyEdit(v *desk) error {
+	k, err := v.key()
+	if err != nil {
+		return err
+	}
+	return v.Render(http.StatusOK, "page_form", "Change "+k.Name, keyEditPage{keyEditForm(v, &k)})
+}
+
+func editKey(v *desk) error {
+	old, err := v.key()
+	if err != nil {
+		return err
+	}
+	k, err := v.sentKey()
+	if err == nil {
+		k.Scopes = v.sentScopes()
+		err = k.heed(&keyTemplate{})
+	}
+	if err == nil {
+		err = v.Call("PATCH", under(apiKeys, old.ID), k, nil)
+	}
+	if err == nil {
+		return v.Redirect(v.path("/keys", old.ID), "The key was changed.")
+	}
+	f, ok := v.refused(keyEditForm(v, &old), err)
+	if !ok {
+		return err
+	}
+	return v.Render(formStatus(true), "page_form", "Change "+old.Name, keyEditPage{f})
+}
+
+// keyRotatePage asks how a key is to be rotated; keyRevokePage whether it is to
+// end. Both say who uses it.
+type keyRotatePage struct {
+	Notices []notice
+	Form    form
+	Users   table
+}
+
+func rotateForm(v *desk, k *apiKeyView) form {
+	return v.offer(form{
+		Name: "rotate", Action: v.path("/keys", k.ID) + "/rotate", Do: "Make a new secret", Cancel: v.path("/keys", k.ID),
+		Fields: []field{{Name: "overlap_seconds", Label: "The old secret works on for", Kind: "select", Options: []option{
+			{Value: "86400", Text: "a day", On: true}, {Value: "3600", Text: "an hour"}, {Value: "604800", Text: "a week"},
+			{Value: "2592000", Text: "30 days"}, {Value: "0", Text: "no time: it ends now"},
+		}, Help: "Long enough to change it in every program below. If the secret has leaked, end it now."}},
+	}, "POST", apiKey+"/rotate")
+}
+
+func showKeyRotate(v *desk) error {
+	k, err := v.key()
+	if err != nil {
+		return err
+	}
+	return v.showRotate(http.StatusOK, &k, rotateForm(v, &k))
+}
+
+func (v *desk) showRotate(status int, k *apiKeyView, f form) error {
+	users := askIf[keyUsersView](v, apiKey+"/users", under(apiKeys, k.ID, "users"))
+	p := keyRotatePage{Notices: keyNotices(v, k), Form: f, Users: users.table(v, "Who needs the new secret: uses of the last 30 days", "Nobody used it in the last 30 days.")}
+	return v.Render(status, "page_key_rotate", "Rotate "+k.Name, p)
+}
+
+func rotateKey(v *desk) error {
+	k, err := v.key()
+	if err != nil {
+		return err
+	}
+	seconds, err := v.sentNumber("overlap_seconds")
+	var made struct {
+		secretMade
+		Until time.Time `json:"previous_valid_until"`
+	}
+	if err == nil {
+		err = v.Call("POST", under(apiKeys, k.ID, "rotate"), map[string]int64{"overlap_seconds": seconds}, &made)
+	}
+	if err == nil {
+		secret := secretMade{apiKeyView: k, APIKey: made.APIKey, Password: made.Password}
+		return v.showSecret(&secret, "The key has a new secret", made.Until)
+	}
+	f, ok := v.refused(rotateForm(v, &k), err)
+	if !ok {
+		return err
+	}
+	return v.showRotate(formStatus(true), &k, f)
+}
+
+type keyRevokePage struct {
+	Notice notice
+	Button []button
+	Users  table
+	Back   link
+}
+
+func showKeyRevoke(v *desk) error {
+	k, err := v.key()
+	if err != nil {
+		return err
+	}
+	var users keyUsersView
+	if err := v.Call("DELETE", query(under(apiKeys, k.ID), "dry_run", "true"), nil, &users); err != nil {
+		return err
+	}
+	p := keyRevokePage{
+		Notice: notice{Tone: toneOK, Title: "Nobody would be cut off.", Text: "Nobody used this key in the last 30 days. It cannot be brought back."},
+		Button: v.do(button{Text: "Revoke it for ever", Action: v.path("/keys", k.ID) + "/revoke", Tone: toneDanger}, "DELETE", apiKey),
+		Users:  users.table(v, "Who would be cut off: uses of the last 30 days", ""),
+		Back:   link{"Keep it", v.path("/keys", k.ID)},
+	}
+	if n := len(users.Users); n > 0 {
+		p.Notice = notice{Tone: toneBad, Title: strconv.Itoa(n) + " would be cut off at once.",
+			Text: "These used the key in the last 30 days, for " + things(users.Messages, "recipient") + ". It cannot be brought back. To change a secret without cutting anybody off, rotate the key."}
+	}
+	return v.Render(http.StatusOK, "page_key_revoke", "Revoke "+k.Name, p)
+}
+
+func revokeKey(v *desk) error {
+	return v.change("DELETE", under(apiKeys, v.id("key")), nil, v.path("/keys"), "The key was revoked.")
+}
+
+func disableKey(v *desk) error {
+	id := v.id("key")
+	return v.change("POST", under(apiKeys, id, "disable"), nil, v.path("/keys", id), "The key is switched off.")
+}
+
+func enableKey(v *desk) error {
+	id := v.id("key")
+	return v.change("POST", under(apiKeys, id, "enable"), nil, v.path("/keys", id), "The key is switched on.")
+}

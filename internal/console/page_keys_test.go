@@ -1,0 +1,157 @@
+package console
+
+import (
+	"strings"
+	"testing"
+
+	"postern/internal/httpx"
+)
+
+const oneKey = `{"api_key_id":"k1","name":"shop","scopes":["mail.send"],"kind":"api_key","mode":"live","senders":["example.com"],
+	"networks":["192.0.2.0/24"],"per_day":1000,"created_at":"2026-01-01T00:00:00Z","created_by":"user olivia","last_used_at":"2026-03-04T11:00:00Z",
+	"last_used_from":"192.0.2.7","last_used_helo":"shop.example.com","last_used_mechanism":"PLAIN","use_count":12}`
+
+const oneUser = `{"users":[{"addr":"192.0.2.7","helo":"shop.example.com","mechanism":"PLAIN","tls":"TLSv1.3","first_at":"2026-02-01T00:00:00Z",
+	"last_at":"2026-03-04T11:00:00Z","logins":12}],"messages":40}`
+
+func keyAnswers() map[string]any {
+	return map[string]any{
+		"GET /v3/api_keys": `{"result":[` + oneKey + `]}`, "GET /v3/api_keys/k1": oneKey, "GET /v3/api_keys/k1/users": oneUser,
+		"DELETE /v3/api_keys/k1": oneUser, "PATCH /v3/api_keys/k1": oneKey,
+		"POST /v3/api_keys":           `{"api_key":"SG.abc.secret","api_key_id":"k2","name":"new"}`,
+		"POST /v3/api_keys/k1/rotate": `{"api_key":"SG.abc.newer","api_key_id":"k1","previous_valid_until":"2026-03-05T12:00:00Z"}`,
+	}
+}
+
+func TestKeysAreListedInWords(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, keyAnswers())
+	page := w.get("/keys")
+	page.says("shop", "Send mail", "from 192.0.2.0/24", "as example.com", "at most 1 000 recipients a day", "from 192.0.2.7 (shop.example.com) by PLAIN", "active", "1 hour ago")
+	page.shows("a[href=/keys/k1]", "shop")
+}
+
+func TestNoKeysSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, map[string]any{"GET /v3/api_keys": `{"result":[]}`})
+	page := w.get("/keys")
+	page.says("There is no key yet.", "Make a key")
+	w.api.denied = []string{"POST /v3/api_keys"}
+	w.get("/keys").never("Make a key")
+	w.get("/keys/new").want(404)
+}
+
+// WB-07: a secret stands in the answer to the POST that made it, and nowhere else.
+func TestSecretIsShownOnce(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, keyAnswers())
+	page := w.post("/keys/new", "for", "domain", "name", "new", "senders", "example.com", "mode", "live").want(200)
+	page.says("SG.abc.secret", "mail.example.com", "This is shown once")
+	for name, values := range page.header {
+		if strings.Contains(strings.Join(values, " "), "secret") {
+			t.Errorf("the secret is in the header %s", name)
+		}
+	}
+	body := w.asked("POST /v3/api_keys")
+	if !strings.Contains(body, `"scopes":["mail.send"]`) || !strings.Contains(body, `"senders":["example.com"]`) {
+		t.Errorf("asked for %s", body)
+	}
+	w.get("/keys").never("SG.abc.secret")
+	w.get("/keys/k1").never("SG.abc.secret")
+}
+
+func TestTemplatesDoNotMakeWiderKeys(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		form []string
+		want string
+	}{
+		{[]string{"for", "domain", "name", "x"}, "Name the domain that it writes as."},
+		{[]string{"for", "network", "name", "x"}, "Name the address or network that it works from."},
+		{[]string{"for", "custom", "name", "x"}, "Choose what it may do."},
+		{[]string{"for", "test", "name", "x", "per_day", "many"}, "Write a whole number."},
+		{[]string{"for", "test", "name", "x", "expires_at", "soon"}, "Write a day such as"},
+	} {
+		w := newPages(t, keyAnswers())
+		page := w.post("/keys/new", test.form...).want(422)
+		page.says(test.want).shows("form", "Make the key")
+		if attribute(page.find("input[name=name]"), "value") != "x" {
+			t.Errorf("%v: what was typed is gone", test.form)
+		}
+		if calls := w.api.made("POST /v3/api_keys"); len(calls) != 0 {
+			t.Errorf("%v: a key was made", test.form)
+		}
+	}
+}
+
+func TestEachTemplateHasAForm(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, keyAnswers())
+	w.get("/keys/new").want(200)
+	for _, kind := range keyTemplates {
+		page := w.get("/keys/new?for=" + kind.id)
+		page.says(kind.title, "Make the key")
+	}
+}
+
+func TestRefusalStandsBesideItsField(t *testing.T) {
+	t.Parallel()
+	answers := keyAnswers()
+	field := "networks.0"
+	answers["POST /v3/api_keys"] = &httpx.Refusal{Status: 400, Items: []httpx.ErrorItem{{Message: "Not a network: 192.0.2.999.", Field: &field}}}
+	w := newPages(t, answers)
+	w.post("/keys/new", "for", "network", "name", "x", "networks", "192.0.2.999").want(422).
+		shows("#new-key-networks-error", "Not a network: 192.0.2.999.").shows("textarea[aria-invalid=true]", "192.0.2.999")
+}
+
+func TestRevokeShowsWhoIsCutOff(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, keyAnswers())
+	w.get("/keys/k1/revoke").want(200).says("1 would be cut off at once", "shop.example.com", "40 recipients", "Revoke it for ever")
+	if calls := w.api.made("DELETE /v3/api_keys/k1"); len(calls) != 1 || !strings.Contains(calls[0].Path, "dry_run=true") {
+		t.Fatalf("looking called %+v", calls)
+	}
+	w.post("/keys/k1/revoke").goes("/keys")
+	if calls := w.api.made("DELETE /v3/api_keys/k1"); len(calls) != 2 || strings.Contains(calls[1].Path, "dry_run") {
+		t.Errorf("revoking called %+v", calls)
+	}
+}
+
+func TestRotationSaysHowLongTheOldSecretWorks(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, keyAnswers())
+	w.get("/keys/k1/rotate").says("shop.example.com", "The old secret works on for")
+	w.post("/keys/k1/rotate", "overlap_seconds", "3600").want(200).says("SG.abc.newer", "The secret of before works until 2026-03-05 12:00 UTC")
+	if body := w.asked("POST /v3/api_keys/k1/rotate"); body != `{"overlap_seconds":3600}` {
+		t.Errorf("asked for %s", body)
+	}
+}
+
+func TestKeyPage(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, keyAnswers())
+	page := w.get("/keys/k1")
+	page.says("shop", "Send mail", "Who used it in the last 30 days", "Switch it off", "Rotate it", "Revoke it")
+	w.api.denied = []string{"PATCH " + apiKey, "POST " + apiKey + "/rotate", "DELETE " + apiKey, "POST " + apiKey + "/disable", "POST " + apiKey + "/test"}
+	w.get("/keys/k1").never("Switch it off", "Rotate it", "Revoke it", "Change it", "Send a test message")
+}
+
+func TestScopesInWords(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		scopes []string
+		want   string
+	}{
+		{nil, "Nothing"},
+		{[]string{"mail.send"}, "Send mail"},
+		{areas[2].scopes(true), "See keys"},
+		{areas[2].scopes(false), "Change keys"},
+		{[]string{"api_keys.create"}, "Some of keys"},
+		{[]string{"api_keys.read", "api_keys.update"}, "See keys, and change some"},
+		{[]string{"mail.send", "templates.read"}, "Send mail; 1 other scope"},
+	} {
+		if got := strings.Join(scopeWords(test.scopes), "; "); got != test.want {
+			t.Errorf("%v: %q instead of %q", test.scopes, got, test.want)
+		}
+	}
+}
