@@ -162,7 +162,7 @@ func (n *news) tell() {
 // found by reading now and then.
 func (s *Store) Committed() <-chan struct{} { return s.w.news.wait() }
 
-// Backlog of a consumer: what it has not read.
+// Behind is what a consumer has not read.
 type Behind struct {
 	Events int64     // those in the log; as of epochs' last sequences
 	Oldest time.Time // when the first of them happened; zero: there is none

@@ -192,3 +192,25 @@ func (c Cursor) After(events []relay.Event) Cursor {
 	}
 	return n
 }
+
+// Missing counts the events that are not among those of the reading that gave c,
+// though others of their epochs before and after are: retention dropped them
+// before they were read. A reading from the beginning misses nothing.
+func (c Cursor) Missing(events []relay.Event) int64 {
+	at := c.Start()
+	if at.IsZero() {
+		return 0
+	}
+	var n int64
+	last := map[int64]int64{}
+	for i := range events {
+		e := &events[i]
+		before, ok := last[e.Epoch]
+		if !ok {
+			before = at.at(e.Epoch)
+		}
+		n += e.Seq - before - 1
+		last[e.Epoch] = e.Seq
+	}
+	return n
+}

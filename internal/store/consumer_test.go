@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -193,7 +194,20 @@ func TestReadEventsAfterRetention(t *testing.T) {
 		if !slices.Equal(seqs, []int64{3, 4, 6}) {
 			t.Errorf("read %v", seqs)
 		}
+		c, _ := ParseCursor(fmt.Sprintf("%d:1.%s", s.epoch, strconv.FormatInt(nodeStart(t, s), 36)))
+		more, next, err := s.ReadEvents(context.Background(), c, 10)
+		if err != nil || next.Missing(more) != 2 { // 2 and 5
+			t.Errorf("%d are missing, %v", next.Missing(more), err)
+		}
 	})
+}
+
+func nodeStart(t testing.TB, s *Store) (at int64) {
+	t.Helper()
+	if err := s.db.QueryRow(`SELECT started_at FROM nodes WHERE epoch = $1`, s.epoch).Scan(&at); err != nil {
+		t.Fatal(err)
+	}
+	return at
 }
 
 // TestCursorOfARestoredDatabase: epochs of the restored one have the numbers of

@@ -44,7 +44,7 @@ var layers = []layerRule{
 	{path: "submit", layer: 3, why: "the one way in"},
 	{path: "queue", layer: 3, why: "lanes and leases"},
 	{path: "deliver", layer: 3, why: "one attempt"},
-	{path: "event", layer: 3, why: "the event log's consumers", later: true},
+	{path: "event", layer: 3, why: "the event log's consumers"},
 	{path: "people", layer: 3, why: "persons: logins, second factors, sessions", later: true},
 	{path: "watch", layer: 3, why: "anomalies", later: true},
 	{path: "audit", layer: 3, why: "the audit report"},
