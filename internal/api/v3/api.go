@@ -64,6 +64,7 @@ type Services struct {
 	SenderServices
 	DomainServices
 	ReportServices
+	PeopleServices
 }
 
 // Authenticator judges the proof that a request brings. Its errors are
@@ -86,7 +87,7 @@ type Directory interface {
 
 // Routes is the whole API.
 func Routes() []Route {
-	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes, reportRoutes)
+	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes, reportRoutes, peopleRoutes)
 }
 
 // New makes the routes for a listener. A route that is for the operator only is

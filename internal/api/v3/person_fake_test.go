@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/internal/httpx"
@@ -18,7 +19,7 @@ func (w *world) addUser(of relay.Tenant, role relay.Role, scopes ...string) rela
 	n := len(w.users) + 1
 	u := relay.User{
 		ID: relay.UserID{ID: relay.NewID(t0)}, Account: of.Account, Subuser: of.Subuser, Username: fmt.Sprintf("%s%d", role, n), Email: fmt.Sprintf("%s%d@people.example", role, n),
-		Role: role, Scopes: scopes, TOTP: []byte("sealed"), CreatedAt: t0,
+		Role: role, Scopes: slices.Sorted(slices.Values(scopes)), TOTP: []byte("sealed"), CreatedAt: t0,
 	}
 	w.users = append(w.users, u)
 	return u

@@ -1,0 +1,144 @@
+package v3
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/secret"
+	"postern/internal/store"
+)
+
+// PeopleServices is what the routes about people need.
+type PeopleServices struct {
+	People People
+	Users  Users
+	// AskReset mails a person a link to a new password, if the address is one's. It
+	// tells nothing of whether it did.
+	AskReset func(ctx context.Context, from netip.Addr, email string) error
+}
+
+// People invites; *people.Service is one.
+type People interface {
+	// Invite makes a link of the person to be and mails it.
+	Invite(ctx context.Context, by store.By, l relay.Link) (relay.Link, secret.Redacted, error)
+	// Resend mails a new link for an invitation; the old one ends.
+	Resend(ctx context.Context, by store.By, l relay.Link) (relay.Link, secret.Redacted, error)
+	Withdraw(ctx context.Context, by store.By, l relay.Link) error
+}
+
+// Users keeps people; *store.Store is one. Absent ones are relay.NotFound; what
+// would leave an account without an owner is relay.Conflict.
+type Users interface {
+	// Users are those of an account and of its subusers.
+	Users(ctx context.Context, account relay.AccountID) ([]relay.User, error)
+	// UserNamed finds a person by username or email.
+	UserNamed(ctx context.Context, name string) (relay.User, error)
+	UpdateUser(ctx context.Context, by store.By, u relay.User) error
+	SetUserDisabled(ctx context.Context, by store.By, id relay.UserID, at time.Time) error
+	DeleteUser(ctx context.Context, by store.By, id relay.UserID, at time.Time) error
+	ResetFactors(ctx context.Context, by store.By, id relay.UserID) error
+	Sessions(ctx context.Context, user relay.UserID) ([]relay.Session, error)
+	EndSession(ctx context.Context, by store.By, user relay.UserID, id relay.SessionID) error
+	EndSessions(ctx context.Context, by store.By, user relay.UserID, keep relay.SessionID) (int, error)
+	// Links are an account's that were not used, its subusers' too.
+	Links(ctx context.Context, account relay.AccountID, kinds ...relay.LinkKind) ([]relay.Link, error)
+}
+
+const (
+	pathTeammates = "/v3/teammates"
+	pathTeammate  = pathTeammates + "/{username}"
+	pathPending   = pathTeammates + "/pending"
+	pathInvite    = pathPending + "/{token}"
+
+	scopePeopleRead   = "teammates.read"
+	scopePeopleMake   = "teammates.create"
+	scopePeopleChange = "teammates.update"
+	scopePeopleDelete = "teammates.delete"
+)
+
+// peopleRoutes are all routes about people.
+var peopleRoutes = slices.Concat(teammateRoutes, ssoRoutes)
+
+// teammateRoutes are SendGrid's, with roles, factors, sessions and the switch.
+// Every person belongs to one tenant: the routes are about those of the caller's,
+// or of the subuser that is acted for.
+var teammateRoutes = []Route{
+	{
+		Method: http.MethodGet, Pattern: pathTeammates, Scope: scopePeopleRead, Summary: "List the people, by username",
+		Query:   append([]Param{{Name: "subusers", Type: "boolean", Doc: "those of all subusers too; needs the scope " + scopeBehalf}}, paging...),
+		Answers: map[int]any{200: teammateList{}}, Handler: (*API).listTeammates,
+	},
+	{
+		Method: http.MethodPost, Pattern: pathTeammates, Scope: scopePeopleMake, StepUp: true,
+		Summary: "Invite a person; nobody can give more than they have, and only an owner makes owners",
+		Body:    invitation{}, Answers: map[int]any{201: invited{}}, Handler: (*API).inviteTeammate,
+	},
+	{
+		Method: http.MethodGet, Pattern: pathPending, Scope: scopePeopleRead, Summary: "List the invitations that wait",
+		Answers: map[int]any{200: pendingList{}}, Handler: (*API).listPending,
+	},
+	{
+		Method: http.MethodDelete, Pattern: pathInvite, Scope: scopePeopleDelete, StepUp: true, Summary: "Withdraw an invitation",
+		Answers: map[int]any{204: nil}, Handler: (*API).withdrawInvite,
+	},
+	{
+		Method: http.MethodPost, Pattern: pathInvite + "/resend", Scope: scopePeopleMake, StepUp: true, Summary: "Mail a new link for an invitation; the old one ends",
+		Answers: map[int]any{200: invited{}}, Handler: (*API).resendInvite,
+	},
+	{
+		Method: http.MethodGet, Pattern: pathTeammate, Scope: scopePeopleRead, Summary: "Show a person, by username or email",
+		Answers: map[int]any{200: teammateView{}}, Handler: (*API).showTeammate,
+	},
+	{
+		Method: http.MethodPatch, Pattern: pathTeammate, Scope: scopePeopleChange, StepUp: true, Summary: "Change what a person may do; nobody changes that of their own",
+		Body: teammatePatch{}, Answers: map[int]any{200: teammateView{}}, Handler: (*API).patchTeammate,
+	},
+	{
+		Method: http.MethodDelete, Pattern: pathTeammate, Scope: scopePeopleDelete, StepUp: true, Summary: "Delete a person; their sessions end",
+		Answers: map[int]any{204: nil}, Handler: (*API).deleteTeammate,
+	},
+	{
+		Method: http.MethodPost, Pattern: pathTeammate + "/disable", Scope: scopePeopleChange, StepUp: true, Summary: "Shut a person out; their sessions end",
+		Answers: map[int]any{200: teammateView{}}, Handler: (*API).disableTeammate,
+	},
+	{
+		Method: http.MethodPost, Pattern: pathTeammate + "/enable", Scope: scopePeopleChange, StepUp: true, Summary: "Let a person in again",
+		Answers: map[int]any{200: teammateView{}}, Handler: (*API).enableTeammate,
+	},
+	{
+		Method: http.MethodPost, Pattern: pathTeammate + "/reset_factors", Scope: scopePeopleChange, StepUp: true,
+		Summary: "Take a person's second factors and recovery codes away, because they are lost; sessions end, and the next login sets up new ones",
+		Answers: map[int]any{200: teammateView{}}, Handler: (*API).resetTeammateFactors,
+	},
+	{
+		Method: http.MethodPost, Pattern: pathTeammate + "/reset_password", Scope: scopePeopleChange, StepUp: true,
+		Summary: "Mail a person a link to a new password; the second factor stays",
+		Answers: map[int]any{202: nil}, Handler: (*API).resetTeammatePassword,
+	},
+	{
+		Method: http.MethodGet, Pattern: pathTeammate + "/sessions", Scope: scopePeopleRead, Summary: "List where a person is logged in",
+		Answers: map[int]any{200: sessionList{}}, Handler: (*API).listTeammateSessions,
+	},
+	{
+		Method: http.MethodPost, Pattern: pathTeammate + "/end_sessions", Scope: scopePeopleChange, StepUp: true, Summary: "End a person's sessions, but not the one that asks",
+		Answers: map[int]any{204: nil}, Handler: (*API).endTeammateSessions,
+	},
+	{
+		Method: http.MethodDelete, Pattern: pathTeammate + "/sessions/{id}", Scope: scopePeopleChange, StepUp: true, Summary: "End one session of a person",
+		Answers: map[int]any{204: nil}, Handler: (*API).endTeammateSession,
+	},
+	{
+		Method: http.MethodGet, Pattern: pathTeammates + "/{teammate_name}/subuser_access", Scope: scopePeopleRead, ParentOnly: true,
+		Summary: "List the subusers that a person may act for",
+		Query: []Param{
+			{Name: "limit", Type: "integer", Doc: "1 to 100, which is usual"},
+			{Name: "after_subuser_id", Type: "integer", Doc: "pass over those up to this id"},
+			{Name: "username", Type: "string", Doc: "only subusers whose name begins so"},
+		},
+		Answers: map[int]any{200: accessOfTeammate{}}, Handler: (*API).listTeammateAccess,
+	},
+}
