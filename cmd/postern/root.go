@@ -86,7 +86,7 @@ func (c *cli) root() *cobra.Command {
 	flags.StringVar(&c.caFile, "ca-file", "", "certificates (PEM) to trust for --url instead of the system's")
 	root.AddCommand(
 		c.initCommand(), c.serveCommand(), c.reloadCommand(), c.statusCommand(), c.configCommand(), c.versionCommand(),
-		c.accountCommand(), c.subuserCommand(), c.senderCommand(), c.keyCommand(), c.scopeCommand(), c.policyCommand(), c.accessCommand(), c.tokenCommand(),
+		c.accountCommand(), c.subuserCommand(), c.userCommand(), c.senderCommand(), c.keyCommand(), c.scopeCommand(), c.policyCommand(), c.accessCommand(), c.tokenCommand(),
 		c.planCommand(), c.usageCommand(), c.auditCommand(), c.poolCommand(), c.domainCommand(), c.dmarcCommand(),
 		c.queueCommand(), c.eventsCommand(), c.logCommand(),
 		c.sendCommand(), c.sinkCommand(), c.benchCommand(), c.demoCommand(),
