@@ -1,0 +1,68 @@
+package people
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"postern/internal/relay"
+)
+
+// notice tells a person what was changed, at the address they have. It follows
+// the change, so that it fails is logged and nothing is undone.
+func (s *Service) notice(ctx context.Context, u *relay.User, v Visitor, subject, text string) {
+	s.noticeTo(ctx, u.Email, u, v, subject, text)
+}
+
+func (s *Service) noticeTo(ctx context.Context, to string, u *relay.User, v Visitor, subject, text string) {
+	from := "an unknown address"
+	if v.Addr.IsValid() {
+		from = v.Addr.Unmap().String()
+	}
+	body := fmt.Sprintf("%s\n\nTime: %s\nAddress: %s\nBrowser: %s\n\nIf it was not you, change your password at once, end all sessions in your profile,\nand tell who runs this relay.\n", text, s.now().Format("2 January 2006, 15:04 MST"), from, plain(v.Agent, 200))
+	if err := s.cfg.Mail(context.WithoutCancel(ctx), to, s.product()+": "+subject, body); err != nil {
+		s.cfg.Logger.Error("people: notice not mailed", "user", u.Username, "subject", subject, "error", err)
+	}
+}
+
+// alert tells who runs the relay.
+func (s *Service) alert(u *relay.User, v Visitor, text string) {
+	a := relay.Alert{Kind: relay.AlertPerson, Text: text}
+	if v.Addr.IsValid() {
+		a.Addr = v.Addr.Unmap().String()
+	}
+	s.cfg.Alert(relay.Tenant{Account: u.Account, Subuser: u.Subuser}, a)
+}
+
+// pace bounds letters that strangers, or people of one account, could have mailed
+// to others.
+type pace struct {
+	mu    sync.Mutex
+	began time.Time
+	sent  map[string]int // since began
+}
+
+const (
+	paceSpan    = 24 * time.Hour
+	paceAddress = 10
+	paceAccount = 500
+	maxPaced    = 100_000
+)
+
+// take counts a letter to an address on behalf of an account, if it may go: in 24
+// hours 10 to one address and 500 of one account.
+func (p *pace) take(account relay.AccountID, address string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sent == nil || now.Sub(p.began).Abs() >= paceSpan || len(p.sent) >= maxPaced {
+		p.began, p.sent = now, map[string]int{}
+	}
+	a, t := "a"+account.String(), "t"+address
+	if p.sent[a] >= paceAccount || p.sent[t] >= paceAddress {
+		return false
+	}
+	p.sent[a]++
+	p.sent[t]++
+	return true
+}

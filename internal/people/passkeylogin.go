@@ -1,0 +1,235 @@
+package people
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+
+	"postern/internal/auth"
+	"postern/internal/relay"
+	"postern/internal/secret"
+)
+
+// BeginPasskeyLogin begins a login with a passkey: with the token of a half
+// session as its second factor, without one as the whole login, which then
+// demands that the authenticator verifies its user (a finger, a face, a PIN).
+// options is for navigator.credentials.get; handle goes back to LoginPasskey,
+// within five minutes. Without a token nothing about anybody is looked up.
+func (s *Service) BeginPasskeyLogin(ctx context.Context, v Visitor, token secret.Redacted) (options []byte, handle string, err error) {
+	p, err := s.party(v)
+	if err != nil {
+		return nil, "", err
+	}
+	if token == "" {
+		assertion, data, err := p.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired))
+		if err != nil {
+			return nil, "", err
+		}
+		return s.begun(kindLogin, assertion, data, relay.SessionID{})
+	}
+	visit, err := s.Open(ctx, v, token)
+	if err != nil {
+		return nil, "", err
+	}
+	if visit.Session.Level != relay.SessionPassword {
+		return nil, "", ErrSession
+	}
+	return s.askPasskey(ctx, p, visit, kindSecond, protocol.VerificationPreferred)
+}
+
+// askPasskey asks for one of a known person's passkeys.
+func (s *Service) askPasskey(ctx context.Context, p *party, visit *Visit, kind string, uv protocol.UserVerificationRequirement) ([]byte, string, error) {
+	h, err := s.holder(ctx, visit.User)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(h.credentials) == 0 {
+		return nil, "", relay.E(relay.Conflict, "You have no passkey here.")
+	}
+	assertion, data, err := p.BeginLogin(h, webauthn.WithUserVerification(uv))
+	if err != nil {
+		return nil, "", err
+	}
+	return s.begun(kind, assertion, data, visit.Session.ID)
+}
+
+// LoginPasskey completes what BeginPasskeyLogin began, with the same token. The
+// session is full and has a new token. Errors: ErrPasskey, ErrSession;
+// relay.RateLimited for an address that has failed too often.
+func (s *Service) LoginPasskey(ctx context.Context, v Visitor, token secret.Redacted, handle string, response []byte) (secret.Redacted, relay.Session, error) {
+	if token != "" {
+		return s.second(ctx, v, token, auth.PersonPasskey, plusPasskey, func(visit *Visit) error {
+			return s.provePasskey(ctx, visit, kindSecond, handle, response)
+		})
+	}
+	arrived := time.Now()
+	next, session, err := s.passkeyAlone(ctx, v, handle, response)
+	if err != nil {
+		s.settle(ctx, arrived)
+	}
+	return next, session, err
+}
+
+// passkeyAlone logs in whoever the passkey is of.
+func (s *Service) passkeyAlone(ctx context.Context, v Visitor, handle string, response []byte) (secret.Redacted, relay.Session, error) {
+	begun := s.now()
+	t := try(v, auth.PersonPasskey, "", nil)
+	if err := s.cfg.Auth.PersonAllowed(ctx, t); err != nil {
+		return "", relay.Session{}, err
+	}
+	refuse := func(u *relay.User, result relay.LoginResult, detail string) (secret.Redacted, relay.Session, error) {
+		s.cfg.Auth.PersonDone(ctx, try(v, auth.PersonPasskey, "", u), result, detail)
+		return "", relay.Session{}, ErrPasskey
+	}
+	p, err := s.party(v)
+	if err != nil {
+		return "", relay.Session{}, err
+	}
+	c, ok := s.answered(kindLogin, handle, relay.SessionID{}, response)
+	if !ok {
+		return refuse(nil, relay.LoginMalformed, "the challenge is over, or none of ours")
+	}
+	parsed, err := protocol.ParseCredentialRequestResponseBytes(response)
+	if err != nil {
+		return refuse(nil, relay.LoginMalformed, "")
+	}
+	var u *relay.User
+	var fault error // ours, which the library would take for the visitor's
+	_, credential, err := p.ValidatePasskeyLogin(func(id, handle []byte) (webauthn.User, error) {
+		h, err := s.holderOf(ctx, id, handle)
+		if err != nil && relay.KindOf(err) != relay.NotFound {
+			fault = err
+		}
+		if err != nil {
+			return nil, err
+		}
+		u = &h.user
+		return h, nil
+	}, c.Data, parsed)
+	switch {
+	case fault != nil:
+		return "", relay.Session{}, fault
+	case err != nil && u == nil:
+		return refuse(nil, relay.LoginUnknown, "")
+	case err != nil:
+		_ = s.unproven("login", u, err) // logged; the answer is the same for all
+		return refuse(u, relay.LoginWrong, "")
+	}
+	if why := s.shut(u); why != "" {
+		return refuse(u, relay.LoginDisabled, why)
+	}
+	t = try(v, auth.PersonPasskey, "", u)
+	ok, note := s.cfg.Auth.PersonAdmitted(ctx, t)
+	if !ok {
+		return refuse(u, relay.LoginAccess, note)
+	}
+	if err := s.usePasskey(ctx, u, v, c, credential); err != nil {
+		if err == ErrPasskey { //nolint:errorlint // bare
+			return refuse(u, relay.LoginWrong, "the passkey was used twice, or is a copy")
+		}
+		return "", relay.Session{}, err
+	}
+	session := s.newSession(u, v, relay.SessionFull, methodPasskey, begun)
+	session.FreshUntil = begun.Add(s.cfg.Fresh) // a device, and what unlocks it
+	next, err := s.open(ctx, session)
+	if err != nil {
+		return "", relay.Session{}, err
+	}
+	s.cfg.Auth.PersonDone(ctx, t, relay.LoginOK, note)
+	return next, session, nil
+}
+
+// holderOf finds a person by what an authenticator keeps: both must be theirs.
+func (s *Service) holderOf(ctx context.Context, id, userHandle []byte) (*holder, error) {
+	row, err := s.cfg.Store.PasskeyByID(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if string(userHandle) != string(row.User.ID[:]) {
+		return nil, relay.E(relay.NotFound, "another person's")
+	}
+	u, err := s.cfg.Store.User(ctx, row.User)
+	if err != nil {
+		return nil, err
+	}
+	return s.holder(ctx, u)
+}
+
+// provePasskey checks that a visit's person has one of their passkeys here.
+func (s *Service) provePasskey(ctx context.Context, visit *Visit, kind, handle string, response []byte) error {
+	p, err := s.party(visit.visitor)
+	if err != nil {
+		return err
+	}
+	c, ok := s.answered(kind, handle, visit.Session.ID, response)
+	if !ok {
+		return ErrPasskey
+	}
+	h, err := s.holder(ctx, visit.User)
+	if err != nil {
+		return err
+	}
+	parsed, err := protocol.ParseCredentialRequestResponseBytes(response)
+	if err != nil {
+		return s.unproven(kind, &visit.User, err)
+	}
+	credential, err := p.ValidateLogin(h, c.Data, parsed)
+	if err != nil {
+		return s.unproven(kind, &visit.User, err)
+	}
+	return s.usePasskey(ctx, &visit.User, visit.visitor, c, credential)
+}
+
+// usePasskey takes a proof once. A signature counter that did not grow means that
+// two devices have the key (WebAuthn §6.1.1): it is not accepted, and both the
+// person and the operator hear of it.
+func (s *Service) usePasskey(ctx context.Context, u *relay.User, v Visitor, c challenge, credential *webauthn.Credential) error {
+	now := s.now()
+	if !s.used.take(c.Data.Challenge, now, c.Until) {
+		return ErrPasskey
+	}
+	if credential.Authenticator.CloneWarning {
+		s.alert(u, v, fmt.Sprintf("A passkey of person %s was used with a counter that went back: somebody may have a copy. It was refused. Have them remove it and set up another one.", u.Username))
+		s.notice(ctx, u, v, "A passkey may have been copied", fmt.Sprintf("A passkey of your account %q was used in a way that suggests that somebody else has a copy of it. The login was refused. Log in in another way, remove the passkey, and set up a new one.", u.Username))
+		return ErrPasskey
+	}
+	row, err := json.Marshal(credential)
+	if err != nil {
+		return err
+	}
+	return s.cfg.Store.UpdatePasskeyUse(ctx, credential.ID, row, now)
+}
+
+// BeginReauthPasskey begins to show both factors again with a passkey that
+// verifies its user. Errors: ErrSession; relay.Conflict without a passkey.
+func (s *Service) BeginReauthPasskey(ctx context.Context, visit *Visit) (options []byte, handle string, err error) {
+	if !visit.Full() {
+		return nil, "", ErrSession
+	}
+	p, err := s.party(visit.visitor)
+	if err != nil {
+		return nil, "", err
+	}
+	return s.askPasskey(ctx, p, visit, kindReauth, protocol.VerificationRequired)
+}
+
+// ReauthPasskey completes it; the new session counts as fresh. Errors:
+// ErrPasskey, ErrSession, ErrTooMany.
+func (s *Service) ReauthPasskey(ctx context.Context, v Visitor, token secret.Redacted, handle string, response []byte) (secret.Redacted, relay.Session, error) {
+	visit, err := s.Open(ctx, v, token)
+	if err != nil {
+		return "", relay.Session{}, err
+	}
+	if !visit.Full() {
+		return "", relay.Session{}, ErrSession
+	}
+	err = s.tryFactor(ctx, visit, auth.PersonPasskey, func(*Visit) error { return s.provePasskey(ctx, visit, kindReauth, handle, response) })
+	if err != nil {
+		return "", relay.Session{}, err
+	}
+	return s.refresh(ctx, visit, auth.PersonPasskey)
+}

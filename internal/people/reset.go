@@ -1,0 +1,146 @@
+package people
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/secret"
+	"postern/internal/store"
+)
+
+const (
+	// resetLife of a link (AC-09: at most 30 minutes).
+	resetLife = 30 * time.Minute
+	// resetEvery is how often one person is mailed a link.
+	resetEvery = 5 * time.Minute
+	// maxJobs that wait; more are dropped.
+	maxJobs = 256
+)
+
+// job is work that is done after its answer was given, so that neither its length
+// nor its outcome shows.
+type job struct {
+	reset string // who asked for a link: a user name or an address
+	due   bool   // because the password is too old
+}
+
+// Run does what answers do not wait for, until ctx ends: it mails reset links.
+func (s *Service) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case j := <-s.jobs:
+			if err := s.mailReset(ctx, j); err != nil {
+				s.cfg.Logger.Error("people: reset link not mailed", "error", err)
+			}
+		}
+	}
+}
+
+func (s *Service) later(j job) {
+	select {
+	case s.jobs <- j:
+	default:
+		s.cfg.Logger.Warn("people: too many reset links at once, one is dropped")
+	}
+}
+
+// AskReset mails a link to set a new password, if there is such a person: by
+// user name or address, always to the address that they have. AC-08: the answer
+// is always nil, and nothing is looked up before it is given. Only an address
+// that has failed too often is refused: relay.RateLimited.
+func (s *Service) AskReset(ctx context.Context, v Visitor, email string) error {
+	if err := s.cfg.Auth.PersonAllowed(ctx, try(v, "RESET", email, nil)); err != nil {
+		return err
+	}
+	email = strings.TrimSpace(email)
+	if email != "" && len(email) <= maxName {
+		s.later(job{reset: email})
+	}
+	return nil
+}
+
+// mailReset mails one link. Who cannot log in gets none, nor who logs in by
+// single sign-on only: a password would be a way around their issuer.
+func (s *Service) mailReset(ctx context.Context, j job) error {
+	u, err := s.named(ctx, j.reset)
+	if err != nil || u == nil || s.shut(u) != "" {
+		return err
+	}
+	if s.base() == "" {
+		return errNoURL
+	}
+	if u.Password == "" && s.linked(ctx, u.ID) {
+		return nil
+	}
+	now := s.now()
+	open, err := s.cfg.Store.Links(ctx, u.Account, relay.LinkReset)
+	if err != nil {
+		return err
+	}
+	for _, l := range open {
+		if l.User == u.ID && now.Sub(l.CreatedAt) < resetEvery {
+			return nil
+		}
+	}
+	token, hash := newToken()
+	l := relay.Link{
+		Hash: hash, Kind: relay.LinkReset, Account: u.Account, Subuser: u.Subuser, User: u.ID, Email: u.Email,
+		CreatedAt: now, CreatedBy: "reset", ExpiresAt: now.Add(resetLife),
+	}
+	if err := s.cfg.Store.CreateLink(ctx, store.By{Who: "reset", From: "login page"}, l); err != nil {
+		return err
+	}
+	why := "Somebody, most likely you, asked for a new password"
+	if j.due {
+		why = "The password is older than this installation allows. Set a new one"
+	}
+	text := fmt.Sprintf("%s for the account %q at %s.\n\nTo set one, open this link:\n\n%s/reset/%s\n\nThe link works once, and until %s. Your second factor stays as it is: you need it to\nlog in afterwards.\n\nIf it was not you, do nothing: your password stays.\n",
+		why, u.Username, s.product(), s.base(), token.Reveal(), when(l.ExpiresAt))
+	return s.cfg.Mail(ctx, u.Email, s.product()+": Set a new password", text)
+}
+
+// resetUser finds whose password a link is for. AC-09: a link from before the
+// last change of password, address or authenticator app does not work.
+func (s *Service) resetUser(ctx context.Context, l *relay.Link) (*relay.User, error) {
+	u, err := s.cfg.Store.User(ctx, l.User)
+	switch {
+	case relay.KindOf(err) == relay.NotFound:
+		return nil, ErrLink
+	case err != nil:
+		return nil, err
+	case s.shut(&u) != "", !strings.EqualFold(u.Email, l.Email), u.PasswordAt.After(l.CreatedAt), u.TOTPAt.After(l.CreatedAt):
+		return nil, ErrLink
+	}
+	return &u, nil
+}
+
+// Reset sets a new password by a mailed link. All sessions end; nobody is logged
+// in by it, and the second factor is neither asked for nor touched: it is asked
+// for at the login (AC-05). Errors: ErrLink; relay.Invalid of the field
+// "password".
+func (s *Service) Reset(ctx context.Context, v Visitor, token, pw secret.Redacted) error {
+	l, err := s.look(ctx, token, relay.LinkReset)
+	if err != nil {
+		return err
+	}
+	u, err := s.resetUser(ctx, &l)
+	if err != nil {
+		return err
+	}
+	hash, err := s.newPassword(ctx, pw, u)
+	if err != nil {
+		return err
+	}
+	after, err := s.cfg.Store.ResetByLink(ctx, byUser(u, v.Addr), l.Hash, hash, s.now())
+	if err != nil {
+		return used(err)
+	}
+	s.cfg.Auth.PersonForgiven(after.ID)
+	s.notice(ctx, &after, v, "Your password was changed", fmt.Sprintf("A new password for your account %q was set by a mailed link. All sessions have ended.", after.Username))
+	return nil
+}
