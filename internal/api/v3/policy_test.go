@@ -40,7 +40,7 @@ func TestPolicyRoute(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.as(w.acme, "credentials.read", "credentials.update")
-	if a := c.want("GET", "/v3/user/policy", "", 200, nil); a.Body != `{"max_key_life_seconds":0,"forbid_full_access":false,"require_networks":false,"mechanisms":[],"bind_reply_to":false,"foreign_names":false}`+"\n" {
+	if a := c.want("GET", "/v3/user/policy", "", 200, nil); a.Body != `{"max_key_life_seconds":0,"forbid_full_access":false,"require_networks":false,"mechanisms":[],"bind_reply_to":false,"foreign_names":false,"second_factor_optional":false,"preview_bodies":false}`+"\n" {
 		t.Errorf("%s", a.Body)
 	}
 	c.want("PATCH", "/v3/user/policy", `{"max_key_life_seconds":7776000,"mechanisms":["SCRAM-SHA-256","PLAIN","PLAIN"]}`, 200, nil)
@@ -74,6 +74,32 @@ func TestPolicyRoute(t *testing.T) {
 		`{"mechanisms":["PLAIN","DIGEST-MD5"]}`: "mechanisms.1", `{"max_key_life":1}`: "max_key_life",
 	} {
 		c.refused("PATCH", "/v3/user/policy", body, 400, "", field)
+	}
+}
+
+// AC-05: nobody but an owner (or the operator) lets people in by a password alone;
+// anybody who may change the policy demands the second factor again.
+func TestSecondFactorIsTheOwners(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const off, on = `{"second_factor_optional":true}`, `{"second_factor_optional":false}`
+	key := w.as(w.acme, "credentials.read", "credentials.update")
+	key.refused("PATCH", "/v3/user/policy", off, 403, "access forbidden", "")
+	for _, role := range []relay.Role{relay.RoleAdmin, relay.RoleDeveloper, relay.RoleAuditor} {
+		w.person(relay.User{Account: w.acme.Account, Username: "p", Role: role}, true).refused("PATCH", "/v3/user/policy", off, 403, "access forbidden", "")
+	}
+	owner := w.person(relay.User{Account: w.acme.Account, Username: "own", Role: relay.RoleOwner}, true)
+	owner.want("PATCH", "/v3/user/policy", off, 200, nil)
+	if !w.accounts[1].Policy.SecondFactorOptional {
+		t.Fatal("an owner's word does not count")
+	}
+	key.want("PATCH", "/v3/user/policy", on, 200, nil)
+	if w.accounts[1].Policy.SecondFactorOptional {
+		t.Error("it was not demanded again")
+	}
+	owner.want("PATCH", "/v3/user/policy", `{"preview_bodies":true}`, 200, nil)
+	if !w.accounts[1].Policy.PreviewBodies {
+		t.Error("previews are still off")
 	}
 }
 

@@ -150,6 +150,9 @@ type policyView struct {
 	Mechanisms       []string `json:"mechanisms" doc:"those that keys may log in with on SMTP; none: all that the listener offers"`
 	BindReplyTo      bool     `json:"bind_reply_to" doc:"answers too may go only to addresses that the sender may use"`
 	ForeignNames     bool     `json:"foreign_names" doc:"display names may show addresses that the sender may not use"`
+
+	SecondFactorOptional bool `json:"second_factor_optional" doc:"people may log in with a password alone; set by an owner or the operator only"`
+	PreviewBodies        bool `json:"preview_bodies" doc:"people with messages.read may see bodies that are still stored"`
 }
 
 type policyPatch struct {
@@ -159,12 +162,16 @@ type policyPatch struct {
 	Mechanisms       *[]string `json:"mechanisms"`
 	BindReplyTo      *bool     `json:"bind_reply_to"`
 	ForeignNames     *bool     `json:"foreign_names"`
+
+	SecondFactorOptional *bool `json:"second_factor_optional"`
+	PreviewBodies        *bool `json:"preview_bodies"`
 }
 
 func viewPolicy(p *relay.Policy) policyView {
 	v := policyView{
 		MaxKeyLife: int64(p.MaxKeyLife / time.Second), ForbidFullAccess: p.ForbidFullAccess, RequireNetworks: p.RequireNetworks,
 		Mechanisms: p.Mechanisms, BindReplyTo: p.BindReplyTo, ForeignNames: p.ForeignNames,
+		SecondFactorOptional: p.SecondFactorOptional, PreviewBodies: p.PreviewBodies,
 	}
 	if v.Mechanisms == nil {
 		v.Mechanisms = []string{}
@@ -185,11 +192,25 @@ func (a *API) patchPolicy(c *Call) error {
 	if err := c.Decode(&in); err != nil {
 		return err
 	}
+	if in.SecondFactorOptional != nil && *in.SecondFactorOptional && !c.ownsAccount() {
+		// No key and no other role takes everybody's second factor away.
+		return forbidden()
+	}
 	o, err := a.editOwner(c, func(o *owner) error { return in.apply(&o.account.Policy) })
 	if err != nil {
 		return err
 	}
 	return c.JSON(200, viewPolicy(&o.account.Policy))
+}
+
+// ownsAccount reports whether the caller is the operator, or a person who owns
+// the account.
+func (c *Call) ownsAccount() bool {
+	if c.Principal == nil || c.Principal.User == nil {
+		return c.Operator
+	}
+	u := c.Principal.User
+	return u.Role == relay.RoleOwner && u.Subuser.IsZero() && !u.Restricted
 }
 
 // A key's life is between an hour, which leaves time to rotate it, and ten years.
@@ -219,6 +240,12 @@ func (in *policyPatch) apply(p *relay.Policy) error {
 	}
 	if in.ForeignNames != nil {
 		p.ForeignNames = *in.ForeignNames
+	}
+	if in.SecondFactorOptional != nil {
+		p.SecondFactorOptional = *in.SecondFactorOptional
+	}
+	if in.PreviewBodies != nil {
+		p.PreviewBodies = *in.PreviewBodies
 	}
 	if in.Mechanisms == nil {
 		return nil
