@@ -1,0 +1,37 @@
+package watch
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"postern/internal/relay"
+)
+
+// canary makes a finding of a canary key that was tried: nobody has a use for it.
+func (s *scene) canary(addr, protocol, mechanism, text string) {
+	if _, on := s.set(relay.WatchCanary); !on || s.key.IsZero() {
+		return
+	}
+	p := relay.WatchPlace{Addr: addr}
+	if a, err := parseAddr(addr); err == nil {
+		o := s.e.origin(a)
+		p = o.show()
+	}
+	by := strings.TrimSpace(printable(protocol, 20) + " " + printable(mechanism, 30))
+	if by != "" {
+		by = " by " + by
+	}
+	f := relay.WatchFinding{
+		Rule: relay.WatchCanary, Subject: p.Addr, Severity: relay.WatchCritical,
+		Title: "Canary key " + s.keyShort() + " was tried from " + p.Addr,
+		Text: fmt.Sprintf("%s is a canary: nobody has a use for it. It was tried from %s on %s%s. Whoever did has read the place where it was left.",
+			s.theKey(), placeWords(p), s.when(), by),
+		Fix:      "Find out who could read that place, and rotate every other secret that is there.",
+		Evidence: relay.WatchEvidence{Seen: 1, Unit: "attempts", Places: []relay.WatchPlace{p}, Times: []time.Time{s.at.UTC()}},
+	}
+	if text != "" {
+		f.Evidence.Samples = []string{printable(text, 300)}
+	}
+	s.report(f)
+}
