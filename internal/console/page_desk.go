@@ -13,6 +13,7 @@ import (
 type desk struct {
 	*visit
 	values url.Values // of the form, or of the query where there is none
+	charts bool       // the page has some
 }
 
 // onDesk makes a handler of the table of pages.
@@ -38,7 +39,7 @@ type sheet struct {
 
 // Render answers with a page.
 func (v *desk) Render(status int, name, title string, p any) error {
-	return v.renderStatus(status, name, &sheet{frame: frame{Title: title}, P: p})
+	return v.renderStatus(status, name, &sheet{frame: frame{Title: title, Charts: v.charts}, P: p})
 }
 
 // Redirect goes to an address of v.path after a change, with a notice that is

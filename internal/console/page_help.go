@@ -1,6 +1,8 @@
 package console
 
 import (
+	"iter"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -278,3 +280,6 @@ func fromOf(sender string) string {
 	}
 	return "you@" + strings.TrimPrefix(strings.TrimPrefix(sender, "@"), "*.")
 }
+
+// mapKeys are the keys of a map, in no order.
+func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }

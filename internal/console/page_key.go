@@ -58,7 +58,7 @@ func (v *desk) showKey(status int, test form) error {
 	if err != nil {
 		return err
 	}
-	users := askIf[keyUsersView](v, apiKey+"/users", under(apiKeys, k.ID, "users"))
+	users := askIf[keyUsersView](v, apiKey+"/users", under(apiKeys, v.id("key"), "users"))
 	p := keyPage{
 		Is: keyFacts(v, &k), Use: keyUse(v, &k), Test: test,
 		Users: users.table(v, "Who used it in the last 30 days", "Nobody used it in the last 30 days. If no program needs it, revoke it."),
@@ -157,7 +157,7 @@ func testKey(v *desk) error {
 	var sent struct {
 		ID string `json:"message_id"`
 	}
-	err = v.Call("POST", under(apiKeys, k.ID, "test"), map[string]string{"from": v.sent("from"), "to": v.sent("to")}, &sent)
+	err = v.Call("POST", under(apiKeys, v.id("key"), "test"), map[string]string{"from": v.sent("from"), "to": v.sent("to")}, &sent)
 	if err == nil {
 		if sent.ID != "" && v.May("GET", "/v3/messages/{msg_id}") {
 			return v.Redirect(v.path("/mail", sent.ID), "The test message was accepted. This page shows its way.")
@@ -248,7 +248,7 @@ func showKeyRotate(v *desk) error {
 }
 
 func (v *desk) showRotate(status int, k *apiKeyView, f form) error {
-	users := askIf[keyUsersView](v, apiKey+"/users", under(apiKeys, k.ID, "users"))
+	users := askIf[keyUsersView](v, apiKey+"/users", under(apiKeys, v.id("key"), "users"))
 	p := keyRotatePage{Notices: keyNotices(v, k), Form: f, Users: users.table(v, "Who needs the new secret: uses of the last 30 days", "Nobody used it in the last 30 days.")}
 	return v.Render(status, "page_key_rotate", "Rotate "+k.Name, p)
 }
@@ -264,7 +264,7 @@ func rotateKey(v *desk) error {
 		Until time.Time `json:"previous_valid_until"`
 	}
 	if err == nil {
-		err = v.Call("POST", under(apiKeys, k.ID, "rotate"), map[string]int64{"overlap_seconds": seconds}, &made)
+		err = v.Call("POST", under(apiKeys, v.id("key"), "rotate"), map[string]int64{"overlap_seconds": seconds}, &made)
 	}
 	if err == nil {
 		secret := secretMade{apiKeyView: k, APIKey: made.APIKey, Password: made.Password}
@@ -290,7 +290,7 @@ func showKeyRevoke(v *desk) error {
 		return err
 	}
 	var users keyUsersView
-	if err := v.Call("DELETE", query(under(apiKeys, k.ID), "dry_run", "true"), nil, &users); err != nil {
+	if err := v.Call("DELETE", query(under(apiKeys, v.id("key")), "dry_run", "true"), nil, &users); err != nil {
 		return err
 	}
 	p := keyRevokePage{

@@ -37,6 +37,7 @@ type cell struct {
 	Badges []badge
 	Lines  []string // a list, one below the other
 	Note   string
+	Bar    int // a part of 100, drawn; 0: none
 	Do     []button
 }
 

@@ -3,7 +3,9 @@ package console
 import "slices"
 
 // resourcePages are the pages of what an account has; their files are page_*.go.
-var resourcePages = slices.Concat(keyPages)
+var resourcePages = slices.Concat(
+	loginRecordPages, changePages, keyPages, domainPages, senderPages,
+)
 
 // navGroups is the order of the navigation.
 var navGroups = []string{"", "Mail", "Sending", "Security", "Account"}

@@ -1,0 +1,249 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"postern/internal/relay"
+)
+
+const (
+	apiLogins  = "/v3/logins"
+	apiSummary = "/v3/logins/summary"
+)
+
+// loginRecordPages are the pages of the record of logins.
+var loginRecordPages = []page{
+	{Method: "GET", Pattern: "/logins", Title: "Logins", Group: "Security", Nav: "Logins", Needs: []string{"GET " + apiLogins}, Handler: onDesk(showLogins)},
+	{Method: "GET", Pattern: "/logins/tail", Title: "Logins", Needs: []string{"GET " + apiLogins}, Handler: onDesk(tailLogins)},
+	{Method: "GET", Pattern: "/logins/export", Title: "Logins", Needs: []string{"GET " + apiLogins + "/export"}, Handler: onDesk(exportLogins)},
+}
+
+type loginView struct {
+	Cursor    string    `json:"cursor"`
+	At        time.Time `json:"at"`
+	Protocol  string    `json:"protocol"`
+	Listener  string    `json:"listener"`
+	Mechanism string    `json:"mechanism"`
+	Tried     string    `json:"tried"`
+	Detail    string    `json:"detail"`
+	Key       string    `json:"api_key_id"`
+	Addr      string    `json:"addr"`
+	Network   string    `json:"network"`
+	Helo      string    `json:"helo"`
+	TLS       string    `json:"tls"`
+	Result    string    `json:"result"`
+	Count     int64     `json:"count"`
+}
+
+type loginListView struct {
+	Result []loginView `json:"result"`
+	After  string      `json:"after"`
+	More   bool        `json:"more"`
+}
+
+// loginWords say what a result means.
+var loginWords = map[string]string{
+	string(relay.LoginOK): "let in", string(relay.LoginMalformed): "no key of ours at all", string(relay.LoginUnknown): "no such key",
+	string(relay.LoginWrong): "wrong secret", string(relay.LoginExpired): "key has ended", string(relay.LoginRevoked): "key was revoked",
+	string(relay.LoginDisabled): "switched off", string(relay.LoginNetwork): "right secret, outside the key's networks",
+	string(relay.LoginScope): "right secret, may not send", string(relay.LoginCanary): "a decoy was tried",
+	string(relay.LoginCleartext): "secret sent before TLS: it is exposed", string(relay.LoginAborted): "client gave up",
+	string(relay.LoginUnavailable): "could not be told", string(relay.LoginAccess): "right secret, outside the IP access list",
+	string(relay.LoginThrottled): "refused unseen: too many failures", string(relay.LoginMechanism): "right secret, by a mechanism that the policy forbids",
+	string(relay.LoginPassword): "a person's password: programs use a key", string(relay.LoginToken): "bad token",
+	string(relay.LoginBinding): "TLS differs at both ends: somebody is between", string(relay.LoginAmbiguous): "several keys claim it",
+}
+
+// loginTone is how bad a result is.
+func loginTone(result string) string {
+	switch relay.LoginResult(result) {
+	case relay.LoginOK:
+		return toneOK
+	case relay.LoginCanary, relay.LoginCleartext, relay.LoginBinding, relay.LoginNetwork, relay.LoginAccess:
+		return toneBad
+	}
+	return toneWarn
+}
+
+// loginFilters are the parameters that a search has.
+var loginFilters = []string{"since", "until", "key", "addr", "network", "mechanism", "result", "tried"}
+
+// loginsPage is the tail and search of logins.
+type loginsPage struct {
+	Search form
+	Live   string // where news of the list come from; "": it is a search, which stands still
+	Logins table
+	Sums   []table
+	Next   []link
+}
+
+func showLogins(v *desk) error {
+	pairs, searched, err := v.loginQuery()
+	p := loginsPage{Search: v.loginForm(), Next: v.linkAt("As a file (CSV)", query(v.path("/logins/export"), pairs...), "GET", apiLogins+"/export")}
+	var list loginListView
+	if err == nil {
+		err = v.Call("GET", query(apiLogins, append(pairs, "newest", "true", "limit", "200")...), nil, &list)
+	}
+	if f, ok := v.refused(p.Search, err); ok {
+		p.Search, err = f, nil
+	}
+	if err != nil {
+		return err
+	}
+	p.Logins = v.loginTable(list.Result)
+	if !searched {
+		p.Live = v.path("/logins/tail")
+	}
+	p.Sums = v.loginSums()
+	return v.Render(http.StatusOK, "page_logins", "Logins", p)
+}
+
+// loginQuery are the parameters that were chosen, for the API.
+func (v *desk) loginQuery() (pairs []string, searched bool, err error) {
+	for _, name := range loginFilters {
+		value := v.sent(name)
+		if value == "" {
+			continue
+		}
+		searched = true
+		if name == "since" || name == "until" {
+			if value, err = v.moment(name); err != nil {
+				return nil, true, err
+			}
+		}
+		pairs = append(pairs, name, value)
+	}
+	return pairs, searched, nil
+}
+
+// moment is a day, or a day and a time, in UTC as the API wants it.
+func (v *desk) moment(name string) (string, error) {
+	s := v.sent(name)
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02 15:04"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC().Format(time.RFC3339), nil
+		}
+	}
+	t, err := time.Parse(time.DateOnly, s)
+	if err != nil {
+		return "", &relay.Error{Kind: relay.Invalid, Field: name, Public: "Write a day such as 2026-03-31, or 2026-03-31 08:00."}
+	}
+	if name == "until" {
+		t = t.Add(24*time.Hour - time.Second)
+	}
+	return t.Format(time.RFC3339), nil
+}
+
+func (v *desk) loginForm() form {
+	results := []option{{Value: "", Text: "all"}}
+	for _, r := range slices.Sorted(mapKeys(loginWords)) {
+		results = append(results, option{Value: r, Text: loginWords[r]})
+	}
+	return form{Name: "search", Get: true, Action: v.path("/logins"), Do: "Search", Fields: []field{
+		{Name: "since", Label: "From (UTC)", Value: v.sent("since")}, {Name: "until", Label: "To (UTC)", Value: v.sent("until")},
+		{Name: "key", Label: "Key (id)", Value: v.sent("key")}, {Name: "addr", Label: "Address", Value: v.sent("addr")},
+		{Name: "tried", Label: "Tried as", Value: v.sent("tried")}, {Name: "mechanism", Label: "Mechanism", Value: v.sent("mechanism")},
+		{Name: "result", Label: "Result", Kind: "select", Options: pick(v.sent("result"), results...)},
+	}}
+}
+
+func (v *desk) loginTable(list []loginView) table {
+	slices.SortStableFunc(list, func(a, b loginView) int { return b.At.Compare(a.At) })
+	t := table{ID: "logins", Caption: "Logins, the latest first", Head: []string{"When", "Result", "Who", "From", "By", "TLS"},
+		Empty: "Nobody has tried to log in, as far as this list looks. Once a program sends, its logins stand here."}
+	for _, l := range list {
+		result := cell{Badges: []badge{{orNone(loginWords[l.Result], l.Result), loginTone(l.Result)}}, Note: l.Detail}
+		if l.Count > 1 {
+			result.Note = strings.TrimSpace(things(l.Count, "time") + " within a minute. " + l.Detail)
+		}
+		who := words(l.Tried)
+		if l.Key != "" {
+			who = to(orNone(l.Tried, l.Key), query(v.path("/logins"), "key", l.Key))
+			if v.May("GET", apiKey) {
+				who = to(orNone(l.Tried, l.Key), v.path("/keys", l.Key))
+			}
+		}
+		from := to(orNone(l.Addr, "here"), query(v.path("/logins"), "addr", l.Addr))
+		from.Note = l.Helo
+		by := words(orNone(l.Mechanism, "none"))
+		by.Note = strings.TrimSpace(l.Protocol + " " + l.Listener)
+		t.Rows = append(t.Rows, row{Cells: []cell{v.at(l.At), result, who, from, by, words(orNone(l.TLS, "none"))}})
+	}
+	return t
+}
+
+type nameCount struct {
+	Name  string `json:"name"`
+	Count int64  `json:"count"`
+}
+
+// loginSums are logins by result, mechanism, TLS and place.
+func (v *desk) loginSums() (out []table) {
+	since, err := v.moment("since")
+	if err != nil {
+		since = v.Now.AddDate(0, 0, -7).UTC().Format(time.RFC3339)
+	}
+	until, err := v.moment("until")
+	if err != nil {
+		until = ""
+	}
+	sum := askIf[struct {
+		Result    []nameCount `json:"by_result"`
+		Mechanism []nameCount `json:"by_mechanism"`
+		TLS       []nameCount `json:"by_tls"`
+		Network   []nameCount `json:"by_network"`
+		Place     []nameCount `json:"by_place"`
+	}](v, apiSummary, query(apiSummary, "since", since, "until", until))
+	for i := range sum.Result {
+		sum.Result[i].Name = orNone(loginWords[sum.Result[i].Name], sum.Result[i].Name)
+	}
+	for _, s := range []struct {
+		id, caption string
+		list        []nameCount
+	}{
+		{"by-result", "By result", sum.Result}, {"by-mechanism", "By mechanism", sum.Mechanism}, {"by-tls", "By TLS version", sum.TLS},
+		{"by-network", "By network", sum.Network}, {"by-place", "By place", sum.Place},
+	} {
+		if len(s.list) > 0 {
+			out = append(out, barTable(s.id, s.caption, s.list))
+		}
+	}
+	return out
+}
+
+// barTable shows counts by name, each with its part of the whole as a bar.
+func barTable(id, caption string, list []nameCount) table {
+	var all int64
+	for _, n := range list {
+		all += n.Count
+	}
+	t := table{ID: id, Caption: caption, Head: []string{"Name", "Count", "Share"}}
+	for _, n := range list {
+		t.Rows = append(t.Rows, row{Cells: []cell{words(orNone(n.Name, "none")), number(n.Count), {Bar: int(100 * n.Count / max(all, 1)), Text: share(n.Count, all).Note}}})
+	}
+	return t
+}
+
+// tailLogins says when there is a login that the list does not have.
+func tailLogins(v *desk) error {
+	return v.tail(func(context.Context) (string, error) {
+		list, err := ask[loginListView](v, apiLogins+"?newest=true&limit=1")
+		if err != nil || len(list.Result) == 0 {
+			return "", err
+		}
+		last := list.Result[len(list.Result)-1]
+		return last.Cursor + " " + number(last.Count).Text, nil
+	})
+}
+
+func exportLogins(v *desk) error {
+	pairs, _, err := v.loginQuery()
+	if err != nil {
+		return err
+	}
+	return v.download(query(apiLogins+"/export?format=csv", pairs...), "logins.csv")
+}

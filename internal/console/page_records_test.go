@@ -1,0 +1,62 @@
+package console
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestLoginsInWords(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	r := w.get("/logins").want(200).says("wrong secret", "3 times within a minute.", "shop.example.com", "TLSv1.3", "192.0.2.0/24", "By mechanism")
+	r.shows("section[data-live-events=/logins/tail]", "wrong secret").shows("a[href=/keys/k1]", "SG.abc")
+	if r := w.get("/logins?addr=192.0.2.7&since=2026-03-01"); r.find("[data-live-events]") != nil {
+		t.Error("a search is no tail")
+	}
+	calls := w.api.made("GET /v3/logins")
+	if path := calls[len(calls)-1].Path; path != "/v3/logins?addr=192.0.2.7&limit=200&newest=true&since=2026-03-01T00%3A00%3A00Z" {
+		t.Errorf("asked for %s", path)
+	}
+	w.get("/logins?since=yesterday").want(200).shows(".wrong", "Write a day such as")
+	csv := w.get("/logins/export?result=wrong")
+	if csv.status != 200 || !strings.Contains(csv.body, "result=wrong") || !strings.HasPrefix(csv.header.Get("Content-Disposition"), "attachment") {
+		t.Errorf("export: %d %v %s", csv.status, csv.header, csv.body)
+	}
+}
+
+func TestChangesAndTheirProof(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.get("/changes").want(200).says("user anna", "domain.update", "default: false → true", "note: old → new")
+	w.get("/changes/proof").want(200).says("The record is whole.", "abcd")
+	w.api.on("GET /v3/changes/verify", json.RawMessage(`{"result":[{"username":"acme","valid":false,"problem":"Change 4 was altered."}]}`))
+	w.get("/changes/proof").want(200).shows("[role=alert]", "Change 4 was altered.")
+	w.get("/domains/7/history").want(200).says("domain.update")
+}
+
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ before, after, want string }{
+		{`{"a":1,"b":"x"}`, `{"a":2,"b":"x"}`, "a: 1 → 2"},
+		{``, `{"name":"shop"}`, "name: shop"},
+		{`{"name":"shop"}`, ``, "name: shop → nothing"},
+		{`{"n":null}`, `{}`, ""},
+		{`"text"`, `[1]`, ""},
+		{`{`, `}`, ""},
+	} {
+		if got := strings.Join(differences(json.RawMessage(test.before), json.RawMessage(test.after)), "; "); got != test.want {
+			t.Errorf("%s to %s: %q instead of %q", test.before, test.after, got, test.want)
+		}
+	}
+	long := map[string]string{}
+	for _, name := range strings.Split("abcdefghijklmnop", "") {
+		long[name] = strings.Repeat("ä", 200)
+	}
+	b, _ := json.Marshal(long)
+	got := differences(nil, b)
+	if len(got) != maxDifferences+1 || got[len(got)-1] != "and 4 more members" || slices.ContainsFunc(got, func(s string) bool { return len([]rune(s)) > 90 }) {
+		t.Errorf("%q", got)
+	}
+}
