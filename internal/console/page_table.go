@@ -4,7 +4,7 @@ import "slices"
 
 // resourcePages are the pages of what an account has; their files are page_*.go.
 var resourcePages = slices.Concat(
-	loginRecordPages, changePages, keyPages, domainPages, senderPages,
+	loginRecordPages, changePages, accessPages, keyPages, domainPages, senderPages,
 )
 
 // navGroups is the order of the navigation.
