@@ -22,6 +22,13 @@ func (s *scene) failure(l *relay.Login) {
 	if !l.Addr.IsValid() || !slices.Contains(guesses, l.Result) {
 		return
 	}
+	// A key's own networks do not count: they have an old secret.
+	if k := s.e.keys[l.Key]; k != nil {
+		o := s.e.origin(l.Addr)
+		if m := k.Networks.find(o.wide.String()); m != nil && !m.Odd {
+			return
+		}
+	}
 	s.e.share.dirty = true
 	addr := hostOf(l.Addr)
 	s.spread(l, addr)
@@ -45,17 +52,10 @@ const (
 )
 
 // spread looks for failures on one account from many addresses: many machines
-// guess together, so that each stays below what shuts it out. A key's own
-// networks do not count: they have an old secret.
+// guess together, so that each stays below what shuts it out.
 func (s *scene) spread(l *relay.Login, addr string) {
 	if l.Account.IsZero() {
 		return
-	}
-	if k := s.e.keys[l.Key]; k != nil {
-		o := s.e.origin(l.Addr)
-		if m := k.Networks.find(o.wide.String()); m != nil && !m.Odd {
-			return
-		}
 	}
 	f := s.e.share.account(l.Account, s.clock)
 	if !note(&f.InDay, addr, maxAddrs) && !note(&f.InHour, addr, maxAddrs) {

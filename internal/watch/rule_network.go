@@ -117,12 +117,13 @@ func (s *scene) again(rule relay.WatchRule, o *origin) {
 			return
 		}
 	}
-	// The finding has faded, or a person decided while this was under way: it is
-	// looked at anew the next time.
+	// The finding has faded and nobody said that it is real: a first use is first
+	// once.
 	if b := s.e.keys[s.key]; b != nil {
-		b.Networks.forget(o.wide.String())
-		if m := b.Countries.find(o.Country); m != nil && m.Odd {
-			b.Countries.forget(o.Country)
+		for _, m := range []*mark{b.Networks.find(o.wide.String()), b.Countries.find(o.Country)} {
+			if m != nil {
+				m.Odd = false
+			}
 		}
 	}
 }
