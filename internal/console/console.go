@@ -99,7 +99,7 @@ func New(c Config) (*Console, error) {
 		c.Key = make([]byte, 32)
 		_, _ = rand.Read(c.Key) // never fails
 	}
-	views, err := parseTemplates()
+	views, err := parsed()
 	if err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}

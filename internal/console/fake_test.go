@@ -143,7 +143,7 @@ func (p *fakePeople) Open(_ context.Context, _ Visitor, token secret.Redacted) (
 	return &c, nil
 }
 
-func (p *fakePeople) Principal(v *Visit) (*relay.Principal, error) {
+func (p *fakePeople) Principal(_ context.Context, v *Visit) (*relay.Principal, error) {
 	if v.Session.Level != relay.SessionFull {
 		return nil, relay.E(relay.Unauthenticated, "log in")
 	}

@@ -30,6 +30,15 @@ func (v *visit) form(to any) error {
 	if err != nil {
 		return err
 	}
+	v.posted = url.Values{}
+	for name, all := range values {
+		v.posted[name] = all
+	}
+	eachInput(reflect.ValueOf(to).Elem(), func(name string, _ reflect.StructField, value reflect.Value) {
+		if value.Type() == reflect.TypeFor[secret.Redacted]() {
+			v.posted.Del(name)
+		}
+	})
 	return parseForm(values, to)
 }
 

@@ -88,7 +88,7 @@ func (v *visit) tail(mark func(ctx context.Context) (string, error)) error {
 			return nil
 		case <-tick.C:
 		}
-		now, err := v.look(ctx, mark)
+		now, err := v.lookAgain(ctx, mark)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return nil
@@ -110,7 +110,7 @@ func (v *visit) tail(mark func(ctx context.Context) (string, error)) error {
 
 var errNotAllowed = errors.New("not allowed any more")
 
-func (v *visit) look(ctx context.Context, mark func(ctx context.Context) (string, error)) (string, error) {
+func (v *visit) lookAgain(ctx context.Context, mark func(ctx context.Context) (string, error)) (string, error) {
 	open, err := v.People.Open(ctx, v.visitor(), v.token)
 	if err != nil {
 		return "", err
@@ -118,7 +118,7 @@ func (v *visit) look(ctx context.Context, mark func(ctx context.Context) (string
 	if v.Open = open; open.Session.Level != relay.SessionFull {
 		return "", errNotAllowed
 	}
-	if v.Principal, err = v.People.Principal(open); err != nil {
+	if v.Principal, err = v.People.Principal(ctx, open); err != nil {
 		return "", err
 	}
 	if !v.may(v.scoped(), v.page.Needs) || v.Behalf != "" && !open.User.Sees(v.Tenant) {

@@ -13,6 +13,7 @@ import (
 type Visitor struct {
 	Addr                 netip.Addr
 	Agent, TLS, Listener string
+	Host                 string
 }
 
 // Visit is a session that lives and its person.
@@ -38,16 +39,16 @@ type People interface {
 	BeginPasskeyLogin(ctx context.Context, v Visitor, token secret.Redacted) (options []byte, handle string, err error)
 	LoginPasskey(ctx context.Context, v Visitor, token secret.Redacted, handle string, response []byte) (secret.Redacted, relay.Session, error)
 	Open(ctx context.Context, v Visitor, token secret.Redacted) (*Visit, error)
-	Principal(visit *Visit) (*relay.Principal, error)
+	Principal(ctx context.Context, visit *Visit) (*relay.Principal, error)
 	Logout(ctx context.Context, token secret.Redacted) error
 
-	Sessions(ctx context.Context, visit *Visit) ([]relay.Session, error)
+	Sessions(ctx context.Context, user relay.UserID) ([]relay.Session, error)
 	EndSession(ctx context.Context, visit *Visit, id relay.SessionID) error
 	EndOthers(ctx context.Context, visit *Visit) (int, error)
 
-	Reauth(ctx context.Context, v Visitor, token secret.Redacted, pw secret.Redacted, code string) (secret.Redacted, error)
+	Reauth(ctx context.Context, v Visitor, token secret.Redacted, pw secret.Redacted, code string) (secret.Redacted, relay.Session, error)
 	BeginReauthPasskey(ctx context.Context, v Visitor, token secret.Redacted) (options []byte, handle string, err error)
-	ReauthPasskey(ctx context.Context, v Visitor, token secret.Redacted, handle string, response []byte) (secret.Redacted, error)
+	ReauthPasskey(ctx context.Context, v Visitor, token secret.Redacted, handle string, response []byte) (secret.Redacted, relay.Session, error)
 
 	BeginTOTP(ctx context.Context, visit *Visit) (Enrolment, error)
 	EnableTOTP(ctx context.Context, v Visitor, token secret.Redacted, code string) (secret.Redacted, []string, error)

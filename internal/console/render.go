@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"postern/internal/httpx"
 	"postern/internal/relay"
@@ -25,7 +26,10 @@ type view struct{ set *template.Template }
 // shared are the templates that every page has: the frame and its parts.
 var shared = []string{"templates/layout.html", "templates/parts.html", "templates/page_parts.html"}
 
-// parseTemplates parses every page once. A page's file is a template of its own
+// parsed are the templates, parsed once in a process: they are embedded, and never change.
+var parsed = sync.OnceValues(parseTemplates)
+
+// parseTemplates parses every page. A page's file is a template of its own
 // set, so that each can define "main".
 func parseTemplates() (map[string]*view, error) {
 	base, err := template.New("layout").Funcs(funcs).ParseFS(templateFiles, shared...)
@@ -103,6 +107,9 @@ func (v *visit) fail(err error, name string, p former) error {
 		return err
 	}
 	status, _ := httpx.Answer(err, "")
+	if status == http.StatusTooManyRequests {
+		v.W.Header().Set("Retry-After", httpx.RetryAfter(err))
+	}
 	return v.renderStatus(status, name, p)
 }
 

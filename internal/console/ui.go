@@ -107,21 +107,21 @@ type Ask struct {
 
 // funcs are what templates may call.
 var funcs = template.FuncMap{
-	"badge":    func(tone, text string) Badge { return Badge{tone, text} },
-	"empty":    func(title, text, href, action string) Empty { return Empty{title, text, href, action} },
-	"copyable": func(id, text string) Copyable { return Copyable{ID: id, Text: text} },
-	"block":    func(id, text string) Copyable { return Copyable{ID: id, Text: text, Block: true} },
-	"pair":     func(key, value string) Pair { return Pair{Key: key, Value: value} },
-	"stamp":    stamp,
-	"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"day":      func(t time.Time) string { return t.UTC().Format("2 January 2006") },
-	"ago":      ago,
-	"count":    count,
-	"size":     size,
-	"plural":   plural[int],
-	"join":     strings.Join,
-	"lines":    func(s string) []string { return strings.Split(s, "\n") },
-	"inc":      func(n int) int { return n + 1 },
+	"badge":     func(tone, text string) Badge { return Badge{tone, text} },
+	"empty":     func(title, text, href, action string) Empty { return Empty{title, text, href, action} },
+	"copyable":  func(id, text string) Copyable { return Copyable{ID: id, Text: text} },
+	"codeblock": func(id, text string) Copyable { return Copyable{ID: id, Text: text, Block: true} },
+	"pair":      func(key, value string) Pair { return Pair{Key: key, Value: value} },
+	"stamp":     stamp,
+	"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"day":       func(t time.Time) string { return t.UTC().Format("2 January 2006") },
+	"ago":       ago,
+	"count":     count,
+	"size":      size,
+	"plural":    plural[int],
+	"join":      strings.Join,
+	"lines":     func(s string) []string { return strings.Split(s, "\n") },
+	"inc":       func(n int) int { return n + 1 },
 }
 
 // stamp is a time for people, in UTC; "never" for none.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -43,7 +44,8 @@ type visit struct {
 	Tenant relay.Tenant
 	Behalf string
 
-	frames bool // the page may show frames from here
+	posted url.Values // the form that was sent, without its secrets
+	frames bool       // the page may show frames from here
 	crumbs []Crumb
 }
 
@@ -96,7 +98,10 @@ func (v *visit) enter() (instead string, err error) {
 		if v.Open.Session.Level == relay.SessionPassword {
 			return v.factorPath(), nil
 		}
-		return "", v.admit()
+		if err := v.admit(); err != nil {
+			return "", err
+		}
+		return v.stepUpFirst(), nil
 	}
 	switch {
 	case v.Open == nil:
@@ -121,10 +126,15 @@ func (v *visit) enterFull() (instead string, err error) {
 		// What a person may not do is not there for them.
 		return "", relay.E(relay.NotFound, "There is no such page, or it is not for you.")
 	}
-	if v.page.StepUp && v.stale() && v.R.Method == http.MethodGet {
-		return "/confirm?next=" + queryEscape(v.here()), nil
+	return v.stepUpFirst(), nil
+}
+
+// stepUpFirst leads to the confirmation before a form is shown that will need it.
+func (v *visit) stepUpFirst() string {
+	if v.page.StepUp && v.Principal != nil && v.stale() && v.R.Method == http.MethodGet {
+		return "/confirm?next=" + queryEscape(v.here())
 	}
-	return "", nil
+	return ""
 }
 
 // open looks the session up. None, or one that has ended, is no error.
@@ -151,7 +161,7 @@ func (v *visit) admit() error {
 	if v.Open == nil || v.Open.Session.Level != relay.SessionFull {
 		return nil
 	}
-	p, err := v.People.Principal(v.Open)
+	p, err := v.People.Principal(v.R.Context(), v.Open)
 	if err != nil {
 		return err
 	}
@@ -216,7 +226,7 @@ func (v *visit) stale() bool {
 }
 
 func (v *visit) visitor() Visitor {
-	return Visitor{Addr: httpx.Client(v.R.Context()), Agent: clip(v.R.UserAgent(), 256), TLS: v.TLSName(v.R), Listener: v.Listener}
+	return Visitor{Addr: httpx.Client(v.R.Context()), Agent: clip(v.R.UserAgent(), 256), TLS: v.TLSName(v.R), Listener: v.Listener, Host: v.R.Host}
 }
 
 // here is the path and query that was asked for.

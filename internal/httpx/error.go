@@ -139,7 +139,7 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) int {
 		}
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		if w.Header().Get("Retry-After") == "" {
-			w.Header().Set("Retry-After", retryAfter(err))
+			w.Header().Set("Retry-After", RetryAfter(err))
 		}
 	}
 	if e.page != nil && e.page(w, r, err) {
@@ -149,9 +149,9 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) int {
 	return status
 }
 
-// retryAfter is in seconds (RFC 9110 §10.2.3): what the error says, rounded up,
+// RetryAfter is in seconds (RFC 9110 §10.2.3): what the error says, rounded up,
 // else 5.
-func retryAfter(err error) string {
+func RetryAfter(err error) string {
 	type timed interface {
 		error
 		RetryAfter() time.Duration

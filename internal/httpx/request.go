@@ -21,8 +21,8 @@ type event struct {
 	id     string
 	client netip.Addr
 	route  string
-	result error  // of the route's handler, on its way through the mux
-	err    error  // what is rendered
+	result error // of the route's handler, on its way through the mux
+	err    error // what is rendered
 	page   ErrorPage
 	stack  []byte // of a recovered panic
 	attrs  []slog.Attr

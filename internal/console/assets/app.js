@@ -1,6 +1,6 @@
 // What the console's pages gain with scripts. Each part looks for its own marks in
 // the page and does without where there are none.
-import { copyButtons } from "./copy.js";
+import { copyButtons, printButtons } from "./copy.js";
 import { charts } from "./chart.js";
 import { live } from "./live.js";
 import { passkeys } from "./passkey.js";
@@ -8,6 +8,7 @@ import { passwords } from "./password.js";
 
 function start(root) {
   copyButtons(root);
+  printButtons(root);
   charts(root);
   passkeys(root);
   passwords(root);

@@ -7,7 +7,7 @@ export function copyButtons(root) {
     button.addEventListener("click", async () => {
       const from = document.getElementById(button.dataset.copy);
       try {
-        await navigator.clipboard.writeText(from.textContent);
+        await navigator.clipboard.writeText(from.textContent.trim());
         button.firstChild.textContent = "Copied";
       } catch {
         getSelection().selectAllChildren(from);
@@ -15,5 +15,13 @@ export function copyButtons(root) {
       }
       setTimeout(() => { button.firstChild.textContent = label; }, 2000);
     });
+  }
+}
+
+// Print buttons.
+export function printButtons(root) {
+  for (const button of root.querySelectorAll("button[data-print]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => print());
   }
 }

@@ -1,5 +1,5 @@
 // Live parts of a page. An element with data-live is renewed from the page itself:
-// every data-live="5" seconds, or when the stream that data-live-events names says
+// every data-live="5" seconds (after a POST to data-live-post, if it has one), or when the stream that data-live-events names says
 // that there is news. Only nodes that the server rendered are taken over; the page
 // is read by XMLHttpRequest, which makes a document and runs nothing in it.
 export function live(start) {
@@ -53,11 +53,14 @@ export function live(start) {
       const stream = new EventSource(part.dataset.liveEvents);
       stream.addEventListener("news", () => { if (!paused) renew(); });
       stream.addEventListener("over", () => { stream.close(); location.reload(); });
-    } else {
+    } else if (part.dataset.live) {
       const timer = setInterval(() => {
         const now = document.getElementById(part.id);
         if (!now || !now.dataset.live) { clearInterval(timer); return; }
-        if (!paused) renew();
+        if (paused || document.hidden) return;
+        if (!now.dataset.livePost) { renew(); return; }
+        // The button of the page, pressed by the script: a look that is no GET.
+        fetch(now.dataset.livePost, { method: "POST", headers: { Accept: "application/json", "Content-Type": "application/x-www-form-urlencoded" }, redirect: "error" }).then(renew, () => {});
       }, Math.max(2, Number(part.dataset.live)) * 1000);
     }
   }

@@ -1,5 +1,5 @@
 // Passkeys. A form with data-passkey="create" or "get" asks its data-options for
-// what the browser's API wants, and posts what it answers to its own action.
+// what the browser's API wants, and is sent with what that answers.
 export function passkeys(root) {
   const able = window.PublicKeyCredential && PublicKeyCredential.parseCreationOptionsFromJSON;
   for (const form of root.querySelectorAll("form[data-passkey]")) {
@@ -31,16 +31,16 @@ async function run(form) {
   button.disabled = true;
   try {
     const begun = await post(form.dataset.options, {});
-    const create = form.dataset.passkey === "create";
     const options = begun.options.publicKey || begun.options;
-    const credential = create
+    const credential = form.dataset.passkey === "create"
       ? await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) })
       : await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
-    const fields = Object.fromEntries(new FormData(form));
-    const done = await post(form.getAttribute("action"), { ...fields, handle: begun.handle, credential: credential.toJSON() });
-    location.assign(done.next);
+    form.elements.handle.value = begun.handle;
+    form.elements.credential.value = JSON.stringify(credential.toJSON());
+    HTMLFormElement.prototype.submit.call(form);
   } catch (error) {
-    says.textContent = error.name === "NotAllowedError" ? "The passkey was not used: it was cancelled, or took too long." : error.message;
+    says.textContent = error.name === "NotAllowedError" ? "The passkey was not used: it was cancelled, or took too long."
+      : error.name === "InvalidStateError" ? "This device has a passkey for you already." : error.message;
     says.hidden = false;
     button.disabled = false;
   }

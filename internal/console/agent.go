@@ -1,0 +1,53 @@
+package console
+
+import "strings"
+
+// browsers are looked for in this order: most of them name others, too.
+var browsers = []struct{ mark, name string }{
+	{"Edg/", "Edge"}, {"EdgA/", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"}, {"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"},
+	{"CriOS/", "Chrome"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}, {"curl/", "curl"},
+}
+
+var systems = []struct{ mark, name string }{
+	{"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Windows", "Windows"}, {"Mac OS X", "macOS"}, {"CrOS", "ChromeOS"}, {"Linux", "Linux"},
+}
+
+// browser names a browser and its system as people do, from the User-Agent header.
+// What is not known is named as it names itself, cut.
+func browser(agent string) string {
+	if agent == "" {
+		return "unknown browser"
+	}
+	for _, b := range browsers {
+		if !strings.Contains(agent, b.mark) {
+			continue
+		}
+		for _, s := range systems {
+			if strings.Contains(agent, s.mark) {
+				return b.name + " on " + s.name
+			}
+		}
+		return b.name
+	}
+	return clip(agent, 60)
+}
+
+// methodText says how a session was made.
+func methodText(method string) string {
+	switch method {
+	case "password":
+		return "password"
+	case "password+totp":
+		return "password and code"
+	case "password+passkey":
+		return "password and passkey"
+	case "password+recovery":
+		return "password and recovery code"
+	case "passkey":
+		return "passkey"
+	}
+	if name, ok := strings.CutPrefix(method, "oidc "); ok {
+		return "single sign-on by " + name
+	}
+	return method
+}
