@@ -106,12 +106,11 @@ func article(r relay.Role) string {
 
 // Resend mails an invitation anew: with a new token and a new end. The old link
 // no longer works. Errors as Invite; relay.NotFound for one that was used.
-func (s *Service) Resend(ctx context.Context, by store.By, l relay.Link) (relay.Link, error) {
+func (s *Service) Resend(ctx context.Context, by store.By, l relay.Link) (relay.Link, secret.Redacted, error) {
 	if l.Kind != relay.LinkInvite || !l.UsedAt.IsZero() {
-		return relay.Link{}, ErrLink
+		return relay.Link{}, "", ErrLink
 	}
-	made, _, err := s.Invite(ctx, by, l)
-	return made, err
+	return s.Invite(ctx, by, l)
 }
 
 // Withdraw ends an invitation: relay.NotFound if there is none.
@@ -269,5 +268,6 @@ func goodUsername(name string) bool {
 			return false
 		}
 	}
-	return strings.Trim(name, ".") != ""
+	// The API has a list of its own under the last word.
+	return strings.Trim(name, ".") != "" && !strings.EqualFold(name, "pending")
 }

@@ -54,7 +54,7 @@ type Config struct {
 	Store  Store
 	Auth   Door
 	Sealer *secret.Sealer
-	Hasher *password.Hasher // [with the defaults]
+	Hasher Hasher // [a password.Hasher with its defaults]
 	Rules  password.Rules
 	// Mail sends a text from postern itself.
 	Mail func(ctx context.Context, to, subject, text string) error
@@ -83,6 +83,13 @@ type Config struct {
 	Logger *slog.Logger
 	// Alert tells who runs the relay. It must not block. Nil: nobody.
 	Alert func(relay.Tenant, relay.Alert)
+}
+
+// Hasher makes and checks the hashes of passwords; *password.Hasher does.
+type Hasher interface {
+	Hash(ctx context.Context, pw secret.Redacted) (string, error)
+	// Verify does the same work for no hash at all ("") as for one.
+	Verify(ctx context.Context, stored string, pw secret.Redacted) (ok, stale bool, err error)
 }
 
 // Issuer is an OpenID Connect issuer by which the people of one account log in.
@@ -142,7 +149,7 @@ var (
 // Service is the logins of people. Its methods may be called from any goroutine.
 type Service struct {
 	cfg     Config
-	hasher  *password.Hasher
+	hasher  Hasher
 	used    onceSet   // challenges that were answered
 	pace    pace      // letters
 	jobs    chan job  // what is done after the answer
