@@ -71,9 +71,10 @@ func Judge(f *Facts) *Report {
 	f.Options = f.Options.Filled()
 	f.index()
 	r := &Report{
-		Version: 1, Account: f.Account.ID, Name: f.Account.Name, At: f.At, Score: FullScore, FullScore: FullScore,
+		Version: 1, Account: f.Account.ID, Name: shown(f.Account.Name), At: f.At, Score: FullScore, FullScore: FullScore,
 		Installation: f.Installation != nil, Options: f.Options, Counts: map[Severity]int{}, LoginsSince: f.LoginsSince, Trail: f.Trail,
 	}
+	r.Trail.Problem = shown(r.Trail.Problem)
 	for _, s := range Severities {
 		r.Counts[s] = 0
 	}

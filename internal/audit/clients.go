@@ -103,13 +103,13 @@ func eachWeak(code, words string) func(*Facts, func(flaw)) {
 			if latest == nil {
 				latest = &c
 			}
-			evidence = append(evidence, fmt.Sprintf("%s as %s: %s %s, last on %s", c.Addr, shown(c.Helo), shown(c.Mechanism), shown(c.TLS), on(c.Last)))
+			evidence = append(evidence, fmt.Sprintf("%s as %s: %s %s, last on %s", shown(c.Addr), shown(c.Helo), shown(c.Mechanism), shown(c.TLS), on(c.Last)))
 		}
 		if latest == nil {
 			return nil
 		}
 		return &flaw{
-			text:     fmt.Sprintf("With the key %s, %s at %s last logged in %s.", quote(k.Name), quote(latest.Helo), latest.Addr, words),
+			text:     fmt.Sprintf("With the key %s, %s at %s last logged in %s.", quote(k.Name), quote(latest.Helo), shown(latest.Addr), words),
 			evidence: evidence, fix: "postern key users " + k.ID.String() + fmt.Sprintf(" --days %d", f.Options.LoginDays),
 		}
 	})

@@ -96,7 +96,7 @@ func (f *Facts) senderRow(k *relay.Key, findings int) SenderRow {
 func (f *Facts) clientRows(names map[relay.KeyID]string) []ClientRow {
 	var out []ClientRow
 	for _, c := range f.Clients {
-		c.Addr, c.Helo, c.Mechanism, c.TLS = shown(c.Addr), shown(c.Helo), shown(c.Mechanism), shown(c.TLS)
+		c.Protocol, c.Addr, c.Helo, c.Mechanism, c.TLS = shown(c.Protocol), shown(c.Addr), shown(c.Helo), shown(c.Mechanism), shown(c.TLS)
 		out = append(out, ClientRow{Client: c, KeyName: names[c.Key], Weak: weaknesses(&c)})
 	}
 	slices.SortFunc(out, func(a, b ClientRow) int {
