@@ -216,7 +216,7 @@ func TestAcceptLink(t *testing.T) {
 		ended := c.link(c.invitation(a, "late@example.test"))
 		wantKind(t, "ended", s.AcceptLink(ctx, testBy, ended.Hash, c.row(a, relay.RoleAdmin), ended.ExpiresAt), relay.Conflict, "")
 		reset := c.link(relay.Link{Hash: [32]byte{3}, Kind: relay.LinkReset, User: made, Email: got.Email, ExpiresAt: at.Add(time.Hour)})
-		wantKind(t, "another kind", s.AcceptLink(ctx, testBy, reset.Hash, c.row(a, relay.RoleAdmin), at), relay.Invalid, "")
+		wantKind(t, "another kind", s.AcceptLink(ctx, testBy, reset.Hash, c.row(a, relay.RoleAdmin), at), relay.NotFound, "")
 		setup := c.invitation(b, "owner@example.test")
 		setup.Kind, setup.Role = relay.LinkSetup, relay.RoleOwner
 		c.link(setup)
@@ -298,7 +298,7 @@ func TestConfirmEmail(t *testing.T) {
 		if got, err := s.LinkByHash(ctx, taken.Hash); err != nil || !got.UsedAt.IsZero() {
 			t.Errorf("the link was used for nothing: %+v, %v", got, err)
 		}
-		wantKind(t, "another kind", created(s.ConfirmEmail(ctx, testBy, reset.Hash, c.now)), relay.Invalid, "")
+		wantKind(t, "another kind", created(s.ConfirmEmail(ctx, testBy, reset.Hash, c.now)), relay.NotFound, "")
 		l := c.link(own(relay.LinkEmail, "New@example.test"))
 		winners(t, "one link", relay.Conflict, func(int) error {
 			before, err := s.ConfirmEmail(ctx, testBy, l.Hash, c.now)

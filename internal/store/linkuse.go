@@ -26,13 +26,10 @@ func takeLink(ctx context.Context, tx *sql.Tx, hash [32]byte, at time.Time) erro
 	return hit(ctx, tx, relay.E(relay.Conflict, "The link was used before, or its time is over."), useLink, micros(at), hash[:], micros(at))
 }
 
-// errOtherLink: the link is for something else.
-var errOtherLink = relay.E(relay.Invalid, "The link is for something else.")
-
 // AcceptLink uses a setup or invite link and makes its person, both or neither.
 // What the link fixes is taken from it, whatever u says: tenant, e-mail address,
 // role, scopes and restriction, and who invited. Errors are those of UseLink and
-// of CreateUser; relay.Invalid: it is another kind of link.
+// of CreateUser; relay.NotFound also where it is another kind of link.
 func (s *Store) AcceptLink(ctx context.Context, by By, hash [32]byte, u relay.User, at time.Time) error {
 	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
 		l, err := one(ctx, tx, "link", scanLink, linkOfHash, hash[:])
@@ -40,7 +37,7 @@ func (s *Store) AcceptLink(ctx context.Context, by By, hash [32]byte, u relay.Us
 			return note{}, err
 		}
 		if !toBe(l.Kind) {
-			return note{}, errOtherLink
+			return note{}, notFound("link")
 		}
 		if err := s.liveSubuserOf(ctx, tx, l.Account, l.Subuser); err != nil {
 			return note{}, err
@@ -57,8 +54,8 @@ func (s *Store) AcceptLink(ctx context.Context, by By, hash [32]byte, u relay.Us
 
 // ResetByLink uses a reset link and sets the password of its person as SetPassword
 // does, both or neither; all sessions end. It returns the person as they are then.
-// Errors are those of UseLink; relay.Invalid: it is another kind of link;
-// relay.NotFound: the person is gone.
+// Errors are those of UseLink; relay.NotFound also where it is another kind of
+// link, or the person is gone.
 func (s *Store) ResetByLink(ctx context.Context, by By, hash [32]byte, password string, at time.Time) (relay.User, error) {
 	_, after, err := s.useOwnLink(ctx, by, hash, relay.LinkReset, at, "user.password.reset", func(tx *sql.Tx, old *relay.User, _ *relay.Link) error {
 		return writePassword(ctx, tx, old.ID, password, at, relay.SessionID{})
@@ -69,8 +66,8 @@ func (s *Store) ResetByLink(ctx context.Context, by By, hash [32]byte, password 
 // ConfirmEmail uses an email link: the address that it went to is its person's from
 // now on, and the person's other unused links end. It returns the person as they
 // were before. Errors are those of UseLink; relay.Conflict with Field "email":
-// another person has the address meanwhile; relay.Invalid: it is another kind of
-// link; relay.NotFound: the person is gone.
+// another person has the address meanwhile; relay.NotFound also where it is another
+// kind of link, or the person is gone.
 func (s *Store) ConfirmEmail(ctx context.Context, by By, hash [32]byte, at time.Time) (relay.User, error) {
 	before, _, err := s.useOwnLink(ctx, by, hash, relay.LinkEmail, at, "user.email", func(tx *sql.Tx, old *relay.User, l *relay.Link) error {
 		u := *old
@@ -90,7 +87,7 @@ func (s *Store) useOwnLink(ctx context.Context, by By, hash [32]byte, kind relay
 			return note{}, err
 		}
 		if l.Kind != kind {
-			return note{}, errOtherLink
+			return note{}, notFound("link")
 		}
 		old, err := s.liveUser(ctx, tx, l.User)
 		if err != nil {

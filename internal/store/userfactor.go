@@ -11,7 +11,9 @@ import (
 
 const (
 	setPassword = `UPDATE users SET password = $1, password_at = $2 WHERE id = $3`
-	setTOTP     = `UPDATE users SET totp = $1, totp_step = $2, totp_at = $3 WHERE id = $4`
+	// rehashPassword is conditional: a password that was changed meanwhile stays.
+	rehashPassword = `UPDATE users SET password = $1 WHERE id = $2 AND password = $3 AND deleted_at = 0`
+	setTOTP        = `UPDATE users SET totp = $1, totp_step = $2, totp_at = $3 WHERE id = $4`
 	// useTOTPStep is conditional: of two who show one code at once, one is too late.
 	useTOTPStep     = `UPDATE users SET totp_step = $1 WHERE id = $2 AND totp_step < $3 AND length(totp) > 0 AND deleted_at = 0`
 	insertCode      = `INSERT INTO recovery_codes (user_id, hash) VALUES ($1, $2)`
@@ -43,6 +45,19 @@ func writePassword(ctx context.Context, tx *sql.Tx, id relay.UserID, hash string
 		return err
 	}
 	return runEach(ctx, tx, id, dropUserLinks)
+}
+
+// RehashPassword puts another hash of the same password into the place of old, made
+// with the parameters of today. It ends nothing, and is no administrative change.
+// relay.NotFound: old is not the person's hash any more, or the person is gone.
+func (s *Store) RehashPassword(ctx context.Context, id relay.UserID, old, hash string) error {
+	if old == "" || hash == "" {
+		return notFound("password")
+	}
+	if err := checkPasswordHash(hash); err != nil {
+		return err
+	}
+	return s.touch(ctx, notFound("password"), rehashPassword, hash, blob(id.ID), text(old))
 }
 
 // SetTOTP gives a person an authenticator app: its sealed secret, and the time

@@ -174,3 +174,35 @@ func TestSetPassword(t *testing.T) {
 		}
 	})
 }
+
+// A hash made anew at a login is no new password: nothing ends, and one that was
+// set meanwhile stays.
+func TestRehashPassword(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, _ := openTest(t, cfg)
+		ctx, c := context.Background(), newCrowd(t, s)
+		a := c.account()
+		u := c.person(a, relay.RoleOwner)
+		_, hash := c.session(u, relay.SessionFull)
+		before := changesOf(t, s, a)
+		if err := s.RehashPassword(ctx, u.ID, testPassword, testPassword+"9"); err != nil {
+			t.Fatal(err)
+		}
+		u.Password = testPassword + "9"
+		same(t, "stored", u, c.user(u.ID), nil) // PasswordAt too: logins that are under way go on
+		if !c.open(hash) || changesOf(t, s, a) != before {
+			t.Error("a session has ended, or it is on record")
+		}
+		wantKind(t, "another hash by now", s.RehashPassword(ctx, u.ID, testPassword, testPassword+"8"), relay.NotFound, "")
+		wantKind(t, "nobody's", s.RehashPassword(ctx, relay.UserID{}, testPassword+"9", testPassword), relay.NotFound, "")
+		if err := s.RehashPassword(ctx, u.ID, testPassword+"9", "plain"); err == nil {
+			t.Error("a password was stored as it is")
+		}
+		if err := s.SetPassword(ctx, testBy, u.ID, "", c.now, relay.SessionID{}); err != nil {
+			t.Fatal(err)
+		}
+		wantKind(t, "of one who has none", s.RehashPassword(ctx, u.ID, "", testPassword), relay.NotFound, "")
+		same(t, "still none", "", c.user(u.ID).Password, nil)
+	})
+}
