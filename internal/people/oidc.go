@@ -88,7 +88,7 @@ func (s *Service) BeginOIDC(ctx context.Context, v Visitor, start OIDCStart) (to
 	}
 	if start.Visit != nil {
 		if f.Link = !start.Fresh; f.Link {
-			err = s.fresh(start.Visit)
+			err = s.mayLink(start.Visit)
 		} else if !start.Visit.Full() {
 			err = ErrSession
 		}
@@ -111,6 +111,9 @@ func (s *Service) BeginOIDC(ctx context.Context, v Visitor, start OIDCStart) (to
 	cookie, err = s.sealHandle(kindFlow, f)
 	return is.config(d, s.back()).AuthCodeURL(f.State, options...), cookie, err
 }
+
+// mayLink demands what it takes to add a way to log in.
+func (s *Service) mayLink(visit *Visit) error { return s.fresh(visit) }
 
 func random() string {
 	var raw [32]byte

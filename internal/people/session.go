@@ -10,7 +10,8 @@ import (
 	"postern/internal/store"
 )
 
-// touchEvery is how often a session's last use is written.
+// touchEvery is how often a session's last use is written: a quarter of the idle
+// time, if that is less.
 const touchEvery = time.Minute
 
 // Open finds the session of a token. It ends one that was idle too long, is over,
@@ -36,7 +37,7 @@ func (s *Service) Open(ctx context.Context, v Visitor, token secret.Redacted) (*
 		return nil, s.end(ctx, &session)
 	}
 	session.Level = s.levelNow(&session, &u)
-	if now.Sub(session.SeenAt) >= touchEvery {
+	if now.Sub(session.SeenAt) >= min(touchEvery, s.cfg.Idle/4) {
 		if err := s.cfg.Store.TouchSession(ctx, session.ID, now); err != nil && relay.KindOf(err) != relay.NotFound {
 			return nil, err
 		}

@@ -1,0 +1,421 @@
+package people
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/secret"
+	"postern/internal/store"
+	"postern/internal/totp"
+)
+
+// AC-12.
+func TestSessionsEnd(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		w.withApp("ann")
+		idle, _ := w.in("ann")
+		w.pass(29 * time.Minute)
+		w.open(idle)
+		w.pass(29 * time.Minute)
+		w.open(idle)
+		w.pass(30 * time.Minute)
+		w.dead("30 minutes idle", idle)
+		busy, _ := w.in("ann")
+		for range 12*3 - 1 {
+			w.pass(20 * time.Minute)
+			w.open(busy)
+		}
+		w.pass(20 * time.Minute)
+		w.dead("12 hours", busy)
+		half, _, err := w.LoginPassword(t.Context(), home, "ann", goodPassword)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.pass(halfLife)
+		w.dead("10 minutes without the second factor", half)
+	})
+}
+
+func TestSessionTimesAreSettings(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *Config) { c.Idle, c.Life, c.Fresh = time.Minute, 5*time.Minute, 20*time.Second })
+	w.withApp("ann")
+	token, visit := w.in("ann") // which waits half a minute
+	if err := w.fresh(visit); !errors.Is(err, ErrReauth) {
+		t.Errorf("fresh for longer: %v", err)
+	}
+	for range 9 {
+		w.open(token)
+		w.pass(30 * time.Second)
+	}
+	w.dead("the end of its life", token)
+	token, _ = w.in("ann")
+	w.pass(time.Minute)
+	w.dead("idle", token)
+}
+
+// AC-11: dead at once, whoever ends it and why.
+func TestSessionsDieAtOnce(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.withApp("ann")
+		w.person("owner")
+		token, visit := w.in("ann")
+		if err := w.Logout(ctx, token); err != nil {
+			t.Fatal(err)
+		}
+		w.dead("logged out", token)
+		if err := errors.Join(w.Logout(ctx, token), w.Logout(ctx, "nonsense")); err != nil {
+			t.Errorf("logged out twice: %v", err)
+		}
+		if _, err := w.BeginTOTP(ctx, visit); !errors.Is(err, ErrSession) {
+			t.Errorf("a request under way writes to a session that ended: %v", err)
+		}
+
+		one, mine := w.in("ann")
+		two, _ := w.in("ann")
+		three, _ := w.in("ann")
+		all, err := w.Sessions(ctx, u.ID)
+		if err != nil || len(all) != 3 {
+			t.Fatalf("%d sessions, %v", len(all), err)
+		}
+		if err := w.EndSession(ctx, mine, w.open(two).Session.ID); err != nil {
+			t.Fatal(err)
+		}
+		w.dead("ended", two)
+		if n, err := w.EndOthers(ctx, mine); err != nil || n != 1 {
+			t.Errorf("%d others ended: %v", n, err)
+		}
+		w.dead("ended with all others", three)
+		w.open(one)
+		_, other := w.in("ann")
+		bob := w.withApp("bob")
+		_, bobs := w.in("bob")
+		if err := w.EndSession(ctx, bobs, other.Session.ID); relay.KindOf(err) != relay.NotFound {
+			t.Errorf("another person's session: %v", err)
+		}
+		_ = bob
+
+		w.dir.account.DisabledAt = w.now()
+		w.dead("the account is disabled", one)
+		w.dir.account.DisabledAt = time.Time{}
+	})
+}
+
+// AC-11, on the real store: what others do to a person.
+func TestSessionsOfDisabledPeople(t *testing.T) {
+	t.Parallel()
+	w := realWorld(t)
+	ctx := t.Context()
+	st := w.st.(*store.Store)
+	w.person("owner")
+	u := w.withApp("ann")
+	token, _ := w.in("ann")
+	role := w.user(u.ID)
+	role.Role = relay.RoleAuditor
+	if err := st.UpdateUser(ctx, operator, role); err != nil {
+		t.Fatal(err)
+	}
+	w.dead("another role", token)
+	token, visit := w.in("ann")
+	if p, err := w.Principal(ctx, visit); err != nil || p.Allows("mail.send") || !p.Allows("stats.read") {
+		t.Errorf("the old role counts: %v", err)
+	}
+	if err := st.SetUserDisabled(ctx, operator, u.ID, w.now()); err != nil {
+		t.Fatal(err)
+	}
+	w.dead("disabled", token)
+	if _, _, err := w.LoginPassword(ctx, home, "ann", goodPassword); err != ErrLogin { //nolint:errorlint // bare
+		t.Errorf("disabled: %v", err)
+	}
+	if err := st.SetUserDisabled(ctx, operator, u.ID, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	w.dead("enabled again", token)
+	token, _ = w.in("ann")
+	if err := st.ResetFactors(ctx, operator, u.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.dead("factors reset", token)
+	if _, session, err := w.LoginPassword(ctx, home, "ann", goodPassword); err != nil || session.Level != relay.SessionEnrol {
+		t.Errorf("after the reset of factors: %+v %v", session, err)
+	}
+	if err := st.DeleteUser(ctx, operator, u.ID, w.now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.LoginPassword(ctx, home, "ann", goodPassword); err != ErrLogin { //nolint:errorlint // bare
+		t.Errorf("deleted: %v", err)
+	}
+}
+
+// The second factor is demanded of everybody whose account does not let it go,
+// and of sessions that were there before.
+func TestSecondFactorIsDemanded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	w.person("ann")
+	w.person("shopper", func(u *relay.User) { u.Subuser = shopID })
+	for _, name := range []string{"ann", "shopper"} {
+		if _, session, err := w.LoginPassword(ctx, home, name, goodPassword); err != nil || session.Level != relay.SessionEnrol {
+			t.Errorf("%s: %+v %v", name, session, err)
+		}
+	}
+	w.dir.account.Policy.SecondFactorOptional = true
+	token, session, err := w.LoginPassword(ctx, home, "shopper", goodPassword)
+	if err != nil || session.Level != relay.SessionFull {
+		t.Fatalf("optional: %+v %v", session, err)
+	}
+	p, err := w.Principal(ctx, w.open(token))
+	if err != nil || p.SubuserName != "shop" || p.Subuser != shopID {
+		t.Errorf("principal %+v %v", p, err)
+	}
+	w.dir.account.Policy.SecondFactorOptional = false
+	visit := w.open(token)
+	if visit.Session.Level != relay.SessionEnrol {
+		t.Errorf("level %s of a session from before", visit.Session.Level)
+	}
+	if _, err := w.Principal(ctx, visit); !errors.Is(err, ErrSession) {
+		t.Errorf("it keeps its scopes: %v", err)
+	}
+}
+
+// AC-05: who knows only the password must not set up a second factor beside, or
+// in the place of, one that is there.
+func TestEnrolSessionAfterEnrolment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	w.person("ann")
+	login := func() (secret.Redacted, *Visit) {
+		token, _, err := w.LoginPassword(ctx, home, "ann", goodPassword)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token, w.open(token)
+	}
+	thief, theirs := login()
+	stolen, err := w.BeginTOTP(ctx, theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, mine := login()
+	e, err := w.BeginTOTP(ctx, mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.EnableTOTP(ctx, home, token, codeOf(t, e, w.now())); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.EnableTOTP(ctx, home, thief, codeOf(t, stolen, w.now())); !errors.Is(err, ErrSession) {
+		t.Errorf("a second app with the password alone: %v", err)
+	}
+	if v := w.open(thief); v.Session.Level != relay.SessionPassword {
+		t.Errorf("level %s", v.Session.Level)
+	}
+}
+
+// codeOf is what an app shows that was set up with an enrolment.
+func codeOf(t testing.TB, e Enrolment, now time.Time) string {
+	t.Helper()
+	key, err := recoveryEncoding.DecodeString(strings.ToLower(strings.ReplaceAll(e.Secret, " ", "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return totp.Code(key, totp.Step(now))
+}
+
+func TestEnrolment(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.person("ann")
+		token, session, err := w.LoginPassword(ctx, home, "ann", goodPassword)
+		if err != nil || session.Level != relay.SessionEnrol {
+			t.Fatalf("%+v %v", session, err)
+		}
+		if _, _, err := w.EnableTOTP(ctx, home, token, "000000"); relay.KindOf(err) != relay.Conflict {
+			t.Errorf("without a beginning: %v", err)
+		}
+		e, err := w.BeginTOTP(ctx, w.open(token))
+		if err != nil || !strings.Contains(e.URI, "relay.example.test:ann") {
+			t.Fatalf("%+v %v", e, err)
+		}
+		if _, _, err := w.EnableTOTP(ctx, home, token, w.wrongCode()); !errors.Is(err, ErrCode) {
+			t.Errorf("a wrong code: %v", err)
+		}
+		code := codeOf(t, e, w.now())
+		full, codes, err := w.EnableTOTP(ctx, home, token, code)
+		if err != nil || len(codes) != 10 {
+			t.Fatalf("%d codes, %v", len(codes), err)
+		}
+		w.dead("the session before", token)
+		visit := w.open(full)
+		if !visit.Full() || visit.Session.Method != "password+totp" || w.fresh(visit) != nil {
+			t.Errorf("session %+v", visit.Session)
+		}
+		got := w.user(u.ID)
+		if !got.SecondFactor() || got.RecoveryCodes != 10 || strings.Contains(string(got.TOTP), "12345") {
+			t.Errorf("person %+v", got)
+		}
+		if w.told(u.Email, "authenticator app was set up") != 1 {
+			t.Error("nobody was told")
+		}
+		// AC-03: the code that proved the app is used up by it.
+		half, _, err := w.LoginPassword(ctx, home, "ann", goodPassword)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.LoginTOTP(ctx, home, half, code); !errors.Is(err, ErrCode) {
+			t.Errorf("the code of the enrolment: %v", err)
+		}
+		w.pass(totp.Period)
+		if _, _, err := w.LoginTOTP(ctx, home, half, codeOf(t, e, w.now())); err != nil {
+			t.Errorf("the next code: %v", err)
+		}
+		// Another app takes its place, and the codes stay.
+		e, err = w.BeginTOTP(ctx, visit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, codes, err = w.EnableTOTP(ctx, home, full, codeOf(t, e, w.now()))
+		if err != nil || codes != nil || w.user(u.ID).RecoveryCodes != 10 {
+			t.Errorf("codes %v, %v", codes, err)
+		}
+	})
+}
+
+// A sealed secret is its person's: in another row it does not open.
+func TestTOTPSecretIsBoundToItsPerson(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	ann := w.withApp("ann")
+	bob := w.person("bob")
+	if err := w.st.SetTOTP(ctx, operator, bob.ID, ann.TOTP, 0, w.now()); err != nil {
+		t.Fatal(err)
+	}
+	half, _, err := w.LoginPassword(ctx, home, "bob", goodPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.LoginTOTP(ctx, home, half, w.code()); err == nil || relay.KindOf(err) != relay.Internal {
+		t.Errorf("got %v", err)
+	}
+}
+
+// AC-07: what changes how somebody logs in takes both factors, shown just now.
+func TestStepUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	u := w.withApp("ann")
+	token, visit := w.in("ann")
+	w.pass(5 * time.Minute)
+	for name, do := range map[string]func(*Visit) error{
+		"new app":         func(v *Visit) error { _, err := w.BeginTOTP(ctx, v); return err },
+		"no app":          func(v *Visit) error { return w.DisableTOTP(ctx, v) },
+		"new passkey":     func(v *Visit) error { _, _, err := w.BeginPasskey(ctx, v); return err },
+		"no passkey":      func(v *Visit) error { return w.RemovePasskey(ctx, v, []byte("x")) },
+		"codes":           func(v *Visit) error { _, err := w.NewRecoveryCodes(ctx, v); return err },
+		"password":        func(v *Visit) error { return w.ChangePassword(ctx, v, goodPassword, otherPassword) },
+		"address":         func(v *Visit) error { return w.AskEmail(ctx, v, "new@example.test") },
+		"single sign-on":  func(v *Visit) error { return w.mayLink(v) },
+		"an app's enable": func(*Visit) error { _, _, err := w.EnableTOTP(ctx, home, token, "1"); return err },
+		"a passkey's add": func(*Visit) error { _, _, err := w.AddPasskey(ctx, home, token, "", "", nil); return err },
+	} {
+		if err := do(visit); !errors.Is(err, ErrReauth) {
+			t.Errorf("%s with an old session: %v", name, err)
+		}
+	}
+	for name, c := range map[string][2]string{
+		"wrong password": {string(otherPassword), w.code()}, "wrong code": {string(goodPassword), w.wrongCode()}, "no code": {string(goodPassword), ""},
+	} {
+		if _, _, err := w.Reauth(ctx, home, token, secret.Redacted(c[0]), c[1]); !errors.Is(err, ErrCode) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	next, session, err := w.Reauth(ctx, home, token, goodPassword, w.code())
+	if err != nil || !session.FreshUntil.Equal(w.now().Add(5*time.Minute)) || !session.ExpiresAt.Equal(visit.Session.ExpiresAt) {
+		t.Fatalf("%+v %v", session, err)
+	}
+	w.dead("the session before", token)
+	fresh := w.open(next)
+	if err := w.fresh(fresh); err != nil || len(w.mem.changes) == 0 {
+		t.Errorf("not fresh: %v", err)
+	}
+	if err := w.DisableTOTP(ctx, fresh); relay.KindOf(err) != relay.Conflict {
+		t.Errorf("the last factor goes: %v", err)
+	}
+	w.dir.account.Policy.SecondFactorOptional = true
+	if err := w.DisableTOTP(ctx, fresh); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.user(u.ID); got.SecondFactor() || got.RecoveryCodes != 0 || w.told(u.Email, "authenticator app was removed") != 1 {
+		t.Errorf("person %+v", got)
+	}
+}
+
+// A thief of a session's cookie gets five guesses at the rest.
+func TestReauthIsNotGuessedAt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	w.dir.account.Policy.SecondFactorOptional = true
+	w.person("ann")
+	token, _, err := w.LoginPassword(ctx, home, "ann", goodPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i <= 5; i++ {
+		want := ErrCode
+		if i == 5 {
+			want = ErrSession
+		}
+		if _, _, err := w.Reauth(ctx, from(1), token, otherPassword, ""); !errors.Is(err, want) {
+			t.Errorf("guess %d: %v", i, err)
+		}
+	}
+	w.dead("five guesses", token)
+}
+
+// People's logins obey IP access management, and so does each request.
+func TestAccessLists(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	w.withApp("shopper", func(u *relay.User) { u.Subuser = shopID })
+	token, visit := w.in("shopper")
+	half, _, err := w.LoginPassword(ctx, home, "shopper", goodPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := &relay.AccessList{Rules: []relay.AccessRule{{Network: mustPrefix("203.0.113.0/24")}}}
+	for i, whose := range []string{"account", "subuser"} {
+		w.dir.access = [2]*relay.AccessList{}
+		w.dir.access[i] = elsewhere
+		if _, err := w.Principal(ctx, visit); relay.KindOf(err) != relay.Unauthenticated {
+			t.Errorf("the list of the %s: %v", whose, err)
+		}
+		if _, _, err := w.LoginPassword(ctx, home, "shopper", goodPassword); err != ErrLogin { //nolint:errorlint // bare
+			t.Errorf("the list of the %s: %v", whose, err)
+		}
+		w.recorded(whose, "PASSWORD", relay.LoginAccess)
+		if _, _, err := w.LoginTOTP(ctx, home, half, w.code()); !errors.Is(err, ErrCode) {
+			t.Errorf("the list of the %s after the password: %v", whose, err)
+		}
+		w.recorded(whose, "TOTP", relay.LoginAccess)
+	}
+	w.dir.access[0], w.dir.access[1] = nil, &relay.AccessList{Rules: elsewhere.Rules, Monitor: true}
+	if _, err := w.Principal(ctx, w.open(token)); err != nil {
+		t.Errorf("a list that watches: %v", err)
+	}
+	if _, _, err := w.LoginPassword(ctx, home, "shopper", goodPassword); err != nil || !strings.Contains(w.rec.last().Detail, "would refuse") {
+		t.Errorf("a list that watches: %v, %q", err, w.rec.last().Detail)
+	}
+}
