@@ -65,6 +65,7 @@ type Services struct {
 	DomainServices
 	ReportServices
 	PeopleServices
+	AuditServices
 }
 
 // Authenticator judges the proof that a request brings. Its errors are
@@ -87,7 +88,7 @@ type Directory interface {
 
 // Routes is the whole API.
 func Routes() []Route {
-	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes, reportRoutes, peopleRoutes)
+	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes, reportRoutes, peopleRoutes, auditRoutes)
 }
 
 // New makes the routes for a listener. A route that is for the operator only is
