@@ -4,6 +4,7 @@ import "slices"
 
 // resourcePages are the pages of what an account has; their files are page_*.go.
 var resourcePages = slices.Concat(
+	overviewPages, mailPages, queuePages,
 	loginRecordPages, changePages, accessPages, keyPages, domainPages, senderPages,
 )
 

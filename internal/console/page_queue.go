@@ -1,0 +1,189 @@
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	apiQueue = "/v3/queue"
+	apiPools = "/v3/pools"
+)
+
+// queuePages are the pages of what waits, and of where mail leaves from.
+var queuePages = []page{
+	{Method: "GET", Pattern: "/queue", Title: "Queue", Group: "Mail", Nav: "Queue", Needs: []string{"GET " + apiQueue}, Handler: onDesk(showQueue)},
+	{Method: "GET", Pattern: "/queue/{site}", Title: "Queue", Needs: []string{"GET " + apiQueue + "/{site}"}, Handler: onDesk(showSite)},
+	{Method: "GET", Pattern: "/pools", Title: "Pools", Group: "Sending", Nav: "Pools", Needs: []string{"GET " + apiPools}, Handler: onDesk(showPools)},
+}
+
+type laneView struct {
+	Pool    string     `json:"pool"`
+	Site    string     `json:"site"`
+	Waiting int64      `json:"waiting"`
+	Due     int64      `json:"due"`
+	Leased  int64      `json:"leased"`
+	Oldest  time.Time  `json:"oldest_at"`
+	Next    time.Time  `json:"next_at"`
+	Limit   int64      `json:"limit"`
+	Why     plainWords `json:"why"`
+	Until   time.Time  `json:"backing_off_until"`
+	Reason  string     `json:"reason"`
+}
+
+type queueView struct {
+	Lanes       []laneView `json:"lanes"`
+	Held        int64      `json:"held"`
+	Quarantined int64      `json:"quarantined"`
+	Waiting     int64      `json:"waiting"`
+	Oldest      time.Time  `json:"oldest_at"`
+}
+
+// queuePage is what waits, for what and why.
+type queuePage struct {
+	Sum   facts
+	Lanes table
+	Mail  table
+	Back  []link
+}
+
+func (q *queueView) facts(v *desk) facts {
+	var f facts
+	f.add("Waiting recipients", number(q.Waiting))
+	f.add("The oldest since", v.at(q.Oldest))
+	held := number(q.Held)
+	if q.Held > 0 {
+		held.Href = query(v.path("/mail"), "state", "held")
+	}
+	f.add("Held messages", held)
+	if q.Quarantined > 0 {
+		f.add("In quarantine", cell{Text: count(q.Quarantined), Href: query(v.path("/mail"), "state", "quarantined")})
+	}
+	return f
+}
+
+func (v *desk) laneTable(lanes []laneView) table {
+	t := table{ID: "lanes", Caption: "What waits, by destination", Head: []string{"To", "Waiting", "On its way now", "The oldest since", "Next try", "Why"},
+		Empty: "Nothing waits. All mail that was accepted has been delivered or has ended."}
+	for _, l := range lanes {
+		site := to(l.Site, v.path("/queue", l.Site))
+		if l.Pool != "" {
+			site.Note = "pool " + l.Pool
+		}
+		why := cell{Lines: l.Why}
+		if len(l.Why) == 0 && l.Reason != "" {
+			why.Lines = []string{l.Reason}
+		}
+		if !l.Until.IsZero() {
+			why.Note = "backing off until " + momentOf(v.Now, l.Until).Human()
+		}
+		waiting := number(l.Waiting)
+		if l.Due > 0 {
+			waiting.Note = count(l.Due) + " due now"
+		}
+		t.Rows = append(t.Rows, row{Cells: []cell{site, waiting, number(l.Leased), v.at(l.Oldest), v.at(l.Next), why}})
+	}
+	return t
+}
+
+func showQueue(v *desk) error {
+	q, err := ask[queueView](v, apiQueue)
+	if err != nil {
+		return err
+	}
+	return v.Render(http.StatusOK, "page_queue", "Queue", queuePage{Sum: q.facts(v), Lanes: v.laneTable(q.Lanes)})
+}
+
+// showSite is the queue of one destination: its lanes, and the mail that waits.
+func showSite(v *desk) error {
+	site := v.id("site")
+	raw, err := ask[json.RawMessage](v, under(apiQueue, site))
+	if err != nil {
+		return err
+	}
+	// One lane, or the lanes of several pools.
+	var q queueView
+	var one laneView
+	if err := errors.Join(json.Unmarshal(raw, &q), json.Unmarshal(raw, &one)); err != nil {
+		return err
+	}
+	lanes := q.Lanes
+	if len(lanes) == 0 && one.Site != "" {
+		lanes = []laneView{one}
+	}
+	p := queuePage{Lanes: v.laneTable(lanes), Back: []link{{"The whole queue", v.path("/queue")}}}
+	list := askIf[struct {
+		Messages []mailLineView `json:"messages"`
+	}](v, apiMessages, query(apiMessages, "domain", site, "state", "deferred", "limit", "50"))
+	if v.May("GET", apiMessages) {
+		p.Mail = v.mailTable(list.Messages, "No message to it was put off.")
+		p.Mail.Caption, p.Mail.Next = "Mail to it that was put off", nil
+	}
+	return v.Render(http.StatusOK, "page_queue", "Queue to "+site, p)
+}
+
+// poolsPage is where mail leaves from.
+type poolsPage struct {
+	Pools []poolPart
+	None  table
+}
+
+// poolPart is one pool.
+type poolPart struct {
+	Is        facts
+	Addresses table
+	Sites     table
+}
+
+func showPools(v *desk) error {
+	list, err := ask[struct {
+		Result []struct {
+			Name      string `json:"name"`
+			Waiting   int64  `json:"waiting"`
+			Addresses []struct {
+				Address  string    `json:"address"`
+				Helo     string    `json:"helo"`
+				Disabled bool      `json:"disabled"`
+				State    string    `json:"state"`
+				Warmup   string    `json:"warmup"`
+				Until    time.Time `json:"warmup_until"`
+			} `json:"addresses"`
+			BackingOff []struct {
+				Site   string    `json:"site"`
+				Until  time.Time `json:"until"`
+				Reason string    `json:"reason"`
+			} `json:"backing_off"`
+		} `json:"result"`
+	}](v, apiPools)
+	if err != nil {
+		return err
+	}
+	p := poolsPage{None: table{Empty: "There is no pool: the system chooses the address that mail leaves from. The operator makes pools."}}
+	for _, x := range list.Result {
+		part := poolPart{Is: facts{Title: x.Name}}
+		part.Is.add("Waiting recipients", number(x.Waiting))
+		part.Addresses = table{Caption: "Addresses of " + x.Name, Head: []string{"Address", "Calls itself", "State"}, Empty: "The system chooses the address."}
+		for _, a := range x.Addresses {
+			state := tagged(orNone(a.State, "in use"), toneOK)
+			if a.Disabled {
+				state = tagged("switched off", toneMute)
+			}
+			state.Note = strings.TrimSpace(a.Warmup)
+			part.Addresses.Rows = append(part.Addresses.Rows, row{Cells: []cell{code(a.Address), words(a.Helo), state}})
+		}
+		part.Sites = table{Caption: "Destinations that asked " + x.Name + " for patience", Head: []string{"To", "Until", "Why"}}
+		for _, b := range x.BackingOff {
+			site := words(b.Site)
+			if v.May("GET", apiQueue+"/{site}") {
+				site = to(b.Site, v.path("/queue", b.Site))
+			}
+			part.Sites.Rows = append(part.Sites.Rows, row{Cells: []cell{site, v.at(b.Until), words(b.Reason)}})
+		}
+		p.Pools = append(p.Pools, part)
+		p.None.Empty = ""
+	}
+	return v.Render(http.StatusOK, "page_pools", "Pools", p)
+}
