@@ -1,0 +1,310 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"postern/internal/relay"
+)
+
+// The watch's consumers of the logs.
+const (
+	WatchEvents = "watch"
+	WatchLogins = "watch.logins"
+)
+
+// keepFindings is how long findings, and baselines of keys that nobody uses, are
+// kept.
+const keepFindings = 400 * 24 * time.Hour
+
+var (
+	stmtWatchBaseline = newStmt(`INSERT INTO watch_baselines (key_id, data, updated_at) VALUES ($1, $2, $3)
+		ON CONFLICT (key_id) DO UPDATE SET data = excluded.data, updated_at = excluded.updated_at`)
+	// What people decided stays decided: the watch hears of it, and does not open it
+	// again.
+	stmtWatchFinding = newStmt(`INSERT INTO watch_findings (id, account_id, subuser_id, key_id, rule, severity, state, first_at, last_at, data, answer,
+		decided_at, decided_by, taken) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+		ON CONFLICT (id) DO UPDATE SET severity = excluded.severity, state = excluded.state, last_at = excluded.last_at, data = excluded.data,
+		decided_at = excluded.decided_at, decided_by = excluded.decided_by, taken = excluded.taken WHERE watch_findings.state = 'open'`)
+	stmtWatchTaken = newStmt(`UPDATE watch_findings SET taken = 1 WHERE id = $1`)
+)
+
+const (
+	selectBaseline  = `SELECT key_id, data FROM watch_baselines WHERE key_id = $1`
+	dropFindings    = `DELETE FROM watch_findings WHERE last_at < $1`
+	dropBaselines   = `DELETE FROM watch_baselines WHERE updated_at < $1 AND length(key_id) > 0`
+	findingColumns  = `data, state, answer, answered_at, answer_error, undo, decided_at, decided_by, teach`
+	selectFindings  = `SELECT ` + findingColumns + ` FROM watch_findings`
+	openFindings    = selectFindings + ` WHERE state = 'open' ORDER BY id`
+	untakenFindings = selectFindings + ` WHERE state <> 'open' AND taken = 0 ORDER BY id LIMIT 1000`
+	// One is answered anew when it was not, and an answer that failed is tried again.
+	dueFindings   = selectFindings + ` WHERE state = 'open' AND answered_at = 0 AND answer <> 'record' ORDER BY id LIMIT 200`
+	bentFindings  = selectFindings + ` WHERE key_id = $1 AND undo <> '' ORDER BY id`
+	undoneFinding = selectFindings + ` WHERE state IN ('dismissed', 'ended') AND undo <> '' ORDER BY id LIMIT 200`
+	setAnswered   = `UPDATE watch_findings SET answered_at = $1, answer_error = $2 WHERE id = $3`
+	setUndo       = `UPDATE watch_findings SET undo = $1 WHERE id = $2`
+	decideFinding = `UPDATE watch_findings SET state = $1, decided_at = $2, decided_by = $3, teach = $4, taken = 0 WHERE id = $5 AND state = 'open'`
+)
+
+// WatchCommit is what the watch made of a piece of the logs. All of it commits
+// together, with the places that it has come to.
+type WatchCommit struct {
+	Keys     map[relay.KeyID][]byte // baselines; under the zero id, of failed logins
+	Findings []relay.WatchFinding
+	Taken    []relay.WatchID // decisions that it knows of now
+	// Events and Logins are how far it read; nil: no further than before.
+	Events, Logins *Cursor
+}
+
+// PutWatch keeps what the watch learned and found, with its places in the logs.
+// It waits behind mail, and for its commit. ErrLeaseLost: another node was there
+// first, and nothing of it is kept.
+func (s *Store) PutWatch(ctx context.Context, c WatchCommit) error {
+	o := newOp("put watch")
+	o.grows = true
+	now := s.now()
+	for id, data := range c.Keys {
+		o.bytes += len(data)
+		o.add(stmtWatchBaseline, blob(id.ID), filled(data), now)
+	}
+	for i := range c.Findings {
+		f := c.Findings[i]
+		row, err := json.Marshal(watchData(f))
+		if err != nil {
+			return fmt.Errorf("put watch: %w", err)
+		}
+		o.bytes += len(row)
+		o.add(stmtWatchFinding, blob(f.ID.ID), blob(f.Account.ID), blob(f.Subuser.ID), blob(f.Key.ID), text(string(f.Rule)), string(f.Severity), string(f.State),
+			micros(f.FirstAt), micros(f.LastAt), text(string(row)), string(f.Answer), micros(f.DecidedAt), text(f.DecidedBy), flag(f.State != relay.WatchOpen))
+	}
+	for _, id := range c.Taken {
+		o.add(stmtWatchTaken, blob(id.ID))
+	}
+	if c.Events != nil {
+		s.moveConsumer(o, WatchEvents, *c.Events)
+	}
+	if c.Logins != nil {
+		s.moveConsumer(o, WatchLogins, *c.Logins)
+	}
+	return s.w.doLow(ctx, o)
+}
+
+// watchData is a finding without what is in columns.
+func watchData(f relay.WatchFinding) relay.WatchFinding {
+	f.State, f.Answer, f.AnsweredAt, f.AnswerError, f.Undo = "", "", time.Time{}, "", nil
+	f.DecidedAt, f.DecidedBy, f.Teach = time.Time{}, "", false
+	return f
+}
+
+// WatchBaselines returns what was kept of keys; one of which nothing is kept is
+// absent. Under the zero id is what is known of failed logins.
+func (s *Store) WatchBaselines(ctx context.Context, keys []relay.KeyID) (map[relay.KeyID][]byte, error) {
+	out := make(map[relay.KeyID][]byte, len(keys))
+	for _, id := range keys {
+		err := eachRow(ctx, s.db, selectBaseline, []any{blob(id.ID)}, func(r *sql.Rows) error {
+			var key, data []byte
+			if err := r.Scan(&key, &data); err != nil {
+				return err
+			}
+			out[relay.KeyID{ID: idOf(key)}] = data
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read baselines: %w", s.readError(err))
+		}
+	}
+	return out, nil
+}
+
+func scanFinding(r scanner) (relay.WatchFinding, error) {
+	var f relay.WatchFinding
+	var data, state, answer, answerError, undo, by string
+	var answered, decided, teach int64
+	if err := r.Scan(&data, &state, &answer, &answered, &answerError, &undo, &decided, &by, &teach); err != nil {
+		return f, err
+	}
+	if err := unpackJSON(data, &f, "watch_findings.data"); err != nil {
+		return f, err
+	}
+	f.State, f.Answer, f.AnsweredAt, f.AnswerError = relay.WatchState(state), relay.WatchAnswer(answer), timeOf(answered), answerError
+	f.DecidedAt, f.DecidedBy, f.Teach = timeOf(decided), by, teach != 0
+	return f, unpackJSON(undo, &f.Undo, "watch_findings.undo")
+}
+
+// WatchFilter selects findings, the newest first. Zero members do not restrict.
+type WatchFilter struct {
+	// Account: of this account; with Operator, those of none (sweeps) instead.
+	Account  relay.AccountID
+	Operator bool
+	// Subuser: of this subuser; with Own, of the account itself alone.
+	Subuser  relay.SubuserID
+	Own      bool
+	Key      relay.KeyID
+	Rule     relay.WatchRule
+	Severity relay.WatchSeverity
+	States   []relay.WatchState
+	Since    time.Time     // seen at or after it
+	Before   relay.WatchID // page: findings that are older than this one
+	Limit    int           // at most 1,000; 0: 100
+}
+
+// WatchFindings lists findings.
+func (s *Store) WatchFindings(ctx context.Context, f WatchFilter) ([]relay.WatchFinding, error) {
+	w := &where{}
+	switch {
+	case f.Operator:
+		w.and("account_id = ?", noBlob)
+	case !f.Account.IsZero():
+		w.and("account_id = ?", blob(f.Account.ID))
+	}
+	if f.Own || !f.Subuser.IsZero() {
+		w.and("subuser_id = ?", blob(f.Subuser.ID))
+	}
+	if !f.Key.IsZero() {
+		w.and("key_id = ?", blob(f.Key.ID))
+	}
+	for _, c := range []struct{ cond, value string }{{"rule = ?", string(f.Rule)}, {"severity = ?", string(f.Severity)}} {
+		if c.value != "" {
+			w.and(c.cond, c.value)
+		}
+	}
+	if len(f.States) > 0 {
+		marks, args := make([]string, len(f.States)), make([]any, len(f.States))
+		for i, v := range f.States {
+			marks[i], args[i] = "?", string(v)
+		}
+		w.and("state IN ("+strings.Join(marks, ", ")+")", args...)
+	}
+	if !f.Since.IsZero() {
+		w.and("last_at >= ?", micros(f.Since))
+	}
+	if !f.Before.IsZero() {
+		w.and("id < ?", blob(f.Before.ID))
+	}
+	v, err := list(ctx, s.db, scanFinding, fmt.Sprintf("%s%s ORDER BY id DESC LIMIT %d", selectFindings, w, page(f.Limit, maxMessages)), w.args...)
+	return read(s, "findings", v, err)
+}
+
+// WatchFinding returns one finding, or relay.NotFound.
+func (s *Store) WatchFinding(ctx context.Context, id relay.WatchID) (relay.WatchFinding, error) {
+	f, err := one(ctx, s.db, "finding", scanFinding, selectFindings+` WHERE id = $1`, blob(id.ID))
+	return read(s, "finding", f, err)
+}
+
+// OpenWatch lists all open findings, oldest first.
+func (s *Store) OpenWatch(ctx context.Context) ([]relay.WatchFinding, error) {
+	v, err := list(ctx, s.db, scanFinding, openFindings)
+	return read(s, "open findings", v, err)
+}
+
+// UntakenWatch lists decisions that the watch has not heard of, at most 1,000.
+func (s *Store) UntakenWatch(ctx context.Context) ([]relay.WatchFinding, error) {
+	v, err := list(ctx, s.db, scanFinding, untakenFindings)
+	return read(s, "decided findings", v, err)
+}
+
+// DueWatch lists open findings whose answer is not done, at most 200.
+func (s *Store) DueWatch(ctx context.Context) ([]relay.WatchFinding, error) {
+	v, err := list(ctx, s.db, scanFinding, dueFindings)
+	return read(s, "findings to answer", v, err)
+}
+
+// BentWatch lists the findings whose answer changed a key, and was not undone.
+func (s *Store) BentWatch(ctx context.Context, key relay.KeyID) ([]relay.WatchFinding, error) {
+	v, err := list(ctx, s.db, scanFinding, bentFindings, blob(key.ID))
+	return read(s, "answered findings", v, err)
+}
+
+// UndoWatch lists findings that came to nothing and whose answer still stands, at
+// most 200.
+func (s *Store) UndoWatch(ctx context.Context) ([]relay.WatchFinding, error) {
+	v, err := list(ctx, s.db, scanFinding, undoneFinding)
+	return read(s, "findings to undo", v, err)
+}
+
+// SetWatchAnswered notes that a finding was answered, or why not for good.
+func (s *Store) SetWatchAnswered(ctx context.Context, id relay.WatchID, at time.Time, problem string) error {
+	return s.setWatch(ctx, setAnswered, micros(at), text(problem), blob(id.ID))
+}
+
+// SetWatchUndo keeps what an answer is about to change, or with nil that it was
+// undone.
+func (s *Store) SetWatchUndo(ctx context.Context, id relay.WatchID, undo *relay.WatchUndo) error {
+	packed, err := packJSON(undo, undo == nil)
+	if err != nil {
+		return fmt.Errorf("set undo: %w", err)
+	}
+	return s.setWatch(ctx, setUndo, packed, blob(id.ID))
+}
+
+func (s *Store) setWatch(ctx context.Context, query string, args ...any) error {
+	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, notFound("finding"))
+		}
+		return nil
+	})
+	if err != nil && relay.KindOf(err) == relay.Internal {
+		return fmt.Errorf("set finding: %w", err)
+	}
+	return err
+}
+
+// DecideWatch notes what a person says of an open finding: dismissed, with teach
+// as normal from now on, or confirmed. It is recorded, and raises no revision.
+// relay.Conflict: it is not open any more.
+func (s *Store) DecideWatch(ctx context.Context, by By, id relay.WatchID, state relay.WatchState, teach bool) (relay.WatchFinding, error) {
+	var f relay.WatchFinding
+	if state != relay.WatchDismissed && state != relay.WatchConfirmed {
+		return f, relay.E(relay.Invalid, "A finding is dismissed or confirmed.")
+	}
+	err := s.eng.transact(ctx, func(tx *sql.Tx) (err error) {
+		if f, err = one(ctx, tx, "finding", scanFinding, selectFindings+` WHERE id = $1`+s.forUpdate(), blob(id.ID)); err != nil {
+			return err
+		}
+		if f.State != relay.WatchOpen {
+			return relay.E(relay.Conflict, "This finding is "+string(f.State)+" already.")
+		}
+		f.State, f.DecidedAt, f.DecidedBy, f.Teach = state, s.cfg.Now().UTC().Truncate(time.Microsecond), text(by.Who), teach
+		if _, err := tx.ExecContext(ctx, decideFinding, string(state), micros(f.DecidedAt), f.DecidedBy, flag(teach), blob(id.ID)); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, by, note{account: f.Account, action: "watch." + map[relay.WatchState]string{relay.WatchDismissed: "dismiss", relay.WatchConfirmed: "confirm"}[state],
+			subject: "finding " + f.ID.String() + " (" + f.Title + ")", after: map[string]any{"rule": f.Rule, "api_key_id": f.Key, "subject": f.Subject, "state": state, "teach": teach}})
+	})
+	return f, changeError(err)
+}
+
+// PruneWatch forgets findings that were last seen 400 days ago, and what was
+// learned of keys that were not used since.
+func (s *Store) PruneWatch(ctx context.Context, now time.Time) (int64, error) {
+	var n int64
+	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		n = 0
+		for _, query := range []string{dropFindings, dropBaselines} {
+			res, err := tx.ExecContext(ctx, query, micros(now.Add(-keepFindings)))
+			if err != nil {
+				return err
+			}
+			rows, err := res.RowsAffected()
+			if err != nil {
+				return err
+			}
+			n += rows
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("prune the watch: %w", err)
+	}
+	return n, nil
+}

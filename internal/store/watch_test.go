@@ -1,0 +1,199 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/relay"
+)
+
+// watchFinding is a finding of a key of an account.
+func watchFinding(of relay.Tenant, at time.Time, rule relay.WatchRule) relay.WatchFinding {
+	at = at.UTC().Truncate(time.Millisecond)
+	return relay.WatchFinding{ID: relay.WatchID{ID: relay.NewID(at)}, Rule: rule, Tenant: of, Key: relay.KeyID{ID: relay.NewID(at)}, KeyName: "shop", Subject: "NG",
+		Severity: relay.WatchWarning, State: relay.WatchOpen, Title: "t", Text: "x", Fix: "f", FirstAt: at, LastAt: at, Count: 1, Answer: relay.WatchTell,
+		Evidence: relay.WatchEvidence{Seen: 5, Unit: "u", Places: []relay.WatchPlace{{Addr: "192.0.2.1", Country: "NG"}}, Values: map[string]float64{"km": 3.5}}}
+}
+
+func TestWatchFindings(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		ctx, c := context.Background(), newClaimant(t, s)
+		a, other := relay.Tenant{Account: c.account()}, relay.Tenant{Account: c.account()}
+		first, second := watchFinding(a, c.now.Add(-time.Hour), relay.WatchNetwork), watchFinding(a, c.now, relay.WatchBurst)
+		foreign, sweep := watchFinding(other, c.now, relay.WatchBurst), watchFinding(relay.Tenant{}, c.now, relay.WatchSweep)
+		second.Subuser = testSubuser
+		second.Severity = relay.WatchCritical
+		put := func(commit WatchCommit) {
+			t.Helper()
+			if err := s.PutWatch(ctx, commit); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(WatchCommit{Findings: []relay.WatchFinding{first, second, foreign, sweep}})
+		for name, f := range map[string]struct {
+			filter WatchFilter
+			want   []relay.WatchFinding
+		}{
+			"account":  {WatchFilter{Account: a.Account}, []relay.WatchFinding{second, first}},
+			"own":      {WatchFilter{Account: a.Account, Own: true}, []relay.WatchFinding{first}},
+			"subuser":  {WatchFilter{Account: a.Account, Subuser: testSubuser}, []relay.WatchFinding{second}},
+			"operator": {WatchFilter{Operator: true}, []relay.WatchFinding{sweep}},
+			"key":      {WatchFilter{Key: first.Key}, []relay.WatchFinding{first}},
+			"rule":     {WatchFilter{Account: a.Account, Rule: relay.WatchBurst}, []relay.WatchFinding{second}},
+			"severity": {WatchFilter{Severity: relay.WatchCritical}, []relay.WatchFinding{second}},
+			"since":    {WatchFilter{Account: a.Account, Since: c.now.Add(-time.Minute)}, []relay.WatchFinding{second}},
+			"page":     {WatchFilter{Account: a.Account, Before: second.ID}, []relay.WatchFinding{first}},
+			"limit":    {WatchFilter{Account: a.Account, Limit: 1}, []relay.WatchFinding{second}},
+			"state":    {WatchFilter{Account: a.Account, States: []relay.WatchState{relay.WatchDismissed, relay.WatchEnded}}, nil},
+		} {
+			got, err := s.WatchFindings(ctx, f.filter)
+			same(t, name, f.want, got, err)
+		}
+		due, err := s.DueWatch(ctx)
+		if err != nil || len(due) != 4 {
+			t.Errorf("%d to answer, %v", len(due), err)
+		}
+
+		// What is seen again adds; what a person decided stays.
+		first.Count, first.LastAt = 2, first.LastAt.Add(time.Minute)
+		put(WatchCommit{Findings: []relay.WatchFinding{first}})
+		got, err := s.WatchFinding(ctx, first.ID)
+		same(t, "seen again", first, got, err)
+		decided, err := s.DecideWatch(ctx, testBy, first.ID, relay.WatchDismissed, true)
+		if err != nil || decided.State != relay.WatchDismissed || !decided.Teach || decided.DecidedBy != testBy.Who {
+			t.Errorf("dismissed: %+v, %v", decided, err)
+		}
+		if _, err := s.DecideWatch(ctx, testBy, first.ID, relay.WatchConfirmed, false); relay.KindOf(err) != relay.Conflict {
+			t.Errorf("decided twice: %v", err)
+		}
+		first.Count = 9
+		put(WatchCommit{Findings: []relay.WatchFinding{first}})
+		got, err = s.WatchFinding(ctx, first.ID)
+		same(t, "decided", decided, got, err)
+		untaken, err := s.UntakenWatch(ctx)
+		same(t, "untaken", []relay.WatchFinding{decided}, untaken, err)
+		put(WatchCommit{Taken: []relay.WatchID{first.ID}})
+		untaken, err = s.UntakenWatch(ctx)
+		same(t, "taken", nil, untaken, err)
+
+		// Answers and what they changed.
+		limit := int64(7)
+		undo := &relay.WatchUndo{PerMinute: &limit, SetMinute: 2}
+		if err := s.SetWatchUndo(ctx, second.ID, undo); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetWatchAnswered(ctx, second.ID, c.now, "no\x00 way"); err != nil {
+			t.Fatal(err)
+		}
+		bent, err := s.BentWatch(ctx, second.Key)
+		if err != nil || len(bent) != 1 || *bent[0].Undo.PerMinute != 7 || bent[0].AnsweredAt.IsZero() || bent[0].AnswerError == "" {
+			t.Errorf("bent: %+v, %v", bent, err)
+		}
+		if none, err := s.UndoWatch(ctx); err != nil || len(none) != 0 {
+			t.Errorf("an open finding is undone: %+v, %v", none, err)
+		}
+		if _, err := s.DecideWatch(ctx, testBy, second.ID, relay.WatchDismissed, false); err != nil {
+			t.Fatal(err)
+		}
+		if due, err := s.UndoWatch(ctx); err != nil || len(due) != 1 {
+			t.Errorf("to undo: %+v, %v", due, err)
+		}
+		if err := s.SetWatchUndo(ctx, second.ID, nil); err != nil {
+			t.Fatal(err)
+		}
+		if due, err := s.UndoWatch(ctx); err != nil || len(due) != 0 {
+			t.Errorf("undone: %+v, %v", due, err)
+		}
+		if err := s.SetWatchUndo(ctx, relay.WatchID{ID: relay.NewID(c.now)}, nil); relay.KindOf(err) != relay.NotFound {
+			t.Errorf("of nothing: %v", err)
+		}
+		ended := foreign
+		ended.State, ended.DecidedAt, ended.DecidedBy = relay.WatchEnded, c.now.UTC().Truncate(time.Millisecond), "watch"
+		put(WatchCommit{Findings: []relay.WatchFinding{ended}})
+		got, err = s.WatchFinding(ctx, foreign.ID)
+		same(t, "ended", ended, got, err)
+		open, err := s.OpenWatch(ctx)
+		same(t, "open", []relay.WatchFinding{sweep}, open, err)
+		if n, err := s.PruneWatch(ctx, c.now.Add(keepFindings-30*time.Minute)); err != nil || n != 1 {
+			t.Errorf("pruned %d, %v", n, err)
+		}
+		changes, err := s.Changes(ctx, ChangeFilter{Account: a.Account, Action: "watch.dismiss"})
+		if err != nil || len(changes) != 2 {
+			t.Errorf("%d records of decisions, %v", len(changes), err)
+		}
+	})
+}
+
+// TestWatchCommitsWithItsPlace: what was learned and the place in the logs are
+// kept together, or not at all.
+func TestWatchCommitsWithItsPlace(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		ctx := context.Background()
+		key := relay.KeyID{ID: relay.NewID(time.Now())}
+		accept(t, s, mail(t, s, 1, 0, false))
+		events, next, err := s.ReadEvents(ctx, Cursor{}, 10)
+		if err != nil || len(events) != 1 {
+			t.Fatalf("%d events, %v", len(events), err)
+		}
+		if err := s.PutWatch(ctx, WatchCommit{Keys: map[relay.KeyID][]byte{key: []byte("one"), {}: []byte("all")}, Events: &next}); err != nil {
+			t.Fatal(err)
+		}
+		// The same reading again, as after a restart that did not hear of the commit.
+		err = s.PutWatch(ctx, WatchCommit{Keys: map[relay.KeyID][]byte{key: []byte("two")}, Events: &next})
+		if !errors.Is(err, ErrLeaseLost) {
+			t.Errorf("counted twice: %v", err)
+		}
+		kept, err := s.WatchBaselines(ctx, []relay.KeyID{key, {}, {ID: relay.NewID(time.Now())}})
+		same(t, "baselines", map[relay.KeyID][]byte{key: []byte("one"), {}: []byte("all")}, kept, err)
+		at, err := s.Consumer(ctx, WatchEvents)
+		if err != nil || at.String() != next.Start().String() && at.String() != next.String() {
+			t.Errorf("at %s, %v, want %s", at, err, next)
+		}
+	})
+}
+
+func TestWatchSettings(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		ctx, c := context.Background(), newClaimant(t, s)
+		a := c.account()
+		got, err := s.WatchSettings(ctx, a)
+		same(t, "nobody said", relay.WatchSettings{}, got, err)
+		secret := []byte("a secret of the webhook")
+		v := relay.WatchSettings{Rules: map[relay.WatchRule]relay.WatchRuleSetting{relay.WatchBurst: {Answer: relay.WatchHold, Margin: 2, Floor: 50}},
+			MailTo: []string{"ops@example.test"}, Webhook: "https://hooks.example.test/", Secrets: [][]byte{secret, []byte("before")}, SecretUntil: c.now.UTC().Truncate(time.Microsecond)}
+		if err := s.SetWatchSettings(ctx, testBy, a, v); err != nil {
+			t.Fatal(err)
+		}
+		got, err = s.WatchSettings(ctx, a)
+		same(t, "settings", v, got, err)
+		all, err := s.AllWatchSettings(ctx)
+		same(t, "all settings", map[relay.AccountID]relay.WatchSettings{a: v}, all, err)
+		changes, err := s.Changes(ctx, ChangeFilter{Account: a, Action: "watch.settings"})
+		text, _ := json.Marshal(changes)
+		if err != nil || len(changes) != 1 || !strings.Contains(string(text), "hooks.example.test") {
+			t.Errorf("record: %s, %v", text, err)
+		}
+		// AP-18: neither the record nor the row has the secret.
+		var data string
+		var sealed []byte
+		if err := s.db.QueryRowContext(ctx, `SELECT data, secrets FROM watch_settings`).Scan(&data, &sealed); err != nil {
+			t.Fatal(err)
+		}
+		for name, where := range map[string][]byte{"record": text, "row": []byte(data), "sealed": sealed} {
+			if bytes.Contains(where, secret) || bytes.Contains(where, []byte("YSBzZWNyZXQ")) {
+				t.Errorf("the %s has the secret", name)
+			}
+		}
+	})
+}
