@@ -26,6 +26,7 @@ import (
 	"postern/internal/dns"
 	"postern/internal/identity"
 	"postern/internal/logfile"
+	"postern/internal/people"
 	"postern/internal/queue"
 	"postern/internal/relay"
 	"postern/internal/secret"
@@ -71,6 +72,7 @@ type App struct {
 	paths     *submit.ReturnPaths
 	signer    *sender.Signer
 	senders   domainParts
+	people    *people.Service
 	queue     *queue.Queue
 	deliverer atomic.Pointer[deliver.Deliverer]
 	certs     *cert.Source
@@ -112,7 +114,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		a.openStore, a.openDirectory, a.makeAuth, a.makeSigner, a.makeQueue, a.makeDomains, a.bindSMTP, a.bindHTTP,
+		a.openStore, a.openDirectory, a.makeAuth, a.makeSigner, a.makeQueue, a.makeDomains, a.makePeople, a.bindSMTP, a.bindHTTP,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -257,6 +259,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.background("queue", hold, func(ctx context.Context) error { return a.queue.Run(ctx, grace) })
 	a.background("caretaker", hold, a.takeCare)
 	a.startDomains(hold)
+	a.background("people", hold, a.people.Run)
 	running, end := context.WithCancel(hold)
 	a.running = running
 	a.stops = append(a.stops, step{"drops", func(context.Context) error { end(); a.dropping.Wait(); return nil }})

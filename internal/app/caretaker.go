@@ -31,6 +31,11 @@ func (a *App) takeCare(ctx context.Context) error {
 		a.endTrials(ctx, now)
 		if now.Sub(reminded).Abs() >= remindersEvery {
 			reminded = now
+			if n, err := a.store.PruneSessions(ctx, now); err != nil && ctx.Err() == nil {
+				a.log.Warn("app: ended sessions and links were not removed; it is tried again in an hour", "error", err)
+			} else if n > 0 {
+				a.log.Info("app: removed ended sessions and links", "rows", n)
+			}
 			if err := a.remind(ctx, now); err != nil && ctx.Err() == nil {
 				a.log.Warn("app: reminders of ending keys were not sent; they are tried again in an hour", "error", err)
 			}

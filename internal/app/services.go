@@ -42,6 +42,7 @@ func (a *App) apiServices(listener string) v3.Services {
 			Subusers: subusers{a.store, a}, AccessLists: a.store, ShutsOut: a.shutsOut, Bans: a.guard, RecordChange: a.store.RecordChange, Records: a.store,
 			CursorKey: a.sealer.Derive("record cursor"), Tokens: a.auth, Revoked: a.store,
 		},
+		PeopleServices: a.peopleServices(listener),
 		DomainServices: v3.DomainServices{Domains: a.senders.domains, DomainStore: a.store, Letter: a.letter},
 		ReportServices: v3.ReportServices{Reports: a.senders.reports},
 		SenderServices: v3.SenderServices{Singles: a.senders.singles, SenderRows: a.store, ProvenDomains: a.directory.HasDomain},

@@ -27,12 +27,13 @@ type job struct {
 	due   bool   // because the password is too old
 }
 
-// Run does what answers do not wait for, until ctx ends: it mails reset links.
+// Run does what answers do not wait for: it mails reset links. It returns nil when
+// ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return nil
 		case j := <-s.jobs:
 			if err := s.mailReset(ctx, j); err != nil {
 				s.cfg.Logger.Error("people: reset link not mailed", "error", err)
