@@ -32,6 +32,9 @@ func browser(agent string) string {
 	return clip(agent, 60)
 }
 
+// ssoMethod is before the issuer's name in a session's method.
+const ssoMethod = "oidc "
+
 // methodText says how a session was made.
 func methodText(method string) string {
 	switch method {
@@ -46,7 +49,7 @@ func methodText(method string) string {
 	case "passkey":
 		return "passkey"
 	}
-	if name, ok := strings.CutPrefix(method, "oidc "); ok {
+	if name, ok := strings.CutPrefix(method, ssoMethod); ok {
 		return "single sign-on by " + name
 	}
 	return method

@@ -2,7 +2,6 @@ package console
 
 import (
 	"encoding/base64"
-	"strings"
 
 	"postern/internal/relay"
 	"postern/internal/secret"
@@ -58,19 +57,7 @@ func (c *Console) beginApp(v *visit) error {
 	if err != nil {
 		return err
 	}
-	return v.render("app", &appPage{QR: code, Secret: grouped(e.Secret), URI: e.URI, Steps: v.factorSteps()})
-}
-
-// grouped sets a secret in groups of four, as people type it.
-func grouped(s string) string {
-	var b strings.Builder
-	for i, r := range s {
-		if i > 0 && i%4 == 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
+	return v.render("app", &appPage{QR: code, Secret: e.Secret, URI: e.URI, Steps: v.factorSteps()})
 }
 
 func (c *Console) enableApp(v *visit) error {
@@ -179,7 +166,7 @@ func passkeyID(id []byte) string { return base64.RawURLEncoding.EncodeToString(i
 
 // ownPasskey finds the passkey of the path among the person's.
 func (v *visit) ownPasskey() (relay.Passkey, error) {
-	keys, err := v.People.Passkeys(v.R.Context(), v.Open)
+	keys, err := v.People.Passkeys(v.R.Context(), v.Open.User.ID)
 	if err != nil {
 		return relay.Passkey{}, err
 	}

@@ -122,13 +122,15 @@ func (t *fakeTenants) SubuserNamed(u *relay.User, name string) (relay.Tenant, bo
 	return tenant, ok && u.Sees(tenant)
 }
 
-// fakePeople knows sessions by token. Everything else is in funcs that a test sets;
-// what is not set says so.
+// fakePeople knows sessions by token; people_fake_test.go has what it knows of
+// factors and links.
 type fakePeople struct {
 	People // what is not faked panics
 	mu     sync.Mutex
 	visits map[string]*Visit
 	opened int
+	made   int // tokens
+	fakeFactors
 }
 
 func (p *fakePeople) Open(_ context.Context, _ Visitor, token secret.Redacted) (*Visit, error) {
@@ -153,8 +155,6 @@ func (p *fakePeople) Principal(_ context.Context, v *Visit) (*relay.Principal, e
 	}, nil
 }
 
-func (p *fakePeople) Issuers() []string { return nil }
-
 // world is a console with fakes around it.
 type world struct {
 	t       testing.TB
@@ -175,7 +175,7 @@ func newWorld(t testing.TB, more ...page) *world {
 	w.tenants = &fakeTenants{account: account, name: "Example <b>& Co", subs: map[string]relay.SubuserID{}}
 	owner := relay.User{
 		ID: relay.UserID{ID: relay.NewID(clock)}, Account: account, Username: "anna", Email: "anna@example.com", FirstName: "Anna", LastName: "Smith",
-		Role: relay.RoleOwner, TOTP: []byte{1}, RecoveryCodes: 10,
+		Role: relay.RoleOwner, Password: "hash", TOTP: []byte{1}, RecoveryCodes: 10,
 	}
 	w.people = &fakePeople{visits: map[string]*Visit{
 		"token": {User: owner, Session: relay.Session{ID: relay.SessionID{ID: relay.NewID(clock)}, User: owner.ID, Level: relay.SessionFull, FreshUntil: clock.Add(5 * time.Minute)}},
@@ -240,3 +240,14 @@ func (w *world) post(path string, fields ...string) *reply {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	return readReply(w.t, w.do(r))
 }
+
+// json sends what a script of ours sends.
+func (w *world) json(path, body string) *reply {
+	w.t.Helper()
+	r := request("POST", path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json")
+	return readReply(w.t, w.do(r))
+}
+
+type redacted = secret.Redacted

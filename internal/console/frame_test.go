@@ -25,7 +25,7 @@ var samplePages = []page{
 		}
 		return v.redirect("/sample", "Done.")
 	}},
-	{Method: "GET", Pattern: "/fresh", Title: "Fresh", StepUp: true, Handler: func(_ *Console, v *visit) error { return v.render("ask", &Ask{}) }},
+	{Method: "GET", Pattern: "/fresh", Title: "Fresh", StepUp: true, Handler: func(_ *Console, v *visit) error { return v.render("ask", &Ask{Button: "Go"}) }},
 	{Method: "GET", Pattern: "/broken", Title: "Broken", Handler: func(_ *Console, v *visit) error { return v.render("no such", &Ask{}) }},
 	{Method: "GET", Pattern: "/panics", Title: "Broken", Handler: func(_ *Console, v *visit) error { panic("secret detail") }},
 }

@@ -17,6 +17,8 @@ var linkPages = []page{
 	{Method: "POST", Pattern: "/reset/{token}", Title: "Choose a new password", Level: anyone, Handler: (*Console).reset},
 	{Method: "GET", Pattern: "/invite/{token}", Title: "Welcome to postern", Level: anyone, Handler: (*Console).showInvite},
 	{Method: "POST", Pattern: "/invite/{token}", Title: "Welcome to postern", Level: anyone, Handler: (*Console).accept},
+	{Method: "GET", Pattern: "/setup/{token}", Title: "Welcome to postern", Level: anyone, Handler: (*Console).showInvite},
+	{Method: "POST", Pattern: "/setup/{token}", Title: "Welcome to postern", Level: anyone, Handler: (*Console).accept},
 	{Method: "GET", Pattern: "/email/{token}", Title: "Confirm your address", Level: anyone, Handler: (*Console).showEmailLink},
 	{Method: "POST", Pattern: "/email/{token}", Title: "Confirm your address", Level: anyone, Handler: (*Console).confirmEmail},
 	{Method: "POST", Pattern: "/password/hints", Level: anyone, MaxBody: 4 << 10, Handler: (*Console).passwordHints},
@@ -45,6 +47,9 @@ func (c *Console) forgot(v *visit) error {
 	return v.renderStatus(http.StatusAccepted, "forgot", &forgotPage{Email: f.Email, Sent: true})
 }
 
+// linkToken is the secret of the path.
+func (v *visit) linkToken() secret.Redacted { return secret.Redacted(v.R.PathValue("token")) }
+
 // linkOver is the answer to a link that does not work (AC-13).
 type linkOver struct {
 	frame
@@ -54,7 +59,7 @@ type linkOver struct {
 
 // look finds a link of some kinds. over: the answer is written.
 func (v *visit) look(kinds ...relay.LinkKind) (l relay.Link, over bool, err error) {
-	l, err = v.People.LookLink(v.R.Context(), v.R.PathValue("token"))
+	l, err = v.People.LookLink(v.R.Context(), v.linkToken())
 	if err == nil {
 		for _, k := range kinds {
 			if l.Kind == k {
@@ -97,7 +102,7 @@ func (c *Console) reset(v *visit) error {
 	if err := v.form(&f); err != nil {
 		return v.fail(err, "reset", &resetPage{})
 	}
-	err := c.People.Reset(v.R.Context(), v.visitor(), v.R.PathValue("token"), f.Password)
+	err := c.People.Reset(v.R.Context(), v.visitor(), v.linkToken(), f.Password)
 	switch {
 	case relay.KindOf(err) == relay.NotFound:
 		return v.over(err, true)
@@ -117,11 +122,14 @@ type invitePage struct {
 	FirstName, Family string
 	Setup             bool
 	Steps             []Step
+	Issuers           []string
+	Token             string // goes with the form of single sign-on; it stands in the path as well
 }
 
 func (v *visit) invitePage(l *relay.Link) *invitePage {
 	return &invitePage{
 		Email: l.Email, Account: v.Tenants.AccountName(l.Account), Role: string(l.Role), Setup: l.Kind == relay.LinkSetup, Steps: steps(stepPassword),
+		Issuers: v.People.Issuers(), Token: v.linkToken().Reveal(),
 	}
 }
 
@@ -152,7 +160,7 @@ func (c *Console) accept(v *visit) error {
 	if err != nil {
 		return v.fail(err, "invite", p)
 	}
-	token, s, err := c.People.Accept(v.R.Context(), v.visitor(), v.R.PathValue("token"), Newcomer{
+	token, s, err := c.People.Accept(v.R.Context(), v.visitor(), v.linkToken(), Newcomer{
 		Username: f.Username, FirstName: f.First, LastName: f.Last, Password: f.Password,
 	})
 	switch {
@@ -182,7 +190,7 @@ func (c *Console) confirmEmail(v *visit) error {
 	if err := v.form(&struct{}{}); err != nil {
 		return err
 	}
-	err := c.People.ConfirmEmail(v.R.Context(), v.visitor(), v.R.PathValue("token"))
+	err := c.People.ConfirmEmail(v.R.Context(), v.visitor(), v.linkToken())
 	switch {
 	case relay.KindOf(err) == relay.NotFound:
 		return v.over(err, false)
@@ -211,14 +219,17 @@ func (c *Console) passwordHints(v *visit) error {
 	}
 	own := in.Own
 	if v.Open != nil {
-		u := &v.Open.User
-		own = append(own, u.Username, u.Email, u.FirstName, u.LastName)
+		own = append(own, c.People.OwnNames(&v.Open.User)...)
 	}
 	out := struct {
 		Wrong []string `json:"wrong"`
 	}{Wrong: []string{}}
 	if pw := in.Password.Reveal(); len(pw) <= hintLimit {
-		out.Wrong = append(out.Wrong, c.People.CheckPassword(in.Password, own)...)
+		wrong, err := c.People.CheckPassword(in.Password, own)
+		if err != nil {
+			return err
+		}
+		out.Wrong = append(out.Wrong, wrong...)
 	}
 	return httpx.WriteJSON(v.W, http.StatusOK, out)
 }

@@ -249,24 +249,37 @@ type leavePage struct {
 // ssoLife is how long a login at the issuer may take.
 const ssoLife = 10 * time.Minute
 
-// beginSSO leads to the issuer by a page: a form may not lead elsewhere (form-action).
+// beginSSO leads to the issuer by a page: a form may not lead elsewhere
+// (form-action). It is for logging in, for accepting an invitation, for linking the
+// issuer to the person who is logged in, and for showing again who they are.
 func (c *Console) beginSSO(v *visit) error {
 	var f struct {
-		Next string `form:"next"`
+		Next   string          `form:"next"`
+		Invite secret.Redacted `form:"invite"`
+		For    string          `form:"for"`
 	}
 	if err := v.form(&f); err != nil {
 		return err
 	}
-	issuer := v.R.PathValue("issuer")
-	if !slices.Contains(c.People.Issuers(), issuer) {
+	start := OIDCStart{Issuer: v.R.PathValue("issuer"), Next: safeNext(f.Next), Invite: f.Invite}
+	if !slices.Contains(c.People.Issuers(), start.Issuer) {
 		return relay.E(relay.NotFound, "There is no single sign-on of that name.")
 	}
-	to, state, err := c.People.BeginOIDC(v.R.Context(), v.visitor(), issuer, safeNext(f.Next))
-	if err != nil {
-		return v.fail(err, "login", v.loginPage("", safeNext(f.Next)))
+	if f.For == "link" || f.For == "fresh" {
+		if v.Open == nil {
+			return v.to("/login")
+		}
+		start.Visit, start.Fresh = v.Open, f.For == "fresh"
+	}
+	to, state, err := c.People.BeginOIDC(v.R.Context(), v.visitor(), start)
+	switch {
+	case isReauth(err):
+		return v.to("/confirm?next=%2Fprofile")
+	case err != nil:
+		return v.fail(err, "login", v.loginPage("", start.Next))
 	}
 	c.setCookie(v.W, v.R, ssoCookie, state, ssoLife)
-	return v.render("leave", &leavePage{To: to, Issuer: issuer})
+	return v.render("leave", &leavePage{To: to, Issuer: start.Issuer})
 }
 
 func (c *Console) finishSSO(v *visit) error {

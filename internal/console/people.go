@@ -2,36 +2,26 @@ package console
 
 import (
 	"context"
-	"net/netip"
 	"net/url"
 
+	"postern/internal/api/v3"
+	"postern/internal/people"
 	"postern/internal/relay"
 	"postern/internal/secret"
 )
 
-// Visitor is who sent a request, before it is known which person that is.
-type Visitor struct {
-	Addr                 netip.Addr
-	Agent, TLS, Listener string
-	Host                 string
-}
+// What People and API speak.
+type (
+	Visitor   = people.Visitor
+	Visit     = people.Visit
+	Enrolment = people.Enrolment
+	Newcomer  = people.Newcomer
+	OIDCStart = people.OIDCStart
+	Request   = v3.Request
+)
 
-// Visit is a session that lives and its person.
-type Visit struct {
-	Session relay.Session
-	User    relay.User
-}
-
-// Enrolment is what an authenticator app has to be given.
-type Enrolment struct{ Secret, URI string }
-
-// Newcomer is what a person chooses who comes by an invitation.
-type Newcomer struct {
-	Username, FirstName, LastName string
-	Password                      secret.Redacted
-}
-
-// People logs persons in and keeps their factors and sessions.
+// People logs persons in and keeps their factors and sessions; *people.Service is
+// one.
 type People interface {
 	LoginPassword(ctx context.Context, v Visitor, name string, pw secret.Redacted) (secret.Redacted, relay.Session, error)
 	LoginTOTP(ctx context.Context, v Visitor, token secret.Redacted, code string) (secret.Redacted, relay.Session, error)
@@ -47,7 +37,7 @@ type People interface {
 	EndOthers(ctx context.Context, visit *Visit) (int, error)
 
 	Reauth(ctx context.Context, v Visitor, token secret.Redacted, pw secret.Redacted, code string) (secret.Redacted, relay.Session, error)
-	BeginReauthPasskey(ctx context.Context, v Visitor, token secret.Redacted) (options []byte, handle string, err error)
+	BeginReauthPasskey(ctx context.Context, visit *Visit) (options []byte, handle string, err error)
 	ReauthPasskey(ctx context.Context, v Visitor, token secret.Redacted, handle string, response []byte) (secret.Redacted, relay.Session, error)
 
 	BeginTOTP(ctx context.Context, visit *Visit) (Enrolment, error)
@@ -56,24 +46,26 @@ type People interface {
 	NewRecoveryCodes(ctx context.Context, visit *Visit) ([]string, error)
 	BeginPasskey(ctx context.Context, visit *Visit) (options []byte, handle string, err error)
 	AddPasskey(ctx context.Context, v Visitor, token secret.Redacted, handle, name string, response []byte) (secret.Redacted, []string, error)
-	Passkeys(ctx context.Context, visit *Visit) ([]relay.Passkey, error)
+	Passkeys(ctx context.Context, user relay.UserID) ([]relay.Passkey, error)
 	RenamePasskey(ctx context.Context, visit *Visit, id []byte, name string) error
 	RemovePasskey(ctx context.Context, visit *Visit, id []byte) error
 
 	ChangePassword(ctx context.Context, visit *Visit, old, pw secret.Redacted) error
 	SetName(ctx context.Context, visit *Visit, first, last string) error
 	AskEmail(ctx context.Context, visit *Visit, email string) error
-	ConfirmEmail(ctx context.Context, v Visitor, token string) error
+	ConfirmEmail(ctx context.Context, v Visitor, token secret.Redacted) error
 
-	LookLink(ctx context.Context, token string) (relay.Link, error)
-	Accept(ctx context.Context, v Visitor, token string, n Newcomer) (secret.Redacted, relay.Session, error)
+	LookLink(ctx context.Context, token secret.Redacted) (relay.Link, error)
+	Accept(ctx context.Context, v Visitor, token secret.Redacted, n Newcomer) (secret.Redacted, relay.Session, error)
 	AskReset(ctx context.Context, v Visitor, email string) error
-	Reset(ctx context.Context, v Visitor, token string, pw secret.Redacted) error
+	Reset(ctx context.Context, v Visitor, token, pw secret.Redacted) error
 
-	BeginOIDC(ctx context.Context, v Visitor, issuer, next string) (to, cookie string, err error)
+	BeginOIDC(ctx context.Context, v Visitor, start OIDCStart) (to, cookie string, err error)
 	FinishOIDC(ctx context.Context, v Visitor, cookie string, query url.Values) (token secret.Redacted, s relay.Session, next string, err error)
 	Issuers() []string
 	// CheckPassword says in words what is wrong with a password; own are names that
 	// it must not be made of.
-	CheckPassword(pw secret.Redacted, own []string) []string
+	CheckPassword(pw secret.Redacted, own []string) ([]string, error)
+	// OwnNames are a person's.
+	OwnNames(u *relay.User) []string
 }

@@ -32,6 +32,7 @@ type profilePage struct {
 	Codes              int
 	FewCodes           bool
 	Passkeys           []passkeyRow
+	Issuers            []string
 }
 
 type passkeyRow struct {
@@ -47,8 +48,9 @@ func (v *visit) profilePage() (*profilePage, error) {
 	p := &profilePage{
 		Username: u.Username, Email: u.Email, FirstName: u.FirstName, Family: u.LastName, Role: string(u.Role), HasPassword: u.Password != "",
 		PasswordAt: u.PasswordAt, TOTPAt: u.TOTPAt, HasTOTP: len(u.TOTP) > 0, Codes: u.RecoveryCodes, FewCodes: u.RecoveryCodes <= fewCodes,
+		Issuers: v.People.Issuers(),
 	}
-	keys, err := v.People.Passkeys(v.R.Context(), v.Open)
+	keys, err := v.People.Passkeys(v.R.Context(), u.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -30,12 +30,18 @@ type confirmPage struct {
 	TOTP     bool
 	HasKey   bool
 	Passkey  PasskeyForm
+	Issuer   string // of single sign-on, if the session was made by it
 }
 
 func (v *visit) confirmPage(next, stash string) *confirmPage {
 	u := &v.Open.User
+	issuer, _ := strings.CutPrefix(v.Open.Session.Method, ssoMethod)
+	if !slices.Contains(v.People.Issuers(), issuer) {
+		issuer = ""
+	}
 	return &confirmPage{
-		Next: next, Stash: stash, Password: u.Password != "", TOTP: len(u.TOTP) > 0, HasKey: u.Passkeys > 0,
+		Issuer: issuer,
+		Next:   next, Stash: stash, Password: u.Password != "", TOTP: len(u.TOTP) > 0, HasKey: u.Passkeys > 0,
 		Passkey: PasskeyForm{Action: "/confirm/passkey", Options: "/confirm/passkey/options", Button: "Use a passkey", Next: next, Stash: stash, Wide: true},
 	}
 }
@@ -79,7 +85,7 @@ func (c *Console) confirm(v *visit) error {
 }
 
 func (c *Console) beginConfirmPasskey(v *visit) error {
-	options, handle, err := c.People.BeginReauthPasskey(v.R.Context(), v.visitor(), v.token)
+	options, handle, err := c.People.BeginReauthPasskey(v.R.Context(), v.Open)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -13,17 +12,6 @@ import (
 	"postern/internal/relay"
 	"postern/internal/secret"
 )
-
-// Request is one call of the API.
-type Request struct {
-	Principal *relay.Principal
-	Behalf    string
-	Method    string
-	Path      string // with query
-	Addr      netip.Addr
-	Agent     string
-	Body      any
-}
 
 // visit is one request of a page: who asks, for whom, and what the handler uses to
 // read, change and answer.

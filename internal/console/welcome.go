@@ -394,13 +394,13 @@ func (c *Console) firstTest(v *visit) error {
 
 // journey is what a page reads of one message.
 type journey struct {
-	ID         string `json:"msg_id"`
-	From       string `json:"from_email"`
-	To         string `json:"to_email"`
-	Subject    string `json:"subject"`
-	Status     string `json:"status"`
-	Why        string `json:"why"`
-	Queued     bool   `json:"queued"`
+	ID         string   `json:"msg_id"`
+	From       string   `json:"from_email"`
+	To         string   `json:"to_email"`
+	Subject    string   `json:"subject"`
+	Status     string   `json:"status"`
+	Why        []string `json:"why"`
+	Queued     bool     `json:"queued"`
 	Recipients []struct {
 		Address  string    `json:"address"`
 		State    string    `json:"state"`
