@@ -100,7 +100,7 @@ func (s *Store) sweep(ctx context.Context) error {
 	now := s.now()
 	for ahead := range int64(daysAhead + 1) {
 		day := dayOf(now + ahead*microsPerDay)
-		for _, f := range []*family{&eventFamily, &loginFamily} {
+		for _, f := range families {
 			if _, err := s.days.make(s, f, day); err != nil {
 				return err
 			}
@@ -115,10 +115,16 @@ func (s *Store) sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.days.drop(ctx, s, eventFamily, now-s.cfg.KeepEvents.Microseconds()); err != nil {
-		return err
+	for _, f := range families {
+		keep := s.cfg.KeepEvents
+		if f == &loginFamily || f == &loginHourFamily {
+			keep = s.cfg.KeepLogins
+		}
+		if err := s.days.drop(ctx, s, *f, now-keep.Microseconds()); err != nil {
+			return err
+		}
 	}
-	return s.days.drop(ctx, s, loginFamily, now-s.cfg.KeepLogins.Microseconds())
+	return nil
 }
 
 // maxDrift is how far the wall clock may move away from the monotonic one. A

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -20,6 +21,8 @@ type family struct {
 	name   string
 	sqlite []string // statements that make a day's table; %s is the day
 	insert string   // %s is the table
+	// insertPg is PostgreSQL's insert, where it differs.
+	insertPg string
 	// columns of both engines' tables, the key first.
 	columns string
 	// added brings a SQLite table of the first version up to date: one that has no
@@ -70,6 +73,9 @@ var loginFamily = family{
 	newest: "detail",
 }
 
+// families are all sets of day tables.
+var families = []*family{&eventFamily, &loginFamily, &mailFamily, &mailHourFamily, &loginHourFamily}
+
 // dayOf is the UTC day of a stored time.
 func dayOf(us int64) int {
 	y, m, d := time.UnixMicro(us).UTC().Date()
@@ -93,7 +99,7 @@ type days struct {
 // load reads which day tables there are.
 func (d *days) load(ctx context.Context, s *Store) error {
 	d.made, d.written = map[string]map[int]*stmt{}, map[string]int{}
-	for _, f := range []family{eventFamily, loginFamily} {
+	for _, f := range families {
 		d.made[f.name] = map[int]*stmt{}
 		query := `SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE $1`
 		if s.eng.dialect() == dPostgres {
@@ -105,7 +111,7 @@ func (d *days) load(ctx context.Context, s *Store) error {
 		}
 		for _, n := range names {
 			if day, err := strconv.Atoi(strings.TrimPrefix(n, f.name+"_")); err == nil {
-				d.made[f.name][day] = d.stmt(s, f, day)
+				d.made[f.name][day] = d.stmt(s, *f, day)
 			}
 		}
 	}
@@ -118,7 +124,7 @@ func (d *days) upgrade(ctx context.Context, s *Store) error {
 	if s.eng.dialect() == dPostgres {
 		return nil
 	}
-	for _, f := range []family{eventFamily, loginFamily} {
+	for _, f := range families {
 		if f.newest == "" {
 			continue
 		}
@@ -170,10 +176,13 @@ type querier interface {
 }
 
 // pgInserts is one statement per family: PostgreSQL routes to the partition.
-var pgInserts = map[string]*stmt{
-	"events": newStmt(fmt.Sprintf(eventFamily.insert, "events")),
-	"logins": newStmt(fmt.Sprintf(loginFamily.insert, "logins")),
-}
+var pgInserts = func() map[string]*stmt {
+	all := map[string]*stmt{}
+	for _, f := range families {
+		all[f.name] = newStmt(fmt.Sprintf(cmp.Or(f.insertPg, f.insert), f.name))
+	}
+	return all
+}()
 
 func (d *days) stmt(s *Store, f family, day int) *stmt {
 	if s.eng.dialect() == dPostgres {

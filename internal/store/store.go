@@ -73,6 +73,7 @@ type Store struct {
 	ending chan struct{} // closed when Run is asked to end
 	clock  clockCheck
 	days   days
+	index  mailIndex
 	stats  statsCache
 	closed sync.Once
 	cerr   error

@@ -11,23 +11,21 @@ CREATE TABLE consumers (
 );
 
 -- mail: what is searched, a row for each recipient of a message, by the UTC day of
--- the message's id (at is that day's first microsecond). ref is the order in which
--- rows were indexed.
+-- the message's id (at is that day's first microsecond). ref is its place in that
+-- day: the time it was accepted, and what tells it from others of that moment.
 CREATE TABLE mail (
     at          BIGINT NOT NULL,
-    ref         BIGINT GENERATED ALWAYS AS IDENTITY,
+    ref         BIGINT NOT NULL,
     message_id  BYTEA NOT NULL,
     n           BIGINT NOT NULL,
     account_id  BYTEA NOT NULL,
-    subuser_id  BYTEA NOT NULL,
     owner_id    BYTEA NOT NULL,
     key_id      BYTEA NOT NULL,
-    rcpt        TEXT NOT NULL,
-    rdomain     TEXT NOT NULL,
-    sender      TEXT NOT NULL,
-    sdomain     TEXT NOT NULL,
-    envelope    TEXT NOT NULL,
-    edomain     TEXT NOT NULL,
+    rcpt        TEXT COLLATE "C" NOT NULL,
+    rdomain     TEXT COLLATE "C" NOT NULL,
+    sender      TEXT COLLATE "C" NOT NULL,
+    sdomain     TEXT COLLATE "C" NOT NULL,
+    envelope    TEXT COLLATE "C" NOT NULL,
     subject     TEXT NOT NULL,
     shown       TEXT NOT NULL,
     size        BIGINT NOT NULL,
@@ -42,17 +40,16 @@ CREATE TABLE mail (
     count       BIGINT NOT NULL,
     PRIMARY KEY (message_id, n, at)
 ) PARTITION BY RANGE (at);
+CREATE UNIQUE INDEX mail_ref ON mail (ref, at);
 CREATE INDEX mail_owner ON mail (owner_id, ref);
-CREATE INDEX mail_account ON mail (account_id, ref) WHERE subuser_id <> ''::bytea;
-CREATE INDEX mail_rcpt ON mail (rcpt COLLATE "C", ref);
-CREATE INDEX mail_rdomain ON mail (rdomain COLLATE "C", ref);
-CREATE INDEX mail_sender ON mail (sender COLLATE "C", ref);
-CREATE INDEX mail_sdomain ON mail (sdomain COLLATE "C", ref);
-CREATE INDEX mail_envelope ON mail (envelope COLLATE "C", ref) WHERE envelope <> '';
-CREATE INDEX mail_edomain ON mail (edomain COLLATE "C", ref) WHERE edomain <> '';
-CREATE INDEX mail_key ON mail (key_id, ref) WHERE key_id <> ''::bytea;
-CREATE INDEX mail_state ON mail (state, ref) WHERE state <> 4;
-CREATE INDEX mail_ref ON mail (ref);
+CREATE INDEX mail_account ON mail (account_id, ref) WHERE owner_id <> account_id;
+CREATE INDEX mail_key ON mail (key_id, ref);
+CREATE INDEX mail_rcpt ON mail (rcpt, ref);
+CREATE INDEX mail_rdomain ON mail (rdomain, ref);
+CREATE INDEX mail_sender ON mail (sender, ref);
+CREATE INDEX mail_sdomain ON mail (sdomain, ref);
+CREATE INDEX mail_envelope ON mail (envelope, ref) WHERE envelope <> '';
+CREATE INDEX mail_state ON mail (state, ref) WHERE state <> 20;
 
 -- mailhours: what happened in an hour. kind says what subject is: 0 all of the
 -- installation, 1 an account alone, 2 an account's subusers together, 3 a subuser,
