@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -189,7 +190,7 @@ func newWorld(t testing.TB, more ...page) *world {
 	}
 	c.pages = append(more, c.pages...)
 	w.console = c
-	w.handler = httpx.New(httpx.Options{Local: true, Unmatched: c.RenderError}, c.Routes())
+	w.handler = httpx.New(httpx.Options{Local: true, Unmatched: c.RenderError, Logger: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelError}))}, c.Routes())
 	return w
 }
 
@@ -251,3 +252,11 @@ func (w *world) json(path, body string) *reply {
 }
 
 type redacted = secret.Redacted
+
+// testLog shows faults with the test that met them.
+type testLog struct{ t testing.TB }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Logf("%s", p)
+	return len(p), nil
+}

@@ -62,6 +62,9 @@ func (f *frame) setFrame(g frame) {
 	f.Refresh, f.Charts = refresh, charts
 }
 
+// Frame is the frame itself: a page struct may have fields of the same names.
+func (f *frame) Frame() *frame { return f }
+
 // Link is the path of a page for the tenant that is shown. Arguments fill the
 // wildcards of a pattern, escaped: {{$.Link "/keys/{id}" .ID}}.
 func (f *frame) Link(pattern string, args ...string) string { return f.prefix + fill(pattern, args) }

@@ -1,0 +1,271 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/httpx"
+	"postern/internal/people"
+	"postern/internal/relay"
+)
+
+func TestForgotAndReset(t *testing.T) {
+	t.Parallel()
+	w := outside(t)
+	w.people.links = map[string]relay.Link{"good": {Kind: relay.LinkReset, Email: "anna@example.com"}, "invite": {Kind: relay.LinkInvite}}
+	// AC-08: one answer for all.
+	a := w.post("/forgot", "email", "anna@example.com").want(202)
+	b := w.post("/forgot", "email", "nobody@example.com").want(202)
+	if strings.ReplaceAll(a.body, "anna@", "nobody@") != b.body {
+		t.Error("the answers differ")
+	}
+	w.get("/reset/good").want(200).shows("label[for=f-password]", "New password")
+	if len(w.people.asked) != 2 {
+		t.Errorf("a GET asked: %v", w.people.asked)
+	}
+	// AC-13: 410 for what is used, over, or another kind of link.
+	w.get("/reset/used").want(410).shows("main", "Ask for a new link")
+	w.get("/reset/invite").want(410)
+	w.get("/invite/good").want(410)
+	w.people.fails = &relay.Error{Kind: relay.Invalid, Field: "password", Public: "It is too short."}
+	w.post("/reset/good", "password", "abc").want(400).shows(".wrong", "It is too short.")
+	w.post("/reset/good", "password", "three unrelated words").goes("/login")
+	if _, there := w.cookies["postern"]; there {
+		t.Error("AC-05: a reset made a session")
+	}
+	w.people.fails = people.ErrLink
+	w.post("/reset/good", "password", "three unrelated words").want(410)
+}
+
+func TestInvitation(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/invite/", "/setup/"} {
+		w := outside(t)
+		w.people.links = map[string]relay.Link{"good": {Kind: relay.LinkInvite, Email: `<i>"new@example.com`, Role: relay.RoleDeveloper}}
+		w.get(path+"good").want(200).shows("strong", `<i>"new@example.com`).shows(".lead", "developer").lacks("i")
+		w.people.fails = &relay.Error{Kind: relay.Conflict, Field: "username", Public: "It is taken."}
+		w.post(path+"good", "username", `a"><script>`, "first_name", "A", "last_name", "B", "password", "x").want(409).
+			shows(".wrong", "It is taken.").lacks("main script")
+		// AC-13: what a person will be stands in the link, not in the form.
+		w.post(path+"good", "username", "new", "password", "x", "role", "owner").want(400).shows("[role=alert]", "does not know")
+		w.post(path+"good", "username", "new", "first_name", "A", "last_name", "B", "password", "three unrelated words").goes("/welcome")
+		w.get("/welcome").want(200).shows("h1", "second factor").shows("[aria-current=step]", "Second factor")
+		w.get(path + "good").want(410)
+	}
+}
+
+func TestEnrolment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, samplePages...)
+	u := &w.visit().User
+	u.TOTP, u.RecoveryCodes = nil, 0
+	w.visit().Session.Level = relay.SessionEnrol
+	w.get("/sample").goes("/welcome")
+	w.get("/welcome").want(200).shows("a[href=/factors/passkey]", "passkey").shows("form[action=/factors/app/begin] button", "app")
+	w.get("/factors/app/begin").want(405) // a GET changes nothing
+	r := w.post("/factors/app/begin").want(200).shows("#totp-secret", "ABCD EFGH")
+	if r.find("svg[role=img] path") == nil {
+		t.Error("no QR code")
+	}
+	w.post("/factors/app", "code", "000000").want(403).shows("[role=alert]", "wrong").lacks("#totp-secret")
+	w.post("/factors/app", "code", rightCode).want(200).shows(".code", "aaaa-bbbb").shows("a[href=/welcome]", "saved")
+	// The session is another one now, and full.
+	w.get("/sample").want(200)
+
+	w = newWorld(t)
+	w.visit().Session.Level, w.visit().User.RecoveryCodes = relay.SessionEnrol, 0
+	w.get("/factors/passkey").want(200).shows("form[data-passkey=create]", "Add the passkey")
+	if r := w.json("/factors/passkey/options", "{}"); r.status != 200 || !strings.Contains(r.body, "abc") {
+		t.Errorf("options: %d %s", r.status, r.body)
+	}
+	w.post("/factors/passkey", "name", "My <b>phone", "handle", "handle", "credential", "{}").want(403).shows("[role=alert]", "passkey")
+	w.post("/factors/passkey", "name", "My phone", "handle", "handle", "credential", rightKey).want(200).shows(".code", "aaaa-bbbb")
+	if w.people.renamed != "My phone" {
+		t.Errorf("name %q", w.people.renamed)
+	}
+}
+
+func TestProfile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.people.issuers = []string{"corp"}
+	w.people.passkeys = []relay.Passkey{{ID: []byte{1, 2, 255}, Name: `<script>x</script>`, CreatedAt: clock}}
+	w.visit().User.Username = `a"><img src=x>`
+	w.get("/profile").want(200).shows("tbody th", "<script>x</script>").shows("dd", `a"><img`).lacks("main img")
+	w.post("/profile/name", "first_name", "Ann", "last_name", "Lee").goes("/profile")
+	w.get("/profile").shows("[role=status]", "saved")
+	w.post("/profile/name", "first_name", strings.Repeat("x", 200)).want(400).shows(".wrong", "too long")
+	w.post("/factors/passkey/AQL_/rename", "name", "Key").goes("/profile")
+	w.post("/factors/passkey/nope/rename", "name", "Key").want(404)
+	w.get("/factors/passkey/AQL_/remove").want(200).shows("dd", "<script>x</script>")
+	w.post("/factors/passkey/AQL_/remove").goes("/profile")
+	w.get("/factors/app/remove").want(200)
+	w.people.fails = relay.E(relay.Conflict, "It is your last factor.")
+	w.post("/factors/app/remove").want(409).shows("[role=alert]", "last factor")
+	w.post("/factors/app/remove").goes("/profile")
+	// WB-07: shown once, in the answer of the POST.
+	w.get("/factors/codes").want(200).lacks(".code")
+	w.post("/factors/codes").want(200).shows(".code", "eeee-ffff")
+	w.get("/profile/password").want(200)
+	w.people.fails = &relay.Error{Kind: relay.Unauthenticated, Field: "old", Public: "It is wrong."}
+	w.post("/profile/password", "old", "x", "password", "y").want(403).shows(".wrong", "It is wrong.").lacks("input[value=x]")
+	w.post("/profile/password", "old", "x", "password", "y").goes("/profile")
+	w.get("/profile/email").want(200)
+	w.post("/profile/email", "email", "new@example.com").goes("/profile")
+	w.people.links = map[string]relay.Link{"mail": {Kind: relay.LinkEmail, Email: "new@example.com"}}
+	w.get("/email/mail").want(200).shows("strong", "new@example.com")
+	w.post("/email/mail").goes("/profile")
+	if got := strings.Join(w.people.asked, "|"); !strings.Contains(got, "name Ann Lee|rename \x01\x02\xff Key|remove \x01\x02\xff|") || !strings.Contains(got, "confirm mail") {
+		t.Errorf("asked: %q", got)
+	}
+}
+
+// TestReauth: AC-07: what People refuses for want of fresh factors leads to the
+// confirmation.
+func TestReauth(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.visit().Session.FreshUntil = time.Time{}
+	for _, path := range []string{"/factors/passkey", "/factors/app/remove", "/factors/codes", "/profile/password", "/profile/email", "/welcome/key"} {
+		w.get(path).goes("/confirm?next=" + queryEscape(path))
+	}
+	w.people.fails = people.ErrReauth
+	w.post("/factors/codes").want(403).shows("h1", "Confirm that it is you")
+	w.people.fails = people.ErrReauth
+	w.post("/profile/email", "email", "x@example.com").want(403).shows("h1", "Confirm that it is you")
+	w.people.fails = people.ErrReauth
+	w.post("/factors/app/begin").want(403).shows("h1", "Confirm that it is you")
+}
+
+func TestSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.people.others = []relay.Session{{
+		ID: relay.SessionID{ID: relay.NewID(clock)}, Level: relay.SessionFull, Method: "password+totp", Addr: someAddr, SeenAt: clock.Add(-time.Hour),
+		Agent: `Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0 <script>`,
+	}, {ID: relay.SessionID{ID: relay.NewID(clock)}, Agent: `"><script>alert(1)</script>`, Level: relay.SessionPassword, Method: "oidc <b>"}}
+	w.get("/profile/sessions").want(200).shows("tbody th", "Firefox on Linux").shows("td", "1 hour ago").shows(".badge", "this one").
+		shows("tbody th", `"><script>`).shows("td", "single sign-on by <b>").lacks("main script")
+	w.post("/profile/sessions/" + w.people.others[0].ID.String() + "/end").goes("/profile/sessions")
+	w.post("/profile/sessions/x/end").want(404)
+	w.post("/profile/sessions/others").goes("/profile/sessions")
+	w.get("/profile/sessions").shows("[role=status]", "2 sessions have ended")
+	w.post("/profile/sessions/" + w.visit().Session.ID.String() + "/end").goes("/login")
+}
+
+func TestPasswordHints(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for body, want := range map[string]string{
+		`{"password":"short","own":[]}`:                      `{"wrong":["It is too short."]}`,
+		`{"password":"anna and her long words","own":[]}`:    `{"wrong":["It holds a name."]}`,
+		`{"password":"three unrelated words","own":["her"]}`: `{"wrong":[]}`,
+		`{"password":"her unrelated words","own":["her"]}`:   `{"wrong":["It holds a name."]}`,
+		`{"password":"` + strings.Repeat("x", 200) + `"}`:    `{"wrong":[]}`,
+	} {
+		if r := w.json("/password/hints", body); r.status != 200 || strings.TrimSpace(r.body) != want {
+			t.Errorf("%s: %d %s", body, r.status, r.body)
+		}
+	}
+	if r := w.json("/password/hints", `{"password":"`+strings.Repeat("x", 5000)+`"}`); r.status != 413 {
+		t.Errorf("a large body: %d", r.status)
+	}
+}
+
+func fullWelcome(w *world, valid bool) {
+	records := []map[string]any{
+		{"for": hostileText, "name": hostileText, "type": "TXT", "value": hostileText, "required": true, "valid": valid, "reason": hostileText, "found": []string{hostileText}},
+		{"for": "DMARC", "name": "_dmarc.example.com", "type": "TXT", "value": "v=DMARC1; p=none", "required": false, "valid": false},
+	}
+	domain := map[string]any{"id": 7, "domain": "example.com", "valid": valid, "state": "pending", "reason": hostileText, "records": records, "last_validation_attempt_at": clock.Add(-time.Minute).Unix()}
+	w.api.on("GET /v3/whitelabel/domains", []any{domain, map[string]any{"id": 1, "domain": "postern.internal", "system": true}})
+	w.api.on("GET /v3/whitelabel/domains/7", domain)
+	w.api.on("POST /v3/whitelabel/domains", domain)
+	w.api.on("POST /v3/whitelabel/domains/7/validate", map[string]any{"valid": valid})
+	w.api.on("GET /v3/api_keys", map[string]any{"result": []any{
+		map[string]any{"api_key_id": "k1", "name": hostileText, "scopes": []string{"mail.send"}, "senders": []string{"example.com"}},
+		map[string]any{"api_key_id": "k2", "name": "reader", "scopes": []string{"messages.read"}},
+	}})
+	w.api.on("POST /v3/api_keys", map[string]any{"api_key_id": "k1", "name": "x", "api_key": "SG.secret"})
+	w.api.on("POST /v3/api_keys/k1/test", map[string]any{"message_id": "m/1"})
+	w.api.on("GET /v3/messages/m1", map[string]any{
+		"msg_id": "m1", "from_email": hostileText, "subject": hostileText, "why": []string{hostileText}, "queued": true,
+		"recipients": []any{map[string]any{"address": hostileText, "state": "queued", "last_reply": hostileText, "last_host": hostileText, "next_attempt_at": clock.Add(time.Minute)}},
+		"events":     []any{map[string]any{"at": clock, "event": "received"}, map[string]any{"at": clock, "event": "<b>odd_one"}},
+	})
+}
+
+func TestFirstRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.api.on("GET /v3/whitelabel/domains", []any{})
+	w.api.on("GET /v3/api_keys", map[string]any{"result": []any{}})
+	w.get("/welcome").want(200).shows("a[href=/welcome/domain]", "Add a domain").shows("[aria-current=step]", "Domain")
+	w.get("/welcome/test").want(200).shows(".empty", "No key")
+	w.get("/welcome/key").want(200).lacks("select#f-domain")
+
+	fullWelcome(w, false)
+	w.get("/welcome").shows("a[href=/welcome/domain/7]", "Go on").shows("[aria-current=step]", "Test message")
+	w.api.on("POST /v3/whitelabel/domains", &relay.Error{Kind: relay.Invalid, Field: "domain", Public: "No domain."})
+	w.post("/welcome/domain", "domain", hostileText).want(400).shows(".wrong", "No domain.").lacks("main script")
+	fullWelcome(w, false)
+	w.post("/welcome/domain", "domain", "example.com").goes("/welcome/domain/7")
+	w.get("/welcome/domain/7").want(200).shows(".badge", "not seen yet").shows("h2", hostileText).shows("code", hostileText).lacks("main script").lacks("main img").
+		shows("#records[data-live=6] .faint", "1 record is still missing; last look 1 minute ago")
+	w.post("/welcome/domain/7/check").goes("/welcome/domain/7")
+	fullWelcome(w, true)
+	w.get("/welcome/domain/7").want(200).shows("h1", "example.com is ready").shows(".badge", "found").lacks("#records[data-live]")
+
+	w.get("/welcome/key").want(200).shows("option", "example.com")
+	r := w.post("/welcome/key", "name", "First", "domain", "example.com").want(200).shows("#new-key", "SG.secret").shows("#snippet-swaks", "SG.secret").
+		shows("#snippet-postfix", "[mail.example.com]:587 apikey:SG.secret").shows("#snippet-smtp", "465 (TLS from the start)")
+	if strings.Contains(attribute(r.find("a[href]"), "href"), "secret") || strings.Contains(r.header.Get("Location"), "secret") {
+		t.Error("WB-07: the key stands in a URL")
+	}
+	made := w.api.made("POST /v3/api_keys")
+	if got := fmt.Sprint(made[0].Body); !strings.Contains(got, "scopes:[mail.send]") || !strings.Contains(got, "senders:[example.com]") {
+		t.Errorf("least privilege: %s", got)
+	}
+	w.get("/welcome/key").want(200).lacks("#new-key")
+	w.get("/welcome/test").want(200).shows("option", hostileText).lacks("option[value=k2]")
+	w.api.on("POST /v3/api_keys/k1/test", httpx.Refuse(403, "It may not send as that."))
+	w.post("/welcome/test", "key", "k1", "from", "a@example.com", "to", "b@example.com").want(403).shows("[role=alert]", "It may not send as that.")
+	fullWelcome(w, true)
+	w.post("/welcome/test", "key", "k1", "from", "a@example.com", "to", "b@example.com").goes("/welcome/message/m%2F1")
+	w.get("/welcome/message/m1").want(200).shows("h1", "On its way").shows("q", hostileText).shows(".journey li", "Accepted").shows(".journey li", "<b>odd one").
+		lacks("main script").lacks("main img").shows("main", "The next try is in 1 minute")
+	w.api.on("GET /v3/messages/m1", map[string]any{"recipients": []any{map[string]any{"state": "delivered"}}})
+	w.get("/welcome/message/m1").shows("h1", "It arrived").lacks("#journey[data-live]")
+	w.api.on("GET /v3/messages/m1", map[string]any{"recipients": []any{map[string]any{"state": "bounced"}}})
+	w.get("/welcome/message/m1").shows("h1", "It did not arrive")
+}
+
+// TestFirstRunOfOthers: who may not make domains is not offered it.
+func TestFirstRunOfOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.api.denied = []string{"POST /v3/whitelabel/domains", "POST /v3/api_keys", "GET /v3/api_keys", "POST /v3/api_keys/{api_key_id}/test"}
+	w.get("/welcome").want(200).lacks("main .card")
+	w.get("/welcome/domain").want(404)
+	w.post("/welcome/domain", "domain", "example.com").want(404)
+	w.get("/welcome/key").want(404)
+	w.get("/welcome/test").want(404)
+	if len(w.api.calls) != 0 {
+		t.Errorf("calls: %+v", w.api.calls)
+	}
+}
+
+func TestUnknownErrorsStayInside(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.api.on("GET /v3/whitelabel/domains", errors.New("disk on fire"))
+	if r := w.get("/welcome").want(500).shows("code", ""); strings.Contains(r.body, "fire") {
+		t.Error("an internal error is shown")
+	}
+}
+
+// hostileText is shown as text wherever it appears (WB-01).
+const hostileText = `"><script>alert(1)</script><img src=x onerror=alert(2)>{{.}}`
