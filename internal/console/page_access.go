@@ -24,9 +24,9 @@ const (
 // accessPages are the pages of IP access.
 var accessPages = []page{
 	{Method: "GET", Pattern: "/access", Title: "IP access", Group: "Security", Nav: "IP access", Needs: []string{"GET " + apiRules}, Handler: onDesk(showAccess)},
-	{Method: "POST", Pattern: "/access/preview", Title: "What this would change", Needs: []string{"POST " + apiRules}, Handler: onDesk(previewRules)},
+	{Method: "GET", Pattern: "/access/preview", Title: "What this would change", Needs: []string{"POST " + apiRules}, StepUp: true, Handler: onDesk(previewRules)},
 	{Method: "POST", Pattern: "/access/add", Title: "What this would change", Needs: []string{"POST " + apiRules}, Handler: onDesk(addRules)},
-	{Method: "GET", Pattern: "/access/{rule}/remove", Title: "Remove an entry", Needs: []string{"DELETE " + apiRule}, Handler: onDesk(showRuleRemove)},
+	{Method: "GET", Pattern: "/access/{rule}/remove", Title: "Remove an entry", Needs: []string{"DELETE " + apiRule}, StepUp: true, Handler: onDesk(showRuleRemove)},
 	{Method: "POST", Pattern: "/access/{rule}/remove", Title: "Remove an entry", Needs: []string{"DELETE " + apiRule}, Handler: onDesk(removeRule)},
 	{Method: "POST", Pattern: "/access/mode", Title: "IP access", Needs: []string{"PATCH " + apiMode}, Handler: onDesk(setAccessMode)},
 	{Method: "POST", Pattern: "/access/keep", Title: "IP access", Needs: []string{"POST " + apiTrialEnd}, Handler: onDesk(keepTrial)},
@@ -167,7 +167,7 @@ func (v *desk) banTable() table {
 
 func (v *desk) ruleForm() form {
 	return v.offer(form{
-		Name: "add", Title: "Let somebody in", Action: v.path("/access/preview"), Do: "Show what this would change",
+		Name: "add", Title: "Let somebody in", Get: true, Action: v.path("/access/preview"), Do: "Show what this would change",
 		Fields: []field{
 			{Name: "ips", Label: "Networks or hosts", Kind: "textarea", Lines: 3, Required: true,
 				Help: "Addresses, networks such as 192.0.2.0/24, or host names, one a line. You come from " + v.Addr() + "."},
@@ -223,7 +223,7 @@ func (v *desk) preview(status int, refusal error) error {
 			Text: "You come from " + here + ", and no network in the new list has it. Add your own address, too, or try the change for a while first."})
 		p.Mine = p.Form
 		p.Mine.Name, p.Mine.Do, p.Mine.Cancel = "mine", "Add my own address "+here+", too", ""
-		p.Mine.Action = v.path("/access/preview")
+		p.Mine.Action, p.Mine.Get = v.path("/access/preview"), true
 		p.Mine.Fields = slices.Clone(p.Form.Fields)
 		p.Mine.Fields[0].Value = lines(append(slices.Clone(entries), here))
 		p.Form.Fields = append(p.Form.Fields, confirmField())

@@ -33,7 +33,7 @@ func TestAccessMarksTheCaller(t *testing.T) {
 func TestAccessChangeIsShownBeforeItIsMade(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())
-	r := w.post("/access/preview", "ips", "198.51.100.0/24", "note", "shop").want(200)
+	r := w.get("/access/preview?ips=198.51.100.0/24&note=shop").want(200)
 	r.shows("#effect tr.mark", "let in").shows("#effect", "198.51.100.7").lacks("#mine")
 	r.never("203.0.113.7") // it is shut out already
 	if len(w.api.made("POST /v3/access_settings/whitelist")) != 0 {
@@ -42,7 +42,7 @@ func TestAccessChangeIsShownBeforeItIsMade(t *testing.T) {
 
 	// An empty list becomes one without the caller.
 	w.api.on("GET /v3/access_settings/whitelist", map[string]any{})
-	r = w.post("/access/preview", "ips", "198.51.100.0/24\nvpn.example.com").want(200)
+	r = w.get("/access/preview?ips=198.51.100.0/24%0avpn.example.com").want(200)
 	r.says("You would shut yourself out.", "shut out, unless a host name has it").shows("#mine button", "Add my own address 127.0.0.1, too")
 	if got := attribute(r.find("#mine input[name=ips]"), "value"); !strings.HasSuffix(got, "\n127.0.0.1") {
 		t.Errorf("adds %q", got)

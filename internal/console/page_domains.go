@@ -26,7 +26,7 @@ var domainPages = []page{
 	{Method: "POST", Pattern: "/domains/{domain}/validate", Title: "Look now", Needs: []string{"POST " + apiDomain + "/validate"}, Handler: onDesk(validateDomain)},
 	{Method: "GET", Pattern: "/domains/{domain}/edit", Title: "Change a domain", Needs: []string{"PATCH " + apiDomain}, Handler: onDesk(showDomainEdit)},
 	{Method: "POST", Pattern: "/domains/{domain}/edit", Title: "Change a domain", Needs: []string{"PATCH " + apiDomain}, Handler: onDesk(editDomain)},
-	{Method: "GET", Pattern: "/domains/{domain}/rotate", Title: "Change DKIM keys", Needs: []string{"POST " + apiDomain + "/rotate"}, Handler: onDesk(showDomainRotate)},
+	{Method: "GET", Pattern: "/domains/{domain}/rotate", Title: "Change DKIM keys", Needs: []string{"POST " + apiDomain + "/rotate"}, StepUp: true, Handler: onDesk(showDomainRotate)},
 	{Method: "POST", Pattern: "/domains/{domain}/rotate", Title: "Change DKIM keys", Needs: []string{"POST " + apiDomain + "/rotate"}, Handler: onDesk(rotateDomain)},
 	{Method: "POST", Pattern: "/domains/{domain}/cancel", Title: "Give a change up", Needs: []string{"DELETE " + apiDomain + "/rotate"}, Handler: onDesk(cancelRotation)},
 	{Method: "POST", Pattern: "/domains/{domain}/share", Title: "Share a domain", Needs: []string{"POST " + apiDomain + "/subuser"}, Handler: onDesk(shareDomain)},

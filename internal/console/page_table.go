@@ -5,7 +5,9 @@ import "slices"
 // resourcePages are the pages of what an account has; their files are page_*.go.
 var resourcePages = slices.Concat(
 	overviewPages, mailPages, queuePages,
-	loginRecordPages, changePages, accessPages, keyPages, domainPages, senderPages,
+	keyPages, domainPages, senderPages,
+	accessPages, loginRecordPages, changePages,
+	subuserPages, personPages, settingsPages,
 )
 
 // navGroups is the order of the navigation.

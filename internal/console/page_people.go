@@ -1,0 +1,410 @@
+package console
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"postern/internal/relay"
+)
+
+const (
+	apiPeople  = "/v3/teammates"
+	apiPerson  = apiPeople + "/{username}"
+	apiInvites = apiPeople + "/pending"
+	apiInvite  = apiInvites + "/{token}"
+)
+
+// personPages are the pages of people.
+var personPages = []page{
+	{Method: "GET", Pattern: "/people", Title: "People", Group: "Account", Nav: "People", Needs: []string{"GET " + apiPeople}, Handler: onDesk(showPeople)},
+	{Method: "GET", Pattern: "/people/invite", Title: "Invite somebody", StepUp: true, Needs: []string{"POST " + apiPeople}, Handler: onDesk(showInvite)},
+	{Method: "POST", Pattern: "/people/invite", Title: "Invite somebody", Needs: []string{"POST " + apiPeople}, Handler: onDesk(invite)},
+	{Method: "POST", Pattern: "/invitations/{token}/resend", Title: "Invitation", Needs: []string{"POST " + apiInvite + "/resend"}, Handler: onDesk(resendInvite)},
+	{Method: "POST", Pattern: "/invitations/{token}/withdraw", Title: "Invitation", Needs: []string{"DELETE " + apiInvite}, Handler: onDesk(withdrawInvite)},
+	{Method: "GET", Pattern: "/people/{person}", Title: "Person", Needs: []string{"GET " + apiPerson}, Handler: onDesk(showPerson)},
+	{Method: "GET", Pattern: "/people/{person}/edit", Title: "Person", StepUp: true, Needs: []string{"PATCH " + apiPerson}, Handler: onDesk(showPersonEdit)},
+	{Method: "POST", Pattern: "/people/{person}/edit", Title: "Person", Needs: []string{"PATCH " + apiPerson}, Handler: onDesk(editPerson)},
+	{Method: "GET", Pattern: "/people/{person}/do/{action}", Title: "Person", StepUp: true, Needs: []string{"GET " + apiPerson}, Handler: onDesk(showPersonAction)},
+	{Method: "POST", Pattern: "/people/{person}/do/{action}", Title: "Person", Needs: []string{"GET " + apiPerson}, Handler: onDesk(doPersonAction)},
+	{Method: "POST", Pattern: "/people/{person}/sessions/{session}/end", Title: "Person", Needs: []string{"DELETE " + apiPerson + "/sessions/{id}"}, Handler: onDesk(endPersonSession)},
+}
+
+type personView struct {
+	Username      string    `json:"username"`
+	FirstName     string    `json:"first_name"`
+	LastName      string    `json:"last_name"`
+	Email         string    `json:"email"`
+	Scopes        []string  `json:"scopes"`
+	Role          string    `json:"role"`
+	Subuser       string    `json:"subuser"`
+	Restricted    bool      `json:"restricted"`
+	Subusers      []string  `json:"subusers"`
+	SecondFactor  bool      `json:"second_factor"`
+	TOTP          bool      `json:"totp"`
+	Passkeys      int64     `json:"passkeys"`
+	RecoveryCodes int64     `json:"recovery_codes"`
+	Password      bool      `json:"password"`
+	PasswordAt    time.Time `json:"password_at"`
+	Disabled      bool      `json:"disabled"`
+	DisabledAt    time.Time `json:"disabled_at"`
+	CreatedAt     time.Time `json:"created_at"`
+	InvitedBy     string    `json:"invited_by"`
+	SeenAt        time.Time `json:"last_seen_at"`
+	SeenFrom      string    `json:"last_seen_from"`
+}
+
+func (p *personView) name() string {
+	return orNone(strings.TrimSpace(p.FirstName+" "+p.LastName), p.Username)
+}
+
+// factor is the state of the second factor in words.
+func (p *personView) factor() cell {
+	if !p.SecondFactor {
+		return tagged("none", toneBad)
+	}
+	var have []string
+	if p.TOTP {
+		have = append(have, "authenticator app")
+	}
+	if p.Passkeys > 0 {
+		have = append(have, things(p.Passkeys, "passkey"))
+	}
+	c := tagged(orNone(strings.Join(have, ", "), "yes"), toneOK)
+	if p.RecoveryCodes < 3 {
+		c.Badges = append(c.Badges, badge{strconv.FormatInt(p.RecoveryCodes, 10) + " recovery codes left", toneWarn})
+	}
+	return c
+}
+
+// roleOptions are the roles in words.
+var roleOptions = []option{
+	{Value: string(relay.RoleOwner), Text: "Owner", Note: "Everything. An account has at least one."},
+	{Value: string(relay.RoleAdmin), Text: "Admin", Note: "Everything but billing and what only owners change."},
+	{Value: string(relay.RoleDeveloper), Text: "Developer", Note: "Keys, domains, senders, mail and what became of it."},
+	{Value: string(relay.RoleAuditor), Text: "Auditor", Note: "Sees all, changes nothing."},
+	{Value: string(relay.RoleCustom), Text: "Custom", Note: "What is chosen below."},
+}
+
+func roleWord(role string) string {
+	for _, o := range roleOptions {
+		if o.Value == role {
+			return o.Text
+		}
+	}
+	return role
+}
+
+// peoplePage lists people and invitations.
+type peoplePage struct {
+	Next    []link
+	People  table
+	Pending table
+}
+
+func showPeople(v *desk) error {
+	list, err := ask[struct{ Result []personView }](v, query(apiPeople+"?limit=200&subusers=true", "offset", v.sent("offset")))
+	if err != nil {
+		return err
+	}
+	p := peoplePage{Next: v.linkIf("Invite somebody", "/people/invite", "POST", apiPeople)}
+	p.People = table{ID: "people", Caption: "People", Head: []string{"Name", "Address", "Role", "Second factor", "Last seen", "State"}, Next: p.Next, Empty: "There is nobody here."}
+	for _, x := range list.Result {
+		name := to(x.name(), v.path("/people", x.Username))
+		name.Note = x.Username
+		role := words(roleWord(x.Role))
+		switch {
+		case x.Subuser != "":
+			role.Note = "of the subuser " + x.Subuser
+		case x.Restricted:
+			role.Note = "only " + strings.Join(x.Subusers, ", ")
+		}
+		seen := v.at(x.SeenAt)
+		seen.Note = placeWords(x.SeenFrom, "", "")
+		if x.SeenAt.IsZero() {
+			seen = words("never")
+		}
+		state := tagged("active", toneOK)
+		if x.Disabled {
+			state = tagged("switched off", toneMute)
+		}
+		p.People.Rows = append(p.People.Rows, row{Cells: []cell{name, words(x.Email), role, x.factor(), seen, state}})
+	}
+	if len(list.Result) == 200 {
+		p.People.Older = v.nextPage(200)
+	}
+	p.Pending = v.pendingTable()
+	return v.Render(http.StatusOK, "page_people", "People", p)
+}
+
+func (v *desk) pendingTable() table {
+	list := askIf[struct {
+		Result []struct {
+			Token     string    `json:"token"`
+			Email     string    `json:"email"`
+			Role      string    `json:"role"`
+			ExpiresAt time.Time `json:"expires_at"`
+			Expired   bool      `json:"expired"`
+			InvitedBy string    `json:"invited_by"`
+			CreatedAt time.Time `json:"created_at"`
+		} `json:"result"`
+	}](v, apiInvites, apiInvites)
+	t := table{ID: "pending", Caption: "Invited, and not here yet", Head: []string{"Address", "Role", "Invited", "Link works until", ""}}
+	for _, i := range list.Result {
+		invited := v.at(i.CreatedAt)
+		invited.Note = i.InvitedBy
+		ends := v.at(i.ExpiresAt)
+		if i.Expired {
+			ends.Badges = []badge{{"over", toneWarn}}
+		}
+		here := v.path("/invitations", i.Token)
+		do := append(v.do(button{Text: "Mail a new link", Label: i.Email, Action: here + "/resend"}, "POST", apiInvite+"/resend"),
+			v.do(button{Text: "Withdraw", Label: i.Email, Action: here + "/withdraw"}, "DELETE", apiInvite)...)
+		t.Rows = append(t.Rows, row{Cells: []cell{words(i.Email), words(roleWord(i.Role)), invited, ends, {Do: do}}})
+	}
+	return t
+}
+
+// grantFields are the inputs for what a person may do.
+func (v *desk) grantFields(x *personView) []field {
+	fields := []field{{Name: "role", Label: "Role", Kind: "radio", Options: pick(orNone(x.Role, string(relay.RoleDeveloper)), roleOptions...)}}
+	if v.Behalf == "" && v.May("GET", apiSubusers) {
+		fields = append(fields,
+			field{Name: "restricted", Label: "Sees only these subusers, and nothing of the account's own", Kind: "check", On: x.Restricted},
+			field{Name: "subusers", Label: "Subusers", Kind: "textarea", Lines: 3, Value: lines(x.Subusers), Help: "Their names, one a line."})
+	}
+	var scopes []string
+	if x.Role == string(relay.RoleCustom) {
+		scopes = x.Scopes
+	}
+	custom := scopeFields(scopes, unite(v.Scopes(), scopes))
+	custom[0].Label = "With the role custom"
+	return append(fields, custom...)
+}
+
+// sentGrant is what a form says that a person may do.
+func (v *desk) sentGrant() map[string]any {
+	body := map[string]any{"role": v.sent("role")}
+	if v.sent("role") == string(relay.RoleCustom) {
+		body["scopes"] = v.sentScopes()
+	}
+	if v.Behalf == "" && v.May("GET", apiSubusers) {
+		body["restricted"] = v.on("restricted")
+		if v.on("restricted") {
+			body["subusers"] = v.list("subusers")
+		}
+	}
+	return body
+}
+
+func inviteForm(v *desk) form {
+	fields := append([]field{{Name: "email", Label: "Address", Kind: "email", Required: true}}, v.grantFields(&personView{})...)
+	return v.offer(form{Name: "invite", Action: v.path("/people/invite"), Do: "Mail the invitation", Fields: fields, Cancel: v.path("/people"),
+		Lead: "A link is mailed that works once, for seven days. Nobody can be given more than you have."}, "POST", apiPeople)
+}
+
+func showInvite(v *desk) error {
+	return v.Render(http.StatusOK, "page_form", "Invite somebody", formPage{inviteForm(v)})
+}
+
+func invite(v *desk) error {
+	body := v.sentGrant()
+	body["email"] = v.sent("email")
+	err := v.Call("POST", apiPeople, body, nil)
+	if err == nil {
+		return v.Redirect(v.path("/people"), "The invitation was mailed.")
+	}
+	return v.again(err, inviteForm(v), "Invite somebody")
+}
+
+func resendInvite(v *desk) error {
+	return v.change("POST", under(apiInvites, v.id("token"), "resend"), nil, v.path("/people"), "A new link was mailed; the old one ended.")
+}
+
+func withdrawInvite(v *desk) error {
+	return v.change("DELETE", under(apiInvites, v.id("token")), nil, v.path("/people"), "The invitation was withdrawn.")
+}
+
+// personPage shows one person.
+type personPage struct {
+	Next     []link
+	Is       facts
+	Factors  facts
+	Sessions table
+}
+
+func (v *desk) person() (personView, error) {
+	return ask[personView](v, under(apiPeople, v.id("person")))
+}
+
+func showPerson(v *desk) error {
+	x, err := v.person()
+	if err != nil {
+		return err
+	}
+	here := v.path("/people", v.id("person"))
+	p := personPage{Next: v.linkAt("Change what they may do", here+"/edit", "PATCH", apiPerson)}
+	if x.Username == v.Open.User.Username {
+		p.Next = append([]link{{"Your own profile", "/profile"}}, p.Next...)
+	}
+	for _, a := range personActions {
+		if a.fits(&x) {
+			p.Next = append(p.Next, v.linkAt(a.title, here+"/do/"+a.name, a.method, a.pattern)...)
+		}
+	}
+	p.Is.add("User name", words(x.Username))
+	p.Is.add("Address", words(x.Email))
+	p.Is.add("Role", words(roleWord(x.Role)))
+	p.Is.add("May", cell{Lines: scopeWords(x.Scopes)})
+	p.Is.add("Of the subuser", words(x.Subuser))
+	if x.Restricted {
+		p.Is.add("Sees only", cell{Lines: x.Subusers})
+	}
+	p.Is.add("Here since", cell{Time: momentOf(v.Now, x.CreatedAt), Note: x.InvitedBy})
+	p.Is.add("Last seen", cell{Time: momentOf(v.Now, x.SeenAt), Note: placeWords(x.SeenFrom, "", "")})
+	p.Is.add("Switched off", v.at(x.DisabledAt))
+	p.Factors.Title = "How they log in"
+	p.Factors.add("Second factor", x.factor())
+	p.Factors.add("Recovery codes left", number(x.RecoveryCodes))
+	password := words("none")
+	if x.Password {
+		password = cell{Text: "since", Time: momentOf(v.Now, x.PasswordAt)}
+	}
+	p.Factors.add("Password", password)
+	p.Sessions = v.sessionTable()
+	return v.Render(http.StatusOK, "page_person", x.name(), p)
+}
+
+func (v *desk) sessionTable() table {
+	person := v.id("person")
+	list := askIf[struct {
+		Result []struct {
+			ID        string    `json:"id"`
+			Level     string    `json:"level"`
+			Method    string    `json:"method"`
+			Addr      string    `json:"addr"`
+			Agent     string    `json:"user_agent"`
+			CreatedAt time.Time `json:"created_at"`
+			SeenAt    time.Time `json:"last_seen_at"`
+			Current   bool      `json:"current"`
+		} `json:"result"`
+	}](v, apiPerson+"/sessions", under(apiPeople, person, "sessions"))
+	t := table{ID: "sessions", Caption: "Where they are logged in", Head: []string{"From", "Browser", "By", "Since", "Last seen", ""}}
+	if v.May("GET", apiPerson+"/sessions") {
+		t.Empty = "They are logged in nowhere."
+	}
+	for _, s := range list.Result {
+		from := words(s.Addr)
+		if s.Current {
+			from.Badges = []badge{{"this one", toneInfo}}
+		}
+		by := words(s.Method)
+		if s.Level != string(relay.SessionFull) {
+			by.Note = "not all the way: " + s.Level
+		}
+		end := v.do(button{Text: "End", Label: "the session from " + s.Addr, Action: v.path("/people", person, "sessions", s.ID) + "/end"}, "DELETE", apiPerson+"/sessions/{id}")
+		t.Rows = append(t.Rows, row{Mark: s.Current, Cells: []cell{from, words(s.Agent), by, v.at(s.CreatedAt), v.at(s.SeenAt), {Do: end}}})
+	}
+	return t
+}
+
+func endPersonSession(v *desk) error {
+	person := v.id("person")
+	return v.change("DELETE", under(apiPeople, person, "sessions", v.id("session")), nil, v.path("/people", person), "The session was ended.")
+}
+
+func personEditForm(v *desk, x *personView) form {
+	here := v.path("/people", v.id("person"))
+	return v.offer(form{Name: "edit-person", Action: here + "/edit", Fields: v.grantFields(x), Cancel: here}, "PATCH", apiPerson)
+}
+
+func showPersonEdit(v *desk) error {
+	x, err := v.person()
+	if err != nil {
+		return err
+	}
+	return v.Render(http.StatusOK, "page_form", "What "+x.name()+" may do", formPage{personEditForm(v, &x)})
+}
+
+func editPerson(v *desk) error {
+	x, err := v.person()
+	if err != nil {
+		return err
+	}
+	err = v.Call("PATCH", under(apiPeople, v.id("person")), v.sentGrant(), nil)
+	if err == nil {
+		return v.Redirect(v.path("/people", v.id("person")), "What they may do was changed.")
+	}
+	return v.again(err, personEditForm(v, &x), "What "+x.name()+" may do")
+}
+
+// personAction is what can be done about a person, after a question.
+type personAction struct {
+	name, title, text, done string
+	method, pattern, tail   string
+	fits                    func(*personView) bool
+}
+
+var personActions = []personAction{
+	{name: "disable", title: "Switch them off", text: "All their sessions end, and they cannot log in until they are switched on again. The keys that they made go on working.",
+		done: "They are switched off.", method: "POST", pattern: apiPerson + "/disable", tail: "disable", fits: func(x *personView) bool { return !x.Disabled }},
+	{name: "enable", title: "Switch them on", text: "They can log in again, as before.", done: "They are switched on.",
+		method: "POST", pattern: apiPerson + "/enable", tail: "enable", fits: func(x *personView) bool { return x.Disabled }},
+	{name: "reset-factors", title: "Take their second factor away", text: "For somebody who has lost it. Their authenticator app, passkeys and recovery codes stop working, and their sessions end; at the next login they set up new ones. Make sure that it is really them who asks.",
+		done: "Their second factor was taken away.", method: "POST", pattern: apiPerson + "/reset_factors", tail: "reset_factors", fits: func(x *personView) bool { return x.SecondFactor }},
+	{name: "reset-password", title: "Mail them a link for a new password", text: "The link works once, and asks for their second factor as usual.",
+		done: "The link was mailed.", method: "POST", pattern: apiPerson + "/reset_password", tail: "reset_password", fits: func(x *personView) bool { return !x.Disabled }},
+	{name: "end-sessions", title: "End their sessions", text: "They are logged out everywhere.",
+		done: "Their sessions were ended.", method: "POST", pattern: apiPerson + "/end_sessions", tail: "end_sessions", fits: func(*personView) bool { return true }},
+	{name: "delete", title: "Delete them", text: "Their sessions and factors end for good. What they did stays in the record of changes. The keys that they made go on working.",
+		done: "They were deleted.", method: "DELETE", pattern: apiPerson, fits: func(*personView) bool { return true }},
+}
+
+func (v *desk) personAction() (*personAction, error) {
+	i := slices.IndexFunc(personActions, func(a personAction) bool { return a.name == v.id("action") && v.May(a.method, a.pattern) })
+	if i < 0 {
+		return nil, notHere()
+	}
+	return &personActions[i], nil
+}
+
+func showPersonAction(v *desk) error {
+	a, err := v.personAction()
+	if err != nil {
+		return err
+	}
+	x, err := v.person()
+	if err != nil {
+		return err
+	}
+	here := v.path("/people", v.id("person"))
+	tone := "primary"
+	if a.name == "delete" || a.name == "disable" || a.name == "reset-factors" {
+		tone = toneDanger
+	}
+	return v.sure(surePage{Notice: notice{Tone: toneWarn, Text: a.text}, Button: button{Text: a.title, Action: here + "/do/" + a.name, Tone: tone}, Back: here}, a.title+": "+x.name())
+}
+
+func doPersonAction(v *desk) error {
+	a, err := v.personAction()
+	if err != nil {
+		return err
+	}
+	person := v.id("person")
+	path, back := under(apiPeople, person), v.path("/people", person)
+	if a.tail != "" {
+		path = under(apiPeople, person, a.tail)
+	} else {
+		back = v.path("/people")
+	}
+	err = v.Call(a.method, path, nil, nil)
+	if said, ok := refusedText(err); ok {
+		return v.Redirect(v.path("/people", person), said)
+	}
+	if err != nil {
+		return err
+	}
+	return v.Redirect(back, a.done)
+}
