@@ -31,14 +31,15 @@ type proofView struct {
 
 func (c *cli) auditCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "audit", Short: "The proof that no record of changes was altered or removed",
-		Long: "Each account's changes form a chain: every record holds the hash of the one before. verify checks all\n" +
+		Use: "audit", Short: "The audit report, and the proof that no record of changes was altered or removed",
+		Long: "report says who can send, as whom, with what and from where, and what is wrong with that.\n\n" +
+			"Each account's changes form a chain: every record holds the hash of the one before. verify checks all\n" +
 			"of it; head prints its end, signed, to be kept elsewhere: a later chain that does not contain it was\n" +
 			"rewritten. prune removes old records and leaves a signed checkpoint in their place.",
 	}
 	w := &whose{}
 	cmd.PersistentFlags().StringVar(&w.account, "account", "", "the account; none: all, on the host")
-	cmd.AddCommand(c.auditVerify(w), c.auditHead(w), c.auditPrune(w), c.auditExport(w))
+	cmd.AddCommand(c.auditReport(w), c.auditReports(w), c.auditSchedule(w), c.auditVerify(w), c.auditHead(w), c.auditPrune(w), c.auditExport(w))
 	group(cmd)
 	return cmd
 }
@@ -275,7 +276,7 @@ func (c *cli) scopeCommand() *cobra.Command {
 func (c *cli) policyCommand() *cobra.Command {
 	w := &whose{}
 	var life time.Duration
-	var noFull, networks, bindReply, foreignNames bool
+	var noFull, networks, bindReply, foreignNames, noFactor, preview bool
 	var mechanisms []string
 	type view struct {
 		MaxKeyLife       int64    `json:"max_key_life_seconds"`
@@ -284,9 +285,11 @@ func (c *cli) policyCommand() *cobra.Command {
 		Mechanisms       []string `json:"mechanisms"`
 		BindReplyTo      bool     `json:"bind_reply_to"`
 		ForeignNames     bool     `json:"foreign_names"`
+		NoFactor         bool     `json:"second_factor_optional"`
+		PreviewBodies    bool     `json:"preview_bodies"`
 	}
 	cmd := &cobra.Command{
-		Use: "policy", Short: "What an account demands of its keys and its mail", Args: cobra.NoArgs,
+		Use: "policy", Short: "What an account demands of its keys, its people and its mail", Args: cobra.NoArgs,
 		Example: "  postern policy --max-key-life 2160h --forbid-full-access --require-networks --mechanisms SCRAM-SHA-256,PLAIN",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cl, err := c.tenantClient(cmd.Context(), w.account, "")
@@ -300,6 +303,8 @@ func (c *cli) policyCommand() *cobra.Command {
 			in.set(cmd, "mechanisms", "mechanisms", mechanisms)
 			in.set(cmd, "bind-reply-to", "bind_reply_to", bindReply)
 			in.set(cmd, "foreign-names", "foreign_names", foreignNames)
+			in.set(cmd, "second-factor-optional", "second_factor_optional", noFactor)
+			in.set(cmd, "preview-bodies", "preview_bodies", preview)
 			method, body := http.MethodGet, any(nil)
 			if len(in) > 0 {
 				method, body = http.MethodPatch, in
@@ -315,7 +320,8 @@ func (c *cli) policyCommand() *cobra.Command {
 				}
 				return pairs(c.out, "longest life of a key", longest, "keys with full access forbidden", p.ForbidFullAccess,
 					"keys must have networks", p.RequireNetworks, "mechanisms", p.Mechanisms,
-					"Reply-To bound to own addresses", p.BindReplyTo, "names may show foreign addresses", p.ForeignNames)
+					"Reply-To bound to own addresses", p.BindReplyTo, "names may show foreign addresses", p.ForeignNames,
+					"people may log in with a password alone", p.NoFactor, "people may read stored mail", p.PreviewBodies)
 			})
 		},
 	}
@@ -326,6 +332,8 @@ func (c *cli) policyCommand() *cobra.Command {
 	f.BoolVar(&networks, "require-networks", false, "every key says from where it works")
 	f.StringSliceVar(&mechanisms, "mechanisms", nil, "mechanisms that its keys may log in with; none: all that are offered")
 	f.BoolVar(&bindReply, "bind-reply-to", false, "Reply-To names only addresses that the sender may use")
+	f.BoolVar(&noFactor, "second-factor-optional", false, "people may log in with a password alone")
+	f.BoolVar(&preview, "preview-bodies", false, "people who may read messages may see what is still stored of them")
 	f.BoolVar(&foreignNames, "foreign-names", false, "display names may show addresses of others, as mailing lists write them")
 	return cmd
 }
