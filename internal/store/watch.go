@@ -43,7 +43,7 @@ const (
 	openFindings    = selectFindings + ` WHERE state = 'open' ORDER BY id`
 	untakenFindings = selectFindings + ` WHERE state <> 'open' AND taken = 0 ORDER BY id LIMIT 1000`
 	// One is answered anew when it was not, and an answer that failed is tried again.
-	dueFindings   = selectFindings + ` WHERE state = 'open' AND answered_at = 0 AND answer <> 'record' ORDER BY id LIMIT 200`
+	dueFindings   = selectFindings + ` WHERE state = 'open' AND answered_at = 0 AND answer <> 'record' ORDER BY id DESC LIMIT 1000`
 	bentFindings  = selectFindings + ` WHERE key_id = $1 AND undo <> '' ORDER BY id`
 	undoneFinding = selectFindings + ` WHERE state IN ('dismissed', 'ended') AND undo <> '' ORDER BY id LIMIT 200`
 	setAnswered   = `UPDATE watch_findings SET answered_at = $1, answer_error = $2 WHERE id = $3`
@@ -208,7 +208,7 @@ func (s *Store) UntakenWatch(ctx context.Context) ([]relay.WatchFinding, error) 
 	return read(s, "decided findings", v, err)
 }
 
-// DueWatch lists open findings whose answer is not done, at most 200.
+// DueWatch lists open findings whose answer is not done, the newest 1,000.
 func (s *Store) DueWatch(ctx context.Context) ([]relay.WatchFinding, error) {
 	v, err := list(ctx, s.db, scanFinding, dueFindings)
 	return read(s, "findings to answer", v, err)
@@ -307,4 +307,15 @@ func (s *Store) PruneWatch(ctx context.Context, now time.Time) (int64, error) {
 		return 0, fmt.Errorf("prune the watch: %w", err)
 	}
 	return n, nil
+}
+
+// AfterLogins is the cursor after some of the login records of the reading that
+// gave c: the first ones of it, in their order.
+func (c Cursor) AfterLogins(logins []StoredLogin) Cursor {
+	n := c.Start().next()
+	for i := range logins {
+		epoch := logins[i].ID >> seqBits
+		n.set(epoch, logins[i].ID&seqMask, c.stamps[epoch])
+	}
+	return n
 }

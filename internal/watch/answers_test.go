@@ -1,0 +1,296 @@
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/store"
+)
+
+// desk is a store of answers in memory, with one key.
+type desk struct {
+	key      relay.Key
+	findings []relay.WatchFinding
+	baseline []byte
+	by       []string
+	fail     error
+}
+
+func (d *desk) Key(context.Context, relay.KeyID) (relay.Key, error) { return d.key, d.fail }
+func (d *desk) UpdateKey(_ context.Context, by store.By, k relay.Key) error {
+	d.key = k
+	d.by = append(d.by, by.Who)
+	return d.fail
+}
+
+func (d *desk) SetKeyDisabled(_ context.Context, by store.By, _ relay.KeyID, at time.Time) error {
+	d.key.DisabledAt = at
+	d.by = append(d.by, by.Who)
+	return d.fail
+}
+
+func (d *desk) list(want func(*relay.WatchFinding) bool) (out []relay.WatchFinding, err error) {
+	for i := range d.findings {
+		if want(&d.findings[i]) {
+			out = append(out, d.findings[i])
+		}
+	}
+	return out, d.fail
+}
+
+func (d *desk) DueWatch(context.Context) ([]relay.WatchFinding, error) {
+	return d.list(func(f *relay.WatchFinding) bool {
+		return f.State == relay.WatchOpen && f.AnsweredAt.IsZero() && f.Answer != relay.WatchRecord
+	})
+}
+
+func (d *desk) UndoWatch(context.Context) ([]relay.WatchFinding, error) {
+	return d.list(func(f *relay.WatchFinding) bool {
+		return f.Undo != nil && (f.State == relay.WatchDismissed || f.State == relay.WatchEnded)
+	})
+}
+
+func (d *desk) BentWatch(context.Context, relay.KeyID) ([]relay.WatchFinding, error) {
+	return d.list(func(f *relay.WatchFinding) bool { return f.Undo != nil })
+}
+
+func (d *desk) WatchBaselines(context.Context, []relay.KeyID) (map[relay.KeyID][]byte, error) {
+	return map[relay.KeyID][]byte{d.key.ID: d.baseline}, nil
+}
+
+func (d *desk) of(id relay.WatchID) *relay.WatchFinding {
+	for i := range d.findings {
+		if d.findings[i].ID == id {
+			return &d.findings[i]
+		}
+	}
+	return nil
+}
+
+func (d *desk) SetWatchAnswered(_ context.Context, id relay.WatchID, at time.Time, problem string) error {
+	d.of(id).AnsweredAt, d.of(id).AnswerError = at, problem
+	return nil
+}
+
+func (d *desk) SetWatchUndo(_ context.Context, id relay.WatchID, undo *relay.WatchUndo) error {
+	d.of(id).Undo = undo
+	return nil
+}
+
+// letters are what was sent.
+type letters struct {
+	mails, posts []string
+	failMail     error
+	failPost     error
+}
+
+func (l *letters) mail(_ context.Context, to, subject, text string) error {
+	if l.failMail == nil {
+		l.mails = append(l.mails, to+": "+subject+"\n"+text)
+	}
+	return l.failMail
+}
+
+func (l *letters) post(_ context.Context, url string, secrets [][]byte, id string, body []byte) error {
+	if l.failPost == nil {
+		l.posts = append(l.posts, url+" "+id+" "+string(body))
+	}
+	return l.failPost
+}
+
+func newDesk() (*desk, *letters, *Answers, *time.Time) {
+	now := began
+	d := &desk{key: relay.Key{ID: relay.KeyID{ID: relay.ID{1}}, Name: "shop", Mode: relay.KeyLive, PerMinute: 900}, baseline: []byte(`{"first":1,"v_peak":2400,"p_known":"0:"}`)}
+	l := &letters{}
+	a := &Answers{Store: d, Mail: l.mail, Post: l.post, Operator: "root@example.test", Host: "mail.example.test", Now: func() time.Time { return now },
+		Account: func(relay.AccountID) (relay.Account, bool) {
+			return relay.Account{OwnerEmail: "owner@example.test"}, true
+		}}
+	return d, l, a, &now
+}
+
+func (d *desk) finding(n byte, answer relay.WatchAnswer) *relay.WatchFinding {
+	d.findings = append(d.findings, relay.WatchFinding{ID: relay.WatchID{ID: relay.ID{n}}, Tenant: relay.Tenant{Account: relay.AccountID{ID: relay.ID{9}}}, Key: d.key.ID, KeyName: "shop", State: relay.WatchOpen,
+		Title: "Key “shop” …", Text: "text", Fix: "fix", Severity: relay.WatchCritical, Answer: answer, FirstAt: began, LastAt: began,
+		Evidence: relay.WatchEvidence{Seen: 4, Unit: "places", Places: []relay.WatchPlace{{Addr: "192.0.2.1", Country: "NG"}}}})
+	return &d.findings[len(d.findings)-1]
+}
+
+func noSettings(relay.AccountID) relay.WatchSettings { return relay.WatchSettings{} }
+
+// TestAnswers: each answer changes what it says, is told, and is undone when the
+// finding is dismissed.
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	for answer, c := range map[relay.WatchAnswer]struct {
+		changed func(relay.Key) bool
+		words   string
+	}{
+		relay.WatchTell: {func(k relay.Key) bool { return k.PerMinute == 900 && k.Mode == relay.KeyLive && k.DisabledAt.IsZero() }, "What to do: fix"},
+		relay.WatchSlow: {func(k relay.Key) bool { return k.PerMinute == 10 && k.Mode == relay.KeyLive }, "10 recipients a minute"},
+		relay.WatchHold: {func(k relay.Key) bool { return k.Mode == relay.KeyHold && k.PerMinute == 900 }, "held for release"},
+		relay.WatchStop: {func(k relay.Key) bool { return !k.DisabledAt.IsZero() }, "was disabled"},
+	} {
+		t.Run(string(answer), func(t *testing.T) {
+			t.Parallel()
+			d, l, a, _ := newDesk()
+			before := d.key
+			d.finding(1, answer)
+			for range 3 { // again after that: nothing more
+				if err := a.Work(t.Context(), noSettings); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !c.changed(d.key) {
+				t.Errorf("key %+v", d.key)
+			}
+			if len(l.mails) != 1 || !strings.HasPrefix(l.mails[0], "owner@example.test: Act now: ") || !strings.Contains(l.mails[0], c.words) || len(l.posts) != 0 {
+				t.Errorf("told: %q %q", l.mails, l.posts)
+			}
+			for _, by := range d.by {
+				if by != By {
+					t.Errorf("changed by %q", by)
+				}
+			}
+			d.findings[0].State = relay.WatchDismissed
+			if err := a.Work(t.Context(), noSettings); err != nil {
+				t.Fatal(err)
+			}
+			if d.key.Mode != before.Mode || d.key.PerMinute != before.PerMinute || !d.key.DisabledAt.IsZero() || d.findings[0].Undo != nil {
+				t.Errorf("not undone: %+v", d.key)
+			}
+		})
+	}
+}
+
+// TestRecordDoesNothing: what is only recorded is neither told nor answered.
+func TestRecordDoesNothing(t *testing.T) {
+	t.Parallel()
+	d, l, a, _ := newDesk()
+	d.finding(1, relay.WatchRecord)
+	if err := a.Work(t.Context(), noSettings); err != nil || len(l.mails)+len(l.posts)+len(d.by) != 0 {
+		t.Errorf("%v, %q", err, l.mails)
+	}
+}
+
+// TestAnswersOfTwoFindings: the key goes back to what it was when the last of them
+// is dismissed, not to what the first made of it.
+func TestAnswersOfTwoFindings(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []relay.WatchAnswer{relay.WatchSlow, relay.WatchHold, relay.WatchStop} {
+		d, _, a, _ := newDesk()
+		before := d.key
+		work := func() {
+			t.Helper()
+			if err := a.Work(t.Context(), noSettings); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.finding(1, answer)
+		work()
+		d.finding(2, answer)
+		work()
+		bent := d.key
+		d.findings[0].State = relay.WatchDismissed
+		work()
+		if d.key.PerMinute != bent.PerMinute || d.key.Mode != bent.Mode || d.key.DisabledAt != bent.DisabledAt {
+			t.Errorf("%s: the first took the second's answer away: %+v", answer, d.key)
+		}
+		d.findings[1].State = relay.WatchDismissed
+		work()
+		if d.key.PerMinute != before.PerMinute || d.key.Mode != before.Mode || !d.key.DisabledAt.IsZero() {
+			t.Errorf("%s: %+v, want %+v", answer, d.key, before)
+		}
+	}
+}
+
+// TestUndoLeavesPeoplesChanges: what a person set meanwhile stays.
+func TestUndoLeavesPeoplesChanges(t *testing.T) {
+	t.Parallel()
+	d, _, a, _ := newDesk()
+	d.finding(1, relay.WatchSlow)
+	if err := a.Work(t.Context(), noSettings); err != nil {
+		t.Fatal(err)
+	}
+	d.key.PerMinute = 5
+	d.findings[0].State = relay.WatchDismissed
+	if err := a.Work(t.Context(), noSettings); err != nil || d.key.PerMinute != 5 {
+		t.Errorf("%d a minute, %v", d.key.PerMinute, err)
+	}
+}
+
+// TestCrashWhileAnswering: what will be changed is kept before; after a crash the
+// old value is still the old one.
+func TestCrashWhileAnswering(t *testing.T) {
+	t.Parallel()
+	d, _, a, _ := newDesk()
+	f := d.finding(1, relay.WatchSlow)
+	was := int64(900)
+	f.Undo = &relay.WatchUndo{PerMinute: &was, SetMinute: 10} // kept, and the key perhaps changed
+	d.key.PerMinute = 10
+	if err := a.Work(t.Context(), noSettings); err != nil {
+		t.Fatal(err)
+	}
+	d.findings[0].State = relay.WatchDismissed
+	if err := a.Work(t.Context(), noSettings); err != nil || d.key.PerMinute != 900 {
+		t.Errorf("%d a minute, %v", d.key.PerMinute, err)
+	}
+}
+
+// TestTelling: who is told, how often a failure is tried, and that nobody is told
+// twice because another could not be.
+func TestTelling(t *testing.T) {
+	t.Parallel()
+	d, l, a, now := newDesk()
+	d.finding(1, relay.WatchTell)
+	secret, old := []byte("present"), []byte("before")
+	set := relay.WatchSettings{MailTo: []string{"one@example.test", "two@example.test"}, Webhook: "https://hooks.example.test/", Secrets: [][]byte{secret, old}, SecretUntil: began.Add(time.Hour)}
+	settings := func(relay.AccountID) relay.WatchSettings { return set }
+	l.failPost = errors.New("down")
+	if err := a.Work(t.Context(), settings); err == nil {
+		t.Error("a failure is none")
+	}
+	for range 5 {
+		if err := a.Work(t.Context(), settings); err != nil {
+			t.Errorf("it does not wait: %v", err)
+		}
+	}
+	l.failPost = nil
+	*now = now.Add(time.Minute)
+	if err := a.Work(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+	if len(l.mails) != 2 || len(l.posts) != 1 || d.findings[0].AnsweredAt.IsZero() {
+		t.Errorf("%d mails, %d posts", len(l.mails), len(l.posts))
+	}
+	_, body, _ := strings.Cut(l.posts[0], " watch_AQAAAAAAAAAAAAAAAAAAAA ")
+	var posted struct {
+		Type string
+		Data relay.WatchFinding
+	}
+	if err := json.Unmarshal([]byte(body), &posted); err != nil || posted.Type != "watch.finding" || posted.Data.Title != d.findings[0].Title {
+		t.Errorf("posted %s: %v", body, err)
+	}
+	// One that can never be told ends.
+	d.finding(2, relay.WatchTell)
+	l.failMail = errors.New("no way")
+	set.Webhook = ""
+	for range 100 {
+		_ = a.Work(t.Context(), settings)
+		*now = now.Add(time.Hour)
+	}
+	if f := d.findings[1]; f.AnsweredAt.IsZero() || !strings.Contains(f.AnswerError, "no way") {
+		t.Errorf("%+v", f)
+	}
+	set = relay.WatchSettings{NoMail: true}
+	l.failMail = nil
+	d.finding(3, relay.WatchTell)
+	if err := a.Work(t.Context(), settings); err != nil || len(l.mails) != 2 {
+		t.Errorf("told by mail: %q, %v", l.mails, err)
+	}
+}

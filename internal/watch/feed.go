@@ -1,0 +1,89 @@
+package watch
+
+import (
+	"context"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/store"
+)
+
+// Logs is where events and login records are read; *store.Store is one.
+type Logs interface {
+	ReadEvents(ctx context.Context, c store.Cursor, limit int) ([]relay.Event, store.Cursor, error)
+	ReadLogins(ctx context.Context, c store.Cursor, settled time.Time, limit int) ([]store.StoredLogin, store.Cursor, error)
+}
+
+const (
+	// feedPage is how many events, and how many logins, are read at once.
+	feedPage = 2000
+	// ahead is how far a node's clock may be wrong. What is later still is not waited
+	// for, or one bad clock would stop the watch.
+	ahead = 5 * time.Minute
+)
+
+// slice is a piece of both logs up to one moment: no later piece has anything
+// before it, but for what a node wrote late.
+type slice struct {
+	events     []relay.Event
+	logins     []store.StoredLogin
+	eventsNext store.Cursor
+	loginsNext store.Cursor
+	more       bool // there is more to read already
+}
+
+// nextSlice reads on in both logs. Live and in a replay it cuts the logs at the
+// same kind of place: neither runs ahead of the other.
+func nextSlice(ctx context.Context, logs Logs, events, logins store.Cursor, now time.Time) (slice, error) {
+	settled := now.Add(-store.LoginSettle)
+	var s slice
+	var err error
+	if s.logins, s.loginsNext, err = logs.ReadLogins(ctx, logins, settled, feedPage); err != nil {
+		return s, err
+	}
+	if s.events, s.eventsNext, err = logs.ReadEvents(ctx, events, feedPage); err != nil {
+		return s, err
+	}
+	end := settled
+	if len(s.logins) >= feedPage {
+		end = earlier(end, latest(len(s.logins), now, func(i int) time.Time { return s.logins[i].At }))
+		s.more = true
+	}
+	if len(s.events) >= feedPage {
+		end = earlier(end, latest(len(s.events), now, func(i int) time.Time { return s.events[i].At }))
+		s.more = true
+	}
+	waits := func(at time.Time) bool { return at.After(end) && !at.After(now.Add(ahead)) }
+	for i := range s.logins {
+		if waits(s.logins[i].At) {
+			s.logins = s.logins[:i]
+			s.loginsNext = s.loginsNext.AfterLogins(s.logins)
+			break
+		}
+	}
+	for i := range s.events {
+		if waits(s.events[i].At) {
+			s.events = s.events[:i]
+			s.eventsNext = s.eventsNext.After(s.events)
+			break
+		}
+	}
+	return s, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// latest is the latest of a page's times, but for those of clocks that are wrong.
+func latest(n int, now time.Time, at func(int) time.Time) (last time.Time) {
+	for i := range n {
+		if t := at(i); t.After(last) && !t.After(now.Add(ahead)) {
+			last = t
+		}
+	}
+	return last
+}

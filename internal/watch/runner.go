@@ -1,0 +1,291 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/store"
+)
+
+// Store is what a Runner needs; *store.Store is one.
+type Store interface {
+	Logs
+	Consumer(ctx context.Context, name string) (store.Cursor, error)
+	LeaseConsumer(ctx context.Context, name string, ttl time.Duration) (bool, error)
+	FreeConsumer(ctx context.Context, name string) error
+	WatchBaselines(ctx context.Context, keys []relay.KeyID) (map[relay.KeyID][]byte, error)
+	PutWatch(ctx context.Context, c store.WatchCommit) error
+	OpenWatch(ctx context.Context) ([]relay.WatchFinding, error)
+	UntakenWatch(ctx context.Context) ([]relay.WatchFinding, error)
+	AllWatchSettings(ctx context.Context) (map[relay.AccountID]relay.WatchSettings, error)
+	PruneWatch(ctx context.Context, now time.Time) (int64, error)
+}
+
+// RunnerConfig is how the watch runs.
+type RunnerConfig struct {
+	Store Store
+	// Places, Key and Account are as in Config.
+	Places  Places
+	Key     func(relay.KeyID) (relay.Key, bool)
+	Account func(relay.AccountID) (relay.Account, bool)
+	// Answers does what is to be done about findings; nil: they are only recorded.
+	Answers *Answers
+	// OnFinding is told of each new finding; nil: nobody is.
+	OnFinding func(relay.WatchFinding)
+	Logger    *slog.Logger
+	Now       func() time.Time // nil: time.Now
+	Every     time.Duration    // how often it looks; 0: 5 s
+}
+
+const (
+	defaultEvery = 5 * time.Second
+	leaseTime    = 30 * time.Second
+	pruneEvery   = 6 * time.Hour
+	longestPause = time.Minute
+)
+
+// Runner feeds an engine from the store. Several nodes may run one: the lease of
+// the consumer lets one of them work, and what it keeps commits with its place.
+type Runner struct {
+	cfg      RunnerConfig
+	engine   *Engine // nil: to be read from the store
+	events   store.Cursor
+	logins   store.Cursor
+	prunedAt time.Time
+	held     atomic.Bool // this node runs the watch
+
+	mu       sync.Mutex
+	settings map[relay.AccountID]relay.WatchSettings // guarded by mu
+}
+
+// NewRunner makes a runner; Run starts it.
+func NewRunner(cfg RunnerConfig) *Runner {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Every == 0 {
+		cfg.Every = defaultEvery
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Runner{cfg: cfg}
+}
+
+// Run watches until ctx ends. An error matches store.ErrStopped: the store is
+// gone. Every other failure is logged once, and tried again.
+func (r *Runner) Run(ctx context.Context) error {
+	defer func() { _ = r.cfg.Store.FreeConsumer(context.WithoutCancel(ctx), store.WatchEvents) }()
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); r.answer(ctx) }()
+	defer func() { cancel(); <-done }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	pause, said := r.cfg.Every, ""
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		more, err := r.Step(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrStopped) || errors.Is(err, store.ErrClosed):
+			return fmt.Errorf("watch: %w", err)
+		case err != nil:
+			if said != err.Error() {
+				said = err.Error()
+				r.cfg.Logger.Warn("watch: stands still", "error", err)
+			}
+			pause = min(2*pause, longestPause)
+		default:
+			if said != "" {
+				r.cfg.Logger.Info("watch: goes on")
+			}
+			pause, said = r.cfg.Every, ""
+		}
+		if more && err == nil {
+			timer.Reset(0)
+		} else {
+			timer.Reset(pause)
+		}
+	}
+}
+
+// answer answers findings beside the reading: a receiver that is slow must not
+// keep the watch from noticing.
+func (r *Runner) answer(ctx context.Context) {
+	tick := time.NewTicker(r.cfg.Every)
+	defer tick.Stop()
+	said := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !r.held.Load() || r.cfg.Answers == nil {
+			continue
+		}
+		switch err := r.cfg.Answers.Work(ctx, r.Settings); {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			said = ""
+		case said != err.Error():
+			said = err.Error()
+			r.cfg.Logger.Warn("watch: findings are not answered yet", "error", err)
+		}
+	}
+}
+
+// Step takes in one piece of the logs, and keeps what was learned of it.
+// more: there is more to read already. An error leaves the runner to
+// begin anew from what is kept.
+func (r *Runner) Step(ctx context.Context) (more bool, err error) {
+	held, err := r.cfg.Store.LeaseConsumer(ctx, store.WatchEvents, leaseTime)
+	r.held.Store(err == nil && held)
+	if err != nil || !held {
+		r.engine = nil
+		return false, err
+	}
+	defer func() {
+		if err != nil {
+			r.engine = nil // what is in memory may be ahead of what is kept
+		}
+	}()
+	if err := r.prepare(ctx); err != nil {
+		return false, err
+	}
+	s, err := nextSlice(ctx, r.cfg.Store, r.events, r.logins, r.cfg.Now())
+	if err != nil {
+		return false, err
+	}
+	taken, err := r.decisions(ctx)
+	if err != nil {
+		return false, err
+	}
+	fresh, err := r.engine.Observe(ctx, s.events, s.logins)
+	if err != nil {
+		return false, err
+	}
+	if err := r.keep(ctx, &s, taken); err != nil {
+		return false, err
+	}
+	for i := range fresh {
+		f := &fresh[i]
+		r.cfg.Logger.Info("watch: finding", "rule", string(f.Rule), "severity", string(f.Severity), "account", f.Account.String(), "key", f.Key.String(), "title", f.Title)
+		if r.cfg.OnFinding != nil {
+			r.cfg.OnFinding(*f)
+		}
+	}
+	return s.more, r.prune(ctx)
+}
+
+// prepare reads settings, and what is kept where nothing is in memory.
+func (r *Runner) prepare(ctx context.Context) error {
+	settings, err := r.cfg.Store.AllWatchSettings(ctx)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.settings = settings
+	r.mu.Unlock()
+	if r.engine != nil {
+		return nil
+	}
+	e := New(Config{Places: r.cfg.Places, Settings: r.Settings, Key: r.cfg.Key, Account: r.cfg.Account, Load: r.cfg.Store.WatchBaselines})
+	if r.events, err = r.cfg.Store.Consumer(ctx, store.WatchEvents); err != nil {
+		return err
+	}
+	if r.logins, err = r.cfg.Store.Consumer(ctx, store.WatchLogins); err != nil {
+		return err
+	}
+	shared, err := r.cfg.Store.WatchBaselines(ctx, []relay.KeyID{{}})
+	if err != nil {
+		return err
+	}
+	open, err := r.cfg.Store.OpenWatch(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.Restore(shared[relay.KeyID{}], open); err != nil {
+		return err
+	}
+	r.engine = e
+	return nil
+}
+
+// Settings are those of an account, as they were when the last step began.
+func (r *Runner) Settings(account relay.AccountID) relay.WatchSettings {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.settings[account]
+}
+
+// decisions tells the engine what people decided.
+func (r *Runner) decisions(ctx context.Context) ([]relay.WatchID, error) {
+	decided, err := r.cfg.Store.UntakenWatch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var taken []relay.WatchID
+	for _, f := range decided {
+		if err := r.engine.Decide(ctx, f); err != nil {
+			return nil, err
+		}
+		taken = append(taken, f.ID)
+	}
+	return taken, nil
+}
+
+// keep commits what was learned with the places in the logs. A crash before it
+// repeats the piece from what was kept before; after it, nothing is repeated.
+func (r *Runner) keep(ctx context.Context, s *slice, taken []relay.WatchID) error {
+	c, err := r.engine.Changes()
+	if err != nil {
+		return err
+	}
+	commit := store.WatchCommit{Keys: c.Keys, Findings: c.Findings, Taken: taken}
+	if c.Shared != nil {
+		commit.Keys[relay.KeyID{}] = c.Shared
+	}
+	if s.eventsNext.String() != r.events.String() {
+		commit.Events = &s.eventsNext
+	}
+	if s.loginsNext.String() != r.logins.String() {
+		commit.Logins = &s.loginsNext
+	}
+	if len(commit.Keys)+len(commit.Findings)+len(taken) > 0 || commit.Events != nil || commit.Logins != nil {
+		if err := r.cfg.Store.PutWatch(ctx, commit); err != nil {
+			return err
+		}
+	}
+	if commit.Events != nil {
+		r.events = s.eventsNext
+	}
+	if commit.Logins != nil {
+		r.logins = s.loginsNext
+	}
+	r.engine.Saved()
+	return nil
+}
+
+func (r *Runner) prune(ctx context.Context) error {
+	now := r.cfg.Now()
+	if now.Sub(r.prunedAt) < pruneEvery {
+		return nil
+	}
+	r.prunedAt = now
+	_, err := r.cfg.Store.PruneWatch(ctx, now)
+	return err
+}
