@@ -57,8 +57,8 @@ const (
 	rfcDMARC      = "RFC 7489 §6.3" // policies
 	rfcDKIMBits   = "RFC 8301 §3.2" // at least 2048 bits
 	nistAAL2      = "NIST SP 800-63B-4 §2.2"
-	nistReplay    = "NIST SP 800-63B-4 §3.2.7" // resistance to replay
-	nistSecrets   = "NIST SP 800-63B-4 §3.1.1.2"
+	nistMD5       = "NIST SP 800-131A Rev. 2 §9" // hash functions
+	nistSecrets   = "NIST SP 800-63B-4 §3.1.1.2" // how secrets are kept and chosen
 )
 
 // Checks are all checks, in the order of the report.

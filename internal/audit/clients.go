@@ -12,7 +12,7 @@ import (
 // What a program's way of logging in shows.
 var clientChecks = []Check{
 	{
-		Code: "client_mechanism", Section: SectionClients, Severity: Medium, Weight: 10, Practice: Updated, Standards: []string{"RFC 6331 §1", nistReplay},
+		Code: "client_mechanism", Section: SectionClients, Severity: Medium, Weight: 10, Practice: Updated, Standards: []string{nistMD5, nistSecrets},
 		Title: "Weak mechanism in use", Doc: "A key with which a program last logged in by CRAM-MD5.",
 		run: eachWeak("client_mechanism", "with the weak mechanism CRAM-MD5. Have it use SCRAM-SHA-256 or PLAIN, under TLS"),
 	},

@@ -66,7 +66,7 @@ var keyChecks = []Check{
 		}),
 	},
 	{
-		Code: "key_networks", Section: SectionKeys, Severity: Medium, Weight: 10, Practice: AllowListing, Standards: []string{cisACL, rfcSubmission},
+		Code: "key_networks", Section: SectionKeys, Severity: Medium, Weight: 10, Practice: AllowListing, Standards: []string{cisACL},
 		Title: "Key that works from anywhere",
 		Doc:   "A key without networks and hosts, or with a network so wide that it restricts nothing (fewer than 8 bits of an IPv4 address, 20 of an IPv6 address).",
 		run:   eachKey(keyNetworks),
@@ -98,7 +98,7 @@ var keyChecks = []Check{
 		}),
 	},
 	{
-		Code: "key_app_password", Section: SectionKeys, Severity: Medium, Weight: 6, Practice: Updated, Standards: []string{"NIST SP 800-63B-4 §3.1.2"},
+		Code: "key_app_password", Section: SectionKeys, Severity: Medium, Weight: 6, Practice: Updated, Standards: []string{"CIS Controls v8 5.2", nistSecrets},
 		Title: "App password", Doc: "A key of the kind app password: shorter than a key, and for devices that can do no better.",
 		run: eachKey(func(_ *Facts, k *relay.Key) *flaw {
 			if k.Kind != relay.KeyAppPassword {
@@ -111,7 +111,7 @@ var keyChecks = []Check{
 		}),
 	},
 	{
-		Code: "key_cram", Section: SectionKeys, Severity: Medium, Weight: 10, Practice: Updated, Standards: []string{"RFC 6331 §1", nistReplay},
+		Code: "key_cram", Section: SectionKeys, Severity: Medium, Weight: 10, Practice: Updated, Standards: []string{nistMD5, nistSecrets},
 		Title: "CRAM-MD5 switched on", Doc: "A key that may log in with CRAM-MD5, for which the server keeps the whole secret.",
 		run: eachKey(func(_ *Facts, k *relay.Key) *flaw {
 			if k.Verifier.SealedCRAM == nil {

@@ -41,7 +41,7 @@ var policyChecks = []Check{
 		}),
 	},
 	{
-		Code: "policy_mechanisms", Section: SectionPolicy, Severity: Low, Weight: 5, Practice: Updated, Standards: []string{"RFC 6331 §1"},
+		Code: "policy_mechanisms", Section: SectionPolicy, Severity: Low, Weight: 5, Practice: Updated, Standards: []string{nistMD5},
 		Title: "CRAM-MD5 is allowed by name", Doc: "An account whose policy lists CRAM-MD5 among its mechanisms.",
 		run: ofPolicy(func(_ *Facts, p *relay.Policy) (string, string) {
 			if !slices.Contains(p.Mechanisms, "CRAM-MD5") {

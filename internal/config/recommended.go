@@ -39,16 +39,16 @@ func (c *Config) Weak() []Weakness {
 		"Break-ins are found months later, and then there is nothing left to read.", []string{"CIS Controls v8 8.10"}})
 	for _, l := range c.Listen {
 		add(slices.Contains(l.Mechanisms, "CRAM-MD5"), Weakness{"listener." + l.Name + ".mechanisms", "CRAM-MD5 among them", "without CRAM-MD5",
-			"It is built on MD5, and the secrets of its keys have to be kept.", []string{"RFC 6331 §1"}})
+			"It is built on MD5, and the secrets of its keys have to be kept.", []string{"NIST SP 800-131A Rev. 2 §9", "NIST SP 800-63B-4 §3.1.1.2"}})
 	}
 	add(c.Auth.AppPasswords, Weakness{"auth.app_passwords", "true", "false",
 		"App passwords are shorter than keys; switch them on for as long as a device needs one.", []string{"CIS Controls v8 5.2"}})
 	add(c.Auth.Failures > mostFailures, Weakness{"auth.failures", strconv.Itoa(c.Auth.Failures), "20",
-		"So many guesses from one address are free.", []string{"NIST SP 800-63B-4 §3.2.2", "CIS Controls v8 4.10"}})
+		"So many guesses from one address are free.", []string{"NIST SP 800-63B-4 §3.2.2"}})
 	add(c.Auth.KeyFailures > mostKeyFailures, Weakness{"auth.key_failures", strconv.Itoa(c.Auth.KeyFailures), "50",
-		"So many guesses at one key are free.", []string{"NIST SP 800-63B-4 §3.2.2", "CIS Controls v8 4.10"}})
+		"So many guesses at one key are free.", []string{"NIST SP 800-63B-4 §3.2.2"}})
 	add(c.DNS.Zone != "" && c.DNS.AnswersPerSecond == 0, Weakness{"dns.answers_per_second", "0", "100",
-		"Without a limit the name server can be made to flood somebody else.", []string{"RFC 5358", "CIS Controls v8 4.1"}})
+		"Without a limit the name server can be made to flood somebody else.", []string{"BCP 140", "CIS Controls v8 4.1"}})
 	add(c.Domains.RotateEvery.Duration == 0 || c.Domains.RotateEvery.Duration > mostRotateEvery, Weakness{"domains.rotate_every", c.Domains.RotateEvery.String(), "180d",
 		"DKIM keys that never change are worth stealing.", []string{"M3AAWG DKIM Key Rotation Best Common Practices"}})
 	add(c.Domains.KeepReports.Duration < leastKeepReports, Weakness{"domains.keep_reports", c.Domains.KeepReports.String(), "400d",
