@@ -1,7 +1,7 @@
 // Package export sends what happened to other systems: login records, changes
 // and message events, to syslog over TLS, to files, to a signed webhook and as
-// OpenTelemetry logs. Each target reads the stored history with cursors of its
-// own and keeps a cursor only after the target has taken what lies before it.
+// OpenTelemetry logs. Each target follows the stored history (internal/event) with
+// cursors of its own, which move only once the target has taken what lies before.
 //
 // Its one invariant: nothing is left out. A target that is down gets everything
 // when it is back, for as long as the history is kept; a crash may send again
@@ -13,9 +13,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
+	"postern/internal/event"
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // Stream names a part of the history.
@@ -59,200 +62,124 @@ const (
 	Info    Severity = 6
 )
 
-// Source reads the history. Its cursors are texts that only it understands; the
-// empty one is the oldest that is kept.
-type Source interface {
-	// Read returns up to limit records after the cursor, oldest first, and the cursor
-	// behind them. None: there is nothing new.
-	Read(ctx context.Context, s Stream, cursor string, limit int) ([]Record, string, error)
-	// End is the cursor behind all that there is now.
-	End(ctx context.Context, s Stream) (string, error)
-}
-
-// Cursors keeps how far each target is. Load returns ok = false for a name that
-// was never kept.
-type Cursors interface {
-	Load(ctx context.Context, name string) (cursor string, ok bool, err error)
-	Keep(ctx context.Context, name, cursor string) error
-	// Lease lets one node at a time serve a name: held is false where another does.
-	Lease(ctx context.Context, name string, ttl time.Duration) (held bool, err error)
-}
-
 // Target takes records. Send returns nil only once the target has all of them;
-// what it was sent before a failure may come again.
+// what it was sent before a failure may come again. One call at a time.
 type Target interface {
 	Send(ctx context.Context, records []Record) error
 	Close() error
 }
 
-// Config sets an Exporter up.
-type Config struct {
+// Exporter serves one target.
+type Exporter struct {
 	Name    string // of the target; its cursors are kept under it
 	Streams []Stream
 	Target  Target
-	Source  Source
-	Cursors Cursors
+	Store   *store.Store
 	// All: a new target begins with all that is kept, else with what happens from
 	// now on.
 	All    bool
 	Logger *slog.Logger
-	Now    func() time.Time
-	// Lag is told how old the oldest record is that the target does not have yet; 0:
-	// it has all.
-	Lag func(name string, d time.Duration)
+	// OnLag is told how many records of a stream the target does not have yet, and for
+	// how long the oldest has waited. Nil: nobody is.
+	OnLag func(target string, s Stream, records int64, age time.Duration)
+
+	mu sync.Mutex // held while the target is sent something
 }
 
-// Exporter serves one target.
-type Exporter struct {
-	cfg    Config
-	failed string // the last failure that was logged; "": it works
-	sent   int64
-}
+// sendFor bounds the sending of one batch. It is within the lease of a consumer.
+const sendFor = 25 * time.Second
 
-// New makes an Exporter. It starts nothing.
-func New(c Config) *Exporter {
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.Lag == nil {
-		c.Lag = func(string, time.Duration) {}
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	return &Exporter{cfg: c}
-}
-
-const (
-	batch     = 500
-	idle      = time.Second      // between looks at a history without news
-	firstWait = 2 * time.Second  // after a failure; twice as long each time
-	lastWait  = time.Minute      // at most
-	leaseFor  = 30 * time.Second // how long another node waits for one that died
-	sendFor   = 25 * time.Second // one batch; within the lease
-)
+// batch is how many records are sent at once.
+const batch = 500
 
 // Run serves the target until ctx ends. It returns nil then; a target that fails
 // is tried for ever.
 func (e *Exporter) Run(ctx context.Context) error {
-	defer func() { _ = e.cfg.Target.Close() }()
-	wait := firstWait
-	for {
-		n, err := e.Step(ctx)
+	errs := make([]error, len(e.Streams))
+	var all sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for i, s := range e.Streams {
+		all.Go(func() {
+			if errs[i] = e.stream(ctx, s); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(append(errs, e.Target.Close())...)
+}
+
+func (e *Exporter) consumer(s Stream) string { return "export/" + e.Name + "/" + string(s) }
+
+// stream sends one stream until ctx ends.
+func (e *Exporter) stream(ctx context.Context, s Stream) error {
+	if err := e.begin(ctx, s); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
-		pause := idle
-		switch {
-		case err != nil:
-			e.failure(err)
-			pause, wait = wait, min(2*wait, lastWait)
-		case n > 0:
-			e.success()
-			pause, wait = 0, firstWait
-		default:
-			e.success()
-			wait = firstWait
-		}
-		if !sleep(ctx, pause) {
+		return fmt.Errorf("begin %s: %w", e.consumer(s), err)
+	}
+	name := e.consumer(s)
+	switch s {
+	case Logins:
+		return follow(ctx, e, s, event.Logins(name, e.Store, sender(e, LoginRecord)))
+	case Changes:
+		return follow(ctx, e, s, event.Changes(name, e.Store, sender(e, ChangeRecord)))
+	case Events:
+		return follow(ctx, e, s, event.Events(name, e.Store, sender(e, EventRecord)))
+	}
+	return fmt.Errorf("there is no stream %q", s)
+}
+
+func follow[T any](ctx context.Context, e *Exporter, s Stream, f *event.Follower[T]) error {
+	f.Batch, f.Logger = batch, e.Logger
+	if e.OnLag != nil {
+		f.OnLag = func(records int64, age time.Duration) { e.OnLag(e.Name, s, records, age) }
+	}
+	return f.Run(ctx)
+}
+
+// begin keeps where a new target begins, so that from here on nothing is left out,
+// whatever happens before the first batch.
+func (e *Exporter) begin(ctx context.Context, s Stream) error {
+	if e.All {
+		return nil
+	}
+	if ok, err := e.Store.HasConsumer(ctx, e.consumer(s)); ok || err != nil {
+		return err
+	}
+	end := map[Stream]func(context.Context) (store.Cursor, error){
+		Logins: e.Store.EndOfLogins, Changes: e.Store.EndOfChanges, Events: e.Store.EndOfEvents,
+	}[s]
+	if end == nil {
+		return nil // stream says so
+	}
+	c, err := end(ctx)
+	if err != nil {
+		return err
+	}
+	return e.Store.SetConsumer(ctx, e.consumer(s), c)
+}
+
+// sender makes what hands a batch to the target.
+func sender[T any](e *Exporter, record func(*T) (Record, error)) func(context.Context, []T, store.Cursor) error {
+	return func(ctx context.Context, rows []T, _ store.Cursor) error {
+		if len(rows) == 0 {
 			return nil
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d == 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// failure logs what is new about a target that does not take records.
-func (e *Exporter) failure(err error) {
-	if text := err.Error(); text != e.failed {
-		e.failed = text
-		e.cfg.Logger.Warn("export: the target does not take records; they are kept and sent later", "target", e.cfg.Name, "error", err)
-	}
-}
-
-func (e *Exporter) success() {
-	if e.failed != "" {
-		e.failed = ""
-		e.cfg.Logger.Info("export: the target takes records again", "target", e.cfg.Name)
-	}
-}
-
-// Step sends one batch of each stream and keeps the cursors. It returns how many
-// records the target has taken; 0 and nil where there is nothing new or another
-// node serves the target.
-func (e *Exporter) Step(ctx context.Context) (n int, err error) {
-	held, err := e.cfg.Cursors.Lease(ctx, e.cursorName(""), leaseFor)
-	if err != nil || !held {
-		return 0, err
-	}
-	var errs []error
-	var lag time.Duration
-	for _, s := range e.cfg.Streams {
-		k, old, err := e.stream(ctx, s)
-		n += k
-		lag = max(lag, old)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", s, err))
+		records := make([]Record, len(rows))
+		for i := range rows {
+			r, err := record(&rows[i])
+			if err != nil {
+				return err
+			}
+			records[i] = r
 		}
-	}
-	e.cfg.Lag(e.cfg.Name, lag)
-	return n, errors.Join(errs...)
-}
-
-func (e *Exporter) cursorName(s Stream) string {
-	if s == "" {
-		return "export/" + e.cfg.Name
-	}
-	return "export/" + e.cfg.Name + "/" + string(s)
-}
-
-// stream sends one batch of a stream. old is the age of the oldest record that
-// the target lacks.
-func (e *Exporter) stream(ctx context.Context, s Stream) (n int, old time.Duration, err error) {
-	name := e.cursorName(s)
-	cursor, ok, err := e.cfg.Cursors.Load(ctx, name)
-	if err != nil {
-		return 0, 0, err
-	}
-	if !ok && !e.cfg.All {
-		if cursor, err = e.cfg.Source.End(ctx, s); err != nil {
-			return 0, 0, err
-		}
-	}
-	if !ok { // from here on nothing is left out, whatever happens before the first batch
-		if err := e.cfg.Cursors.Keep(ctx, name, cursor); err != nil {
-			return 0, 0, err
-		}
-	}
-	records, next, err := e.cfg.Source.Read(ctx, s, cursor, batch)
-	if err != nil {
-		return 0, 0, err
-	}
-	if len(records) > 0 {
-		sendCtx, cancel := context.WithTimeout(ctx, sendFor)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		ctx, cancel := context.WithTimeout(ctx, sendFor)
 		defer cancel()
-		if err := e.cfg.Target.Send(sendCtx, records); err != nil {
-			return 0, max(e.cfg.Now().Sub(records[0].At), 0), err
-		}
+		return e.Target.Send(ctx, records)
 	}
-	if next == cursor {
-		return 0, 0, nil
-	}
-	// A crash before this sends the batch again.
-	if err := e.cfg.Cursors.Keep(ctx, name, next); err != nil {
-		return 0, 0, err
-	}
-	return len(records), 0, nil
 }

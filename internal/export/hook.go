@@ -1,0 +1,66 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"postern/internal/webhook"
+)
+
+// Poster posts signed JSON; *webhook.Client is one.
+type Poster interface {
+	Post(ctx context.Context, url string, secrets [][]byte, id string, body []byte) error
+	Close()
+}
+
+// Hook posts records as arrays of JSON.
+type Hook struct {
+	URL     string
+	Secrets [][]byte // the new one first, while it changes
+	Client  Poster
+}
+
+var _ Poster = (*webhook.Client)(nil)
+
+// hookBytes is how large a post becomes, but for one that a single record makes
+// larger.
+const hookBytes = 256 << 10
+
+// Send implements Target. The id of a post follows from the records in it, so that
+// the receiver knows one that comes again.
+func (t *Hook) Send(ctx context.Context, records []Record) error {
+	var body bytes.Buffer
+	first := 0
+	for i := range records {
+		text, err := json.Marshal(lineOf(&records[i]))
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", records[i].ID, err)
+		}
+		if body.Len() > 0 && body.Len()+len(text) > hookBytes {
+			if err := t.post(ctx, &body, records[first:i]); err != nil {
+				return err
+			}
+			first = i
+		}
+		if body.Len() == 0 {
+			body.WriteByte('[')
+		} else {
+			body.WriteByte(',')
+		}
+		body.Write(text)
+	}
+	return t.post(ctx, &body, records[first:])
+}
+
+func (t *Hook) post(ctx context.Context, body *bytes.Buffer, records []Record) error {
+	body.WriteByte(']')
+	id := fmt.Sprintf("%s.%d", records[0].ID, len(records))
+	err := t.Client.Post(ctx, t.URL, t.Secrets, id, body.Bytes())
+	body.Reset()
+	return err
+}
+
+// Close implements Target.
+func (t *Hook) Close() error { t.Client.Close(); return nil }
