@@ -57,10 +57,7 @@ func (a *Authenticator) PersonAllowed(_ context.Context, t PersonTry) error {
 	known := !t.User.IsZero() && !s.manual && g.knowsPerson(s.from, t.User, now)
 	if s.refused() && !known {
 		a.recordPerson(t, now, relay.LoginThrottled, "too many failed logins from there")
-		return &throttled{
-			told:  relay.Error{Kind: relay.RateLimited, Public: textThrottled},
-			after: max(s.until.Sub(now).Round(time.Second), time.Second),
-		}
+		return refusal(s, now)
 	}
 	switch {
 	case t.User.IsZero():
@@ -68,7 +65,7 @@ func (a *Authenticator) PersonAllowed(_ context.Context, t PersonTry) error {
 	case t.Mechanism == PersonTOTP || t.Mechanism == PersonRecovery:
 		if after := g.takeCode(t.User, known, now); after > 0 {
 			a.recordPerson(t, now, relay.LoginThrottled, "too many wrong codes")
-			return &throttled{told: relay.Error{Kind: relay.RateLimited, Public: textThrottled}, after: max(after.Round(time.Second), time.Second)}
+			return tooMuch(after)
 		}
 	case t.Mechanism == PersonPassword && !known && g.personShut(t.User, now):
 		a.recordPerson(t, now, relay.LoginThrottled, "too many wrong passwords of this person")
@@ -90,10 +87,17 @@ func (a *Authenticator) PersonAdmitted(ctx context.Context, t PersonTry) (ok boo
 // PersonDone counts what a try came to and writes its record. A refusal by policy
 // after the right secret (LoginAccess, LoginDisabled, LoginUnavailable) counts
 // against nobody.
-func (a *Authenticator) PersonDone(_ context.Context, t PersonTry, result relay.LoginResult, detail string) {
+//
+// From a refused address, only people who are known there were looked at. Whether
+// somebody is must not show: the error is then the refusal of the address, to be
+// answered instead; otherwise nil.
+func (a *Authenticator) PersonDone(_ context.Context, t PersonTry, result relay.LoginResult, detail string) (instead error) {
 	now := a.cfg.Now()
 	if g := a.cfg.Guard; g != nil {
 		s := g.stand(t.Addr, now)
+		if result != relay.LoginOK && s.refused() {
+			instead = refusal(s, now)
+		}
 		switch result {
 		case relay.LoginOK:
 			g.personIn(s, t, now)
@@ -109,6 +113,14 @@ func (a *Authenticator) PersonDone(_ context.Context, t PersonTry, result relay.
 			Tenant: t.Tenant, Addr: normal(t.Addr), Method: "Console", Allowed: seen, FirstAt: now, LastAt: now, Count: 1,
 		})
 	}
+	return instead
+}
+
+// refusal is what a refused address is told.
+func refusal(s standing, now time.Time) error { return tooMuch(s.until.Sub(now)) }
+
+func tooMuch(after time.Duration) error {
+	return &throttled{told: relay.Error{Kind: relay.RateLimited, Public: textThrottled}, after: max(after.Round(time.Second), time.Second)}
 }
 
 // PersonForgiven forgets the wrong passwords of a person who has shown in another

@@ -87,6 +87,13 @@ func TestPersonFromRefusedAddress(t *testing.T) {
 	if err := w.PersonAllowed(ctx, person("192.0.2.7", PersonPassword, ann)); err != nil {
 		t.Errorf("who is known there: %v", err)
 	}
+	// But a neighbour must not find out who that is.
+	if instead := w.PersonDone(ctx, person("192.0.2.7", PersonPassword, ann), relay.LoginWrong, ""); relay.KindOf(instead) != relay.RateLimited || RetryAfter(instead) < time.Second {
+		t.Errorf("a wrong password of who is known there: %v", instead)
+	}
+	if instead := w.PersonDone(ctx, person("198.51.100.1", PersonPassword, ann), relay.LoginWrong, ""); instead != nil {
+		t.Errorf("from an address that is not refused: %v", instead)
+	}
 	if err := w.cfg.Guard.Set(relay.Ban{Scope: relay.BanAddress, Subject: "192.0.2.7", Until: t0.Add(time.Hour), By: "x"}); err != nil {
 		t.Fatal(err)
 	}

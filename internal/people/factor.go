@@ -82,7 +82,7 @@ func (s *Service) tryFactor(ctx context.Context, visit *Visit, mechanism string,
 		return s.end(ctx, &visit.Session)
 	}
 	if ok, note := s.cfg.Auth.PersonAdmitted(ctx, t); !ok {
-		s.cfg.Auth.PersonDone(ctx, t, relay.LoginAccess, note)
+		s.ended(ctx, t, relay.LoginAccess, note)
 		return ErrCode
 	}
 	err = check(visit)
@@ -90,12 +90,12 @@ func (s *Service) tryFactor(ctx context.Context, visit *Visit, mechanism string,
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrCode), errors.Is(err, ErrPasskey), errors.Is(err, ErrLogin):
-		s.cfg.Auth.PersonDone(ctx, t, relay.LoginWrong, "")
+		s.ended(ctx, t, relay.LoginWrong, "")
 		if tries == maxTries {
 			return s.end(ctx, &visit.Session)
 		}
 	default:
-		s.cfg.Auth.PersonDone(ctx, t, relay.LoginUnavailable, "")
+		s.ended(ctx, t, relay.LoginUnavailable, "")
 	}
 	return err
 }

@@ -84,14 +84,16 @@ func (s *Service) loginPassword(ctx context.Context, v Visitor, name string, pw 
 	}
 	result, detail := s.judge(ctx, u, t, ok)
 	if result != relay.LoginOK {
-		s.cfg.Auth.PersonDone(ctx, t, result, detail)
+		if instead := s.cfg.Auth.PersonDone(ctx, t, result, detail); instead != nil {
+			return "", relay.Session{}, instead
+		}
 		return "", relay.Session{}, ErrLogin
 	}
 	if stale {
 		s.rehash(ctx, u, pw)
 	}
 	if s.cfg.Rules.Due(u.PasswordAt, begun) {
-		s.cfg.Auth.PersonDone(ctx, t, relay.LoginExpired, "the password is older than the policy allows")
+		s.ended(ctx, t, relay.LoginExpired, "the password is older than the policy allows")
 		s.later(job{reset: u.Email, due: true})
 		return "", relay.Session{}, relay.E(relay.Forbidden, "Your password is older than this installation allows. A link to set a new one was mailed to you.")
 	}
@@ -106,7 +108,7 @@ func (s *Service) loginPassword(ctx context.Context, v Visitor, name string, pw 
 	if err != nil {
 		return "", relay.Session{}, err
 	}
-	s.cfg.Auth.PersonDone(ctx, t, relay.LoginOK, detail)
+	s.ended(ctx, t, relay.LoginOK, detail)
 	return token, session, nil
 }
 

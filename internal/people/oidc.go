@@ -172,7 +172,7 @@ type notIn struct {
 
 func (s *Service) refuseOIDC(ctx context.Context, v Visitor, u *relay.User, why *notIn) error {
 	t := try(v, auth.PersonOIDC, why.tried, u)
-	s.cfg.Auth.PersonDone(ctx, t, why.result, why.detail)
+	s.ended(ctx, t, why.result, why.detail)
 	if why.err != nil {
 		return why.err
 	}
@@ -246,7 +246,7 @@ func (s *Service) enterOIDC(ctx context.Context, v Visitor, is *issuer, f *flow,
 		return "", relay.Session{}, err
 	}
 	t.Partial = level != relay.SessionFull
-	s.cfg.Auth.PersonDone(ctx, t, relay.LoginOK, note)
+	s.ended(ctx, t, relay.LoginOK, note)
 	if !f.Session.IsZero() {
 		// The session that this one follows; that it is gone already is fine.
 		_ = s.end(ctx, &relay.Session{ID: f.Session, User: f.User})

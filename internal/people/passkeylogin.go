@@ -82,7 +82,7 @@ func (s *Service) passkeyAlone(ctx context.Context, v Visitor, handle string, re
 		return "", relay.Session{}, err
 	}
 	refuse := func(u *relay.User, result relay.LoginResult, detail string) (secret.Redacted, relay.Session, error) {
-		s.cfg.Auth.PersonDone(ctx, try(v, auth.PersonPasskey, "", u), result, detail)
+		s.ended(ctx, try(v, auth.PersonPasskey, "", u), result, detail)
 		return "", relay.Session{}, ErrPasskey
 	}
 	p, err := s.party(v)
@@ -139,7 +139,7 @@ func (s *Service) passkeyAlone(ctx context.Context, v Visitor, handle string, re
 	if err != nil {
 		return "", relay.Session{}, err
 	}
-	s.cfg.Auth.PersonDone(ctx, t, relay.LoginOK, note)
+	s.ended(ctx, t, relay.LoginOK, note)
 	return next, session, nil
 }
 

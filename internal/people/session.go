@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/internal/auth"
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/store"
@@ -197,5 +198,11 @@ func (s *Service) mayEnrol(visit *Visit) error {
 
 // done records a step that succeeded.
 func (s *Service) done(ctx context.Context, visit *Visit, mechanism, detail string) {
-	s.cfg.Auth.PersonDone(ctx, try(visit.visitor, mechanism, "", &visit.User), relay.LoginOK, detail)
+	s.ended(ctx, try(visit.visitor, mechanism, "", &visit.User), relay.LoginOK, detail)
+}
+
+// ended records what a try came to, where the address is no reason to answer
+// anything else: it was let in, or was asked about before anybody was looked up.
+func (s *Service) ended(ctx context.Context, t auth.PersonTry, result relay.LoginResult, detail string) {
+	_ = s.cfg.Auth.PersonDone(ctx, t, result, detail)
 }

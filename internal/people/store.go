@@ -96,7 +96,8 @@ type IssuanceStore interface {
 type Door interface {
 	PersonAllowed(ctx context.Context, t auth.PersonTry) error
 	PersonAdmitted(ctx context.Context, t auth.PersonTry) (ok bool, note string)
-	PersonDone(ctx context.Context, t auth.PersonTry, result relay.LoginResult, detail string)
+	// PersonDone returns what to answer instead of a refusal, if anything.
+	PersonDone(ctx context.Context, t auth.PersonTry, result relay.LoginResult, detail string) (instead error)
 	PersonForgiven(id relay.UserID)
 }
 
