@@ -28,6 +28,7 @@ type State struct {
 	edits   edits
 	checks  pace    // of domains that are validated by hand
 	letters letters // with records, to strangers
+	queues  queueCounts
 }
 
 // NewState makes the state of a process.
@@ -66,6 +67,7 @@ type Services struct {
 	ReportServices
 	PeopleServices
 	AuditServices
+	ConsoleServices
 }
 
 // Authenticator judges the proof that a request brings. Its errors are
@@ -88,7 +90,7 @@ type Directory interface {
 
 // Routes is the whole API.
 func Routes() []Route {
-	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes, reportRoutes, peopleRoutes, auditRoutes)
+	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes, reportRoutes, peopleRoutes, auditRoutes, consoleRoutes)
 }
 
 // New makes the routes for a listener. A route that is for the operator only is

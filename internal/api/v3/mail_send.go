@@ -9,6 +9,7 @@ import (
 	"postern/internal/api/mailsend"
 	"postern/internal/relay"
 	"postern/internal/sender"
+	"postern/internal/store"
 	"postern/internal/submit"
 )
 
@@ -86,6 +87,9 @@ type sending struct {
 	call      *Call
 	request   *mailsend.Request
 	principal *relay.Principal
+
+	// judged: whether the principal may send was found out by other means.
+	judged bool
 
 	ins  []*submit.Incoming
 	room int64 // octets that may still be composed
@@ -213,27 +217,42 @@ func (s *sending) source() relay.Source {
 	return relay.Source{Addr: s.call.Addr, Protocol: "HTTP", TLS: tlsName(s.call.R.TLS), Mechanism: s.principal.Mechanism}
 }
 
-// handIn is how long the commit may take, whether or not the client still waits.
-const handIn = time.Minute
+// handInTime is how long the commit may take, whether or not the client still
+// waits.
+const handInTime = time.Minute
 
 // commit hands everything in and answers.
 func (s *sending) commit() error {
 	c := s.call
+	id := s.ins[0].ID().String()
+	if err := s.handIn(func() *store.Idempotency {
+		return c.Idempotency(http.StatusAccepted, map[string]string{headerMessageID: id}, nil)
+	}); err != nil {
+		return err
+	}
+	c.W.Header().Set(headerMessageID, id)
+	return c.Empty(http.StatusAccepted)
+}
+
+// handIn looks at the key again and commits. The answer is stored in the same
+// commit; nil: there is none to store.
+func (s *sending) handIn(answer func() *store.Idempotency) error {
 	p, err := s.recheck()
 	if err != nil {
 		s.abort()
 		return err
 	}
-	id := s.ins[0].ID().String()
-	idem := c.Idempotency(http.StatusAccepted, map[string]string{headerMessageID: id}, nil)
+	var idem *store.Idempotency
+	if answer != nil {
+		idem = answer()
+	}
 	// From here on the client's going away changes nothing.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.R.Context()), handIn)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.call.R.Context()), handInTime)
 	defer cancel()
 	if err := s.api.Submit.CommitAll(ctx, p, s.ins, idem); err != nil {
 		return s.refusal(-1, err)
 	}
-	c.W.Header().Set(headerMessageID, id)
-	return c.Empty(http.StatusAccepted)
+	return nil
 }
 
 const headerMessageID = "X-Message-Id"
@@ -241,7 +260,7 @@ const headerMessageID = "X-Message-Id"
 // recheck looks at the key again: it may have been revoked or narrowed while the
 // request came in.
 func (s *sending) recheck() (*relay.Principal, error) {
-	if s.call.Operator || s.call.Principal.User != nil { // a person's request was in memory whole
+	if s.judged || s.call.Operator || s.call.Principal.User != nil { // a person's request was in memory whole
 		return s.principal, nil
 	}
 	now, err := s.api.Recheck.Check(s.call.R.Context(), s.call.Principal, s.call.Addr)
