@@ -23,8 +23,9 @@ const (
 	// narrow is up to how many rows of a day a prefix is looked up by its own index;
 	// of more, the newest mail is looked through.
 	narrow = 1000
-	// firstLook is how many rows are looked at first; then four times as many.
+	// firstLook is how many rows of a day are looked at first, mostLook at once then.
 	firstLook = 250
+	mostLook  = 2000
 )
 
 // MailFilter selects mail. Zero members do not restrict.
@@ -107,7 +108,8 @@ type mailSearch struct {
 	since, until int64 // stored times; until is exclusive, 0: none
 	afterDay     int   // where it goes on; 0: at the newest
 	afterRef     int64
-	owner        leg // rows of the tenants, or all
+	days         [2]int // the first and last one that an id leaves; 0: any
+	owner        leg    // rows of the tenants, or all
 	owned        bool
 	drivers      []term // what an index may answer, the best first
 	words        []string
@@ -181,10 +183,11 @@ func (q *mailSearch) tenants(ctx context.Context, f *MailFilter) error {
 // terms turns the criteria into conditions.
 func (q *mailSearch) terms(f *MailFilter) error {
 	if f.ID != "" {
-		c, err := idCondition(f.ID)
+		c, first, last, err := idCondition(f.ID)
 		if err != nil {
 			return err
 		}
+		q.days = [2]int{eventDay(first), eventDay(last)}
 		q.drivers = append(q.drivers, term{legs: leg{c}, prefix: true})
 	}
 	text := func(column, value string) condition {
@@ -236,27 +239,27 @@ func stateLegs(state MailState) leg {
 	return legs
 }
 
-// idCondition selects messages by id or the beginning of one. 22 characters of
-// base64url are 128 bits, so the beginning of the text is that of the octets.
-func idCondition(text string) (condition, error) {
+// idCondition selects messages by id or the beginning of one, and tells the first
+// and last id there can be. 22 characters of base64url are 128 bits, so the
+// beginning of the text is that of the octets.
+func idCondition(text string) (c condition, first, last relay.ID, err error) {
 	bad := relay.E(relay.Invalid, "That is not a message's id, nor the beginning of one.")
 	const size = 22
 	if len(text) > size || strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-		return condition{}, bad
+		return c, first, last, bad
 	}
 	if len(text) == size {
-		id, err := relay.ParseID(text)
-		if err != nil {
-			return condition{}, bad
+		if first, err = relay.ParseID(text); err != nil {
+			return c, first, last, bad
 		}
-		return condition{"message", "message_id = ?", []any{blob(id)}}, nil
+		return condition{"message", "message_id = ?", []any{blob(first)}}, first, first, nil
 	}
 	lo, err1 := base64.RawURLEncoding.DecodeString(text + strings.Repeat("A", size-len(text)))
 	hi, err2 := base64.RawURLEncoding.DecodeString(text + strings.Repeat("_", size-len(text)))
 	if err1 != nil || err2 != nil {
-		return condition{}, bad
+		return c, first, last, bad
 	}
-	return condition{"message", "message_id >= ? AND message_id <= ?", []any{lo, hi}}, nil
+	return condition{"message", "message_id >= ? AND message_id <= ?", []any{lo, hi}}, idOf(lo), idOf(hi), nil
 }
 
 // mailDays are the days to search, newest first.
@@ -284,7 +287,9 @@ func (s *Store) mailDays(ctx context.Context, q *mailSearch) ([]int, error) {
 		slices.Sort(days)
 	}
 	slices.Reverse(days)
-	return slices.DeleteFunc(days, func(day int) bool { return q.afterDay != 0 && day > q.afterDay }), nil
+	return slices.DeleteFunc(days, func(day int) bool {
+		return q.afterDay != 0 && day > q.afterDay || q.days[1] != 0 && (day < q.days[0] || day > q.days[1])
+	}), nil
 }
 
 // bounds is the range of a day's places that a search looks at: [lo, hi).
@@ -316,23 +321,24 @@ func (q *mailSearch) searchDay(ctx context.Context, day int) (more int64, err er
 	if err != nil {
 		return 0, q.gone(ctx, day, err)
 	}
-	if len(p.filter) == 0 && len(q.words) == 0 {
-		return 0, q.gone(ctx, day, p.fetch(ctx, hi, q.limit-len(q.found)))
-	}
-	for look := firstLook; ; look *= 4 {
-		look = min(look, searchRows-q.looked)
-		n, last, err := p.look(ctx, hi, look)
+	for n := max(firstLook, q.limit-len(q.found)); ; n = mostLook {
+		if len(p.filter)+len(q.words) == 0 {
+			n = q.limit - len(q.found) // all of them match
+		}
+		refs, err := p.places(ctx, hi, n)
+		if err == nil && len(refs) > 0 {
+			err = p.look(ctx, refs)
+		}
 		if err != nil {
 			return 0, q.gone(ctx, day, err)
 		}
-		q.looked += n
-		switch {
-		case len(q.found) >= q.limit || n < look:
+		q.looked += len(refs)
+		if len(q.found) >= q.limit || len(refs) < n {
 			return 0, nil
-		case q.looked >= searchRows:
-			return last, nil
 		}
-		hi = last
+		if hi = refs[len(refs)-1]; q.looked >= searchRows {
+			return hi, nil
+		}
 	}
 }
 

@@ -1,27 +1,31 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"slices"
 	"strconv"
 	"strings"
 
 	"postern/internal/relay"
 )
 
-// dayPlan is how a day is searched: one term's index gives rows, newest first, and
-// the other terms are looked at row by row.
+// dayPlan is how a day is searched: one term's index gives places, newest first,
+// and the other terms are looked at row by row.
 type dayPlan struct {
 	*mailSearch
 	day    int
 	lo     int64
-	legs   leg    // give the rows; nil: all of the table
+	legs   leg     // give the places; nil: all of the table
+	ranges []int64 // or these do, newest first: they were all of a beginning's
+	ranged bool
 	filter []leg  // what else must hold: one of each
 	table  string // of the day
 }
 
-// plan chooses the term whose index is asked. A term of few rows is the best; a
-// beginning is one if it has few, which is counted.
+// plan chooses the term whose index is asked: the first one, as they come with the
+// best first. A beginning that many rows have is not asked for.
 func (q *mailSearch) plan(ctx context.Context, day int, lo, hi int64) (*dayPlan, error) {
 	p := &dayPlan{mailSearch: q, day: day, lo: lo, table: mailTable(day)}
 	chosen := -1
@@ -30,7 +34,7 @@ func (q *mailSearch) plan(ctx context.Context, day int, lo, hi int64) (*dayPlan,
 			continue
 		}
 		if t.prefix {
-			few, err := p.few(ctx, t.legs, hi)
+			few, err := p.readRanges(ctx, t.legs, hi)
 			if err != nil {
 				return nil, err
 			}
@@ -58,23 +62,25 @@ func (q *mailSearch) plan(ctx context.Context, day int, lo, hi int64) (*dayPlan,
 	return p, nil
 }
 
-// few counts whether the rows of ranges are few.
-func (p *dayPlan) few(ctx context.Context, legs leg, hi int64) (bool, error) {
-	left := narrow
+// readRanges reads the places of ranges, if they are few.
+func (p *dayPlan) readRanges(ctx context.Context, legs leg, hi int64) (few bool, err error) {
+	p.ranges = p.ranges[:0]
 	for _, c := range legs {
 		b := &query{}
-		b.write("SELECT count(*) FROM (SELECT 1 AS x FROM " + p.from(c) + " WHERE ")
+		b.write("SELECT ref FROM " + p.from(c) + " WHERE ")
 		b.cond(c.text, c.args)
 		b.cond(" AND ref < ? AND ref >= ?", []any{hi, p.lo})
-		b.write(" LIMIT " + strconv.Itoa(left+1) + ") AS few")
-		var n int
-		if err := p.s.db.QueryRowContext(ctx, b.String(), b.args...).Scan(&n); err != nil {
+		b.write(" LIMIT " + strconv.Itoa(narrow+1))
+		refs, err := column[int64](ctx, p.s.db, b.String(), b.args...)
+		if err != nil {
 			return false, err
 		}
-		if left -= n; left < 0 {
+		if p.ranges = append(p.ranges, refs...); len(p.ranges) > narrow {
 			return false, nil
 		}
 	}
+	slices.SortFunc(p.ranges, func(a, b int64) int { return cmp.Compare(b, a) })
+	p.ranges, p.ranged = slices.Compact(p.ranges), true
 	return true, nil
 }
 
@@ -123,13 +129,17 @@ func (b *query) any(l leg) {
 	b.write(")")
 }
 
-// places writes a statement that selects the newest n places before hi that the
-// legs give.
-func (p *dayPlan) places(b *query, hi int64, n int) {
+// places returns the newest n places before hi that the legs give.
+func (p *dayPlan) places(ctx context.Context, hi int64, n int) ([]int64, error) {
+	if p.ranged {
+		i, _ := slices.BinarySearchFunc(p.ranges, hi-1, func(ref, hi int64) int { return cmp.Compare(hi, ref) })
+		return p.ranges[i:min(len(p.ranges), i+n)], nil
+	}
 	legs := p.legs
 	if legs == nil {
 		legs = leg{{text: "1 = 1"}}
 	}
+	b := &query{}
 	limit := " ORDER BY ref DESC LIMIT " + strconv.Itoa(n)
 	one := func(c condition) {
 		b.write("SELECT ref FROM " + p.from(c) + " WHERE ")
@@ -139,7 +149,7 @@ func (p *dayPlan) places(b *query, hi int64, n int) {
 	}
 	if len(legs) == 1 {
 		one(legs[0])
-		return
+		return column[int64](ctx, p.s.db, b.String(), b.args...)
 	}
 	b.write("SELECT ref FROM (")
 	for i, c := range legs {
@@ -151,31 +161,32 @@ func (p *dayPlan) places(b *query, hi int64, n int) {
 		b.write(") AS leg" + strconv.Itoa(i))
 	}
 	b.write(") AS legs" + limit)
+	return column[int64](ctx, p.s.db, b.String(), b.args...)
 }
 
-// look looks at the newest n rows before hi and appends those that match. It
-// returns how many there were, and the place of the last one it looked at.
-func (p *dayPlan) look(ctx context.Context, hi int64, n int) (looked int, last int64, err error) {
+// in writes that ref is one of some places.
+func (p *dayPlan) in(b *query, refs []int64) {
+	if p.s.eng.dialect() == dPostgres {
+		b.cond("ref = ANY(?)", []any{refs})
+		return
+	}
+	list := make([]byte, 0, 20*len(refs))
+	for i, ref := range refs {
+		list = strconv.AppendInt(append(list, "[,"[min(i, 1)]), ref, 10)
+	}
+	b.cond("ref IN (SELECT value FROM json_each(?))", []any{string(append(list, ']'))})
+}
+
+// look appends those of some places that match, until the page is full.
+func (p *dayPlan) look(ctx context.Context, refs []int64) (err error) {
 	if len(p.words) > 0 {
-		return p.lookAtSubjects(ctx, hi, n)
-	}
-	if err := p.fetch(ctx, hi, n); err != nil || len(p.found) >= p.limit {
-		return 0, 0, err
+		if refs, err = p.withWords(ctx, refs); err != nil || len(refs) == 0 {
+			return err
+		}
 	}
 	b := &query{}
-	b.write("SELECT count(*), COALESCE(MIN(ref), 0) FROM (")
-	p.places(b, hi, n)
-	b.write(") AS looked")
-	err = p.s.db.QueryRowContext(ctx, b.String(), b.args...).Scan(&looked, &last)
-	return looked, last, err
-}
-
-// fetch appends what matches of the newest n rows before hi, until the page is full.
-func (p *dayPlan) fetch(ctx context.Context, hi int64, n int) error {
-	b := &query{}
-	b.write("SELECT " + mailColumns + " FROM " + p.table + " AS m WHERE ref IN (")
-	p.places(b, hi, n)
-	b.write(")")
+	b.write("SELECT " + mailColumns + " FROM " + p.table + " AS m WHERE ")
+	p.in(b, refs)
 	for _, l := range p.filter {
 		b.write(" AND ")
 		b.any(l)
@@ -184,51 +195,27 @@ func (p *dayPlan) fetch(ctx context.Context, hi int64, n int) error {
 	return eachRow(ctx, p.s.db, b.String(), b.args, p.scan)
 }
 
-// lookAtSubjects is look where words are searched: the subjects are folded here, as
+// withWords selects places whose subjects have the words. They are folded here, as
 // no index could.
-func (p *dayPlan) lookAtSubjects(ctx context.Context, hi int64, n int) (looked int, last int64, err error) {
+func (p *dayPlan) withWords(ctx context.Context, refs []int64) ([]int64, error) {
 	b := &query{}
-	b.write("SELECT ref, subject")
-	if len(p.filter) > 0 {
-		b.write(", CASE WHEN ")
-		for i, l := range p.filter {
-			if i > 0 {
-				b.write(" AND ")
-			}
-			b.any(l)
-		}
-		b.write(" THEN 1 ELSE 0 END")
-	} else {
-		b.write(", 1")
+	b.write("SELECT ref, subject FROM " + p.table + " AS m WHERE ")
+	p.in(b, refs)
+	for _, l := range p.filter {
+		b.write(" AND ")
+		b.any(l)
 	}
-	b.write(" FROM " + p.table + " AS m WHERE ref IN (")
-	p.places(b, hi, n)
-	b.write(") ORDER BY ref DESC")
-	var refs []any
-	err = eachRow(ctx, p.s.db, b.String(), b.args, func(r *sql.Rows) error {
+	var with []int64
+	err := eachRow(ctx, p.s.db, b.String(), b.args, func(r *sql.Rows) error {
 		var ref int64
 		var subject string
-		var ok bool
-		if err := r.Scan(&ref, &subject, &ok); err != nil {
-			return err
+		err := r.Scan(&ref, &subject)
+		if err == nil && hasWords(subject, p.words) {
+			with = append(with, ref)
 		}
-		if len(p.found)+len(refs) >= p.limit {
-			return nil
-		}
-		looked, last = looked+1, ref
-		if ok && hasWords(subject, p.words) {
-			refs = append(refs, ref)
-		}
-		return nil
+		return err
 	})
-	if err != nil || len(refs) == 0 {
-		return looked, last, err
-	}
-	b = &query{}
-	b.write("SELECT " + mailColumns + " FROM " + p.table + " AS m WHERE ref IN (")
-	b.cond(strings.TrimSuffix(strings.Repeat("?, ", len(refs)), ", "), refs)
-	b.write(") ORDER BY ref DESC")
-	return looked, last, eachRow(ctx, p.s.db, b.String(), b.args, p.scan)
+	return with, err
 }
 
 // scan appends a row.
