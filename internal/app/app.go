@@ -18,12 +18,14 @@ import (
 
 	"postern/internal/api/mailsend"
 	"postern/internal/api/v3"
+	"postern/internal/audit"
 	"postern/internal/auth"
 	"postern/internal/cert"
 	"postern/internal/config"
 	"postern/internal/credit"
 	"postern/internal/deliver"
 	"postern/internal/dns"
+	"postern/internal/export"
 	"postern/internal/identity"
 	"postern/internal/logfile"
 	"postern/internal/people"
@@ -73,6 +75,9 @@ type App struct {
 	signer    *sender.Signer
 	senders   domainParts
 	people    *people.Service
+	exports   []*export.Exporter
+	leaving   chan struct{} // closed when the listeners are to end what goes on for long
+	audits    *audit.Service
 	queue     *queue.Queue
 	deliverer atomic.Pointer[deliver.Deliverer]
 	certs     *cert.Source
@@ -106,7 +111,7 @@ type step struct {
 // New opens the store and binds every listener. It starts nothing that runs.
 // On an error everything is closed again.
 func New(ctx context.Context, opt Options) (_ *App, err error) {
-	a := &App{opt: opt, log: opt.Logger, failed: make(chan error, 8), started: time.Now()}
+	a := &App{opt: opt, log: opt.Logger, failed: make(chan error, 8), leaving: make(chan struct{}), started: time.Now()}
 	a.cfg.Store(opt.Config)
 	defer func() {
 		if err != nil {
@@ -114,7 +119,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		a.openStore, a.openDirectory, a.makeAuth, a.makeSigner, a.makeQueue, a.makeDomains, a.makePeople, a.bindSMTP, a.bindHTTP,
+		a.openStore, a.openDirectory, a.makeAuth, a.makeSigner, a.makeQueue, a.makeDomains, a.makePeople, a.makeExports, a.makeAudit, a.bindSMTP, a.bindHTTP,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -260,6 +265,8 @@ func (a *App) Start(ctx context.Context) error {
 	a.background("caretaker", hold, a.takeCare)
 	a.startDomains(hold)
 	a.background("people", hold, a.people.Run)
+	a.startConsumers(hold)
+	a.background("audit reports", hold, a.runAudits)
 	running, end := context.WithCancel(hold)
 	a.running = running
 	a.stops = append(a.stops, step{"drops", func(context.Context) error { end(); a.dropping.Wait(); return nil }})
@@ -269,6 +276,7 @@ func (a *App) Start(ctx context.Context) error {
 	for _, l := range a.listeners {
 		a.startSMTP(hold, l)
 	}
+	a.stops = append(a.stops, step{"live pages", func(context.Context) error { close(a.leaving); return nil }})
 	return nil
 }
 

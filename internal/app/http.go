@@ -34,6 +34,10 @@ func (a *App) bindHTTP(context.Context) error {
 	c := a.opt.Config
 	a.batches = mailsend.NewBatches(a.sealer.DeriveAll("mail batch"))
 	a.mailRoom, a.apiState = v3.NewMailBudget(0), v3.NewState()
+	pages, err := a.makeConsole()
+	if err != nil {
+		return err
+	}
 	for _, addr := range c.HTTP.Listen {
 		ln, err := net.Listen("tcp", addr)
 		if err != nil {
@@ -47,7 +51,9 @@ func (a *App) bindHTTP(context.Context) error {
 		if c.HTTP.TLS {
 			ln = tls.NewListener(ln, a.certs.TLSConfig(cert.Use{Minimum: c.TLS.MinimumVersion(), ALPN: []string{"h2", "http/1.1"}}))
 		}
-		a.addEdge("http", ln, httpx.New(opt, slices.Concat(api.Public(a), v3.New(a.apiServices("http")), confirm.Routes(a.senders.singles, a.accountName), a.opt.Routes)))
+		a.addEdge("http", ln, httpx.New(opt, slices.Concat(
+			api.Public(a), v3.New(a.apiServices("http")), confirm.Routes(a.senders.singles, a.accountName), pages.Routes(), a.opt.Routes,
+		)))
 	}
 	if c.Admin.Listen != "" {
 		ln, err := net.Listen("tcp", c.Admin.Listen)

@@ -40,6 +40,8 @@ type metrics struct {
 	certReloads *prometheus.CounterVec // result
 	requests    *prometheus.CounterVec // route, status
 	checks      *prometheus.CounterVec // result
+	behind      *prometheus.GaugeVec   // consumer, stream
+	behindFor   *prometheus.GaugeVec   // consumer, stream
 }
 
 func newMetrics(a *App) *metrics {
@@ -86,6 +88,9 @@ func newMetrics(a *App) *metrics {
 	for _, result := range []string{"valid", "invalid", "unknown", "error"} {
 		m.checks.WithLabelValues(result)
 	}
+	m.behind = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "postern_event_lag_records", Help: "Records of a log that a consumer has not read yet."}, []string{"consumer", "stream"})
+	m.behindFor = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "postern_event_lag_seconds", Help: "For how long the oldest of them has waited."}, []string{"consumer", "stream"})
+	m.registry.MustRegister(m.behind, m.behindFor)
 	m.registry.MustRegister(&domainCollector{app: a})
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_queue_memory_octets", Help: "Octets of message content held for first attempts."},
@@ -134,6 +139,13 @@ func (m *metrics) smtpHooks(listener string) smtpserver.Hooks {
 }
 
 func (m *metrics) alert(kind relay.AlertKind) { m.alerts.WithLabelValues(string(kind)).Inc() }
+
+// lag is how far a consumer of a log is behind. Consumers are ours, and the exports
+// of the configuration.
+func (m *metrics) lag(consumer, stream string, records int64, age time.Duration) {
+	m.behind.WithLabelValues(consumer, stream).Set(float64(records))
+	m.behindFor.WithLabelValues(consumer, stream).Set(age.Seconds())
+}
 
 func (m *metrics) login(protocol string, r relay.LoginResult) {
 	m.logins.WithLabelValues(protocol, string(r)).Inc()
