@@ -123,6 +123,17 @@ func tooMuch(after time.Duration) error {
 	return &throttled{told: relay.Error{Kind: relay.RateLimited, Public: textThrottled}, after: max(after.Round(time.Second), time.Second)}
 }
 
+// PersonKnown reports whether a person has logged in from there, or from the
+// network around it, in the last 90 days. Without a guard everybody has.
+func (a *Authenticator) PersonKnown(t PersonTry) bool {
+	g := a.cfg.Guard
+	if g == nil {
+		return true
+	}
+	s := g.stand(t.Addr, a.cfg.Now())
+	return s.from.kind == nowhere || g.knowsPerson(s.from, t.User, a.cfg.Now())
+}
+
 // PersonForgiven forgets the wrong passwords of a person who has shown in another
 // way that they are themselves: a new password by a mailed link.
 func (a *Authenticator) PersonForgiven(id relay.UserID) {

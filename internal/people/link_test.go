@@ -1,7 +1,9 @@
 package people
 
 import (
+	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -459,4 +461,74 @@ func TestUsernames(t *testing.T) {
 	if _, err := newcomer(&relay.Link{Email: "ann@example.test"}, Newcomer{Username: "bob@example.test"}, time.Now()); relay.KindOf(err) != relay.Invalid {
 		t.Errorf("another's address as a user name: %v", err)
 	}
+}
+
+// Reset links are mailed by Run, however many are asked for; who asks for too many
+// is told so, whoever they are for.
+func TestResetsAreQueued(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.withApp("ann")
+	for i := range 30 {
+		err := w.AskReset(t.Context(), home, "nobody")
+		if i < asksMost && err != nil || i >= asksMost && relay.KindOf(err) != relay.RateLimited {
+			t.Errorf("request %d: %v", i, err)
+		}
+	}
+	for i := range 3 * maxJobs { // from everywhere: those that there is no room for are dropped
+		if err := w.AskReset(t.Context(), from(i%250), "nobody"); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Minute)
+	}
+	if len(w.jobs) != maxJobs {
+		t.Errorf("%d wait", len(w.jobs))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	for len(w.jobs) > 0 {
+		runtime.Gosched()
+	}
+	if err := w.AskReset(t.Context(), home, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	for w.told(u.Email, "Set a new password") == 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("run ends with %v", err)
+	}
+}
+
+// A login from where somebody never was is told to them, once.
+func TestStrangeLoginsAreTold(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		u := w.withApp("ann")
+		token, _ := w.in("ann")
+		w.pass(2 * time.Minute)
+		w.open(token) // seen
+		w.in("ann")
+		if w.told(u.Email, "New login") != 0 {
+			t.Error("told of a place that is known")
+		}
+		for range 2 {
+			half, _, err := w.LoginPassword(t.Context(), from(1), "ann", goodPassword)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := w.told(u.Email, "New login"); n > 1 {
+				t.Errorf("told %d times", n)
+			}
+			if _, _, err := w.LoginTOTP(t.Context(), from(1), half, w.code()); err != nil {
+				t.Fatal(err)
+			}
+			w.pass(time.Minute)
+		}
+		if w.told(u.Email, "New login") != 1 {
+			t.Errorf("told %d times", w.told(u.Email, "New login"))
+		}
+	})
 }

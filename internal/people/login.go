@@ -108,7 +108,7 @@ func (s *Service) loginPassword(ctx context.Context, v Visitor, name string, pw 
 	if err != nil {
 		return "", relay.Session{}, err
 	}
-	s.ended(ctx, t, relay.LoginOK, detail)
+	s.entered(ctx, u, v, t, detail)
 	return token, session, nil
 }
 

@@ -299,6 +299,9 @@ func (m *memory) TouchSession(_ context.Context, id relay.SessionID, at time.Tim
 		s := m.sessions[h]
 		s.SeenAt = at
 		m.sessions[h] = s
+		u := m.users[s.User]
+		u.SeenAt, u.SeenFrom = at, s.Addr
+		m.users[u.ID] = u
 	}
 	return err
 }

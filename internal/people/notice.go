@@ -3,6 +3,7 @@ package people
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -65,4 +66,42 @@ func (p *pace) take(account relay.AccountID, address string, now time.Time) bool
 	p.sent[a]++
 	p.sent[t]++
 	return true
+}
+
+// asks bounds how often one address may ask for reset links, so that nobody fills
+// the queue that others wait in.
+type asks struct {
+	mu    sync.Mutex
+	began time.Time
+	from  map[netip.Prefix]int // since began
+}
+
+const (
+	asksSpan = time.Hour
+	// asksMost from one IPv4 address or IPv6 /64.
+	asksMost = 20
+	// maxAsks bounds the table; full, it begins anew.
+	maxAsks = 50_000
+)
+
+func (a *asks) take(addr netip.Addr, now time.Time) bool {
+	addr = addr.Unmap().WithZone("")
+	if !addr.IsValid() {
+		return true // by admin.sock
+	}
+	bits := 32
+	if addr.Is6() {
+		bits = 64
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return true // cannot be: every address has as many bits
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.from == nil || now.Sub(a.began).Abs() >= asksSpan || len(a.from) >= maxAsks {
+		a.began, a.from = now, map[netip.Prefix]int{}
+	}
+	a.from[p]++
+	return a.from[p] <= asksMost
 }

@@ -246,7 +246,7 @@ func (s *Service) enterOIDC(ctx context.Context, v Visitor, is *issuer, f *flow,
 		return "", relay.Session{}, err
 	}
 	t.Partial = level != relay.SessionFull
-	s.ended(ctx, t, relay.LoginOK, note)
+	s.entered(ctx, u, v, t, note)
 	if !f.Session.IsZero() {
 		// The session that this one follows; that it is gone already is fine.
 		_ = s.end(ctx, &relay.Session{ID: f.Session, User: f.User})

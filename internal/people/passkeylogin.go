@@ -139,7 +139,7 @@ func (s *Service) passkeyAlone(ctx context.Context, v Visitor, handle string, re
 	if err != nil {
 		return "", relay.Session{}, err
 	}
-	s.ended(ctx, t, relay.LoginOK, note)
+	s.entered(ctx, u, v, t, note)
 	return next, session, nil
 }
 
@@ -201,7 +201,11 @@ func (s *Service) usePasskey(ctx context.Context, u *relay.User, v Visitor, c ch
 	if err != nil {
 		return err
 	}
-	return s.cfg.Store.UpdatePasskeyUse(ctx, credential.ID, row, now)
+	err = s.cfg.Store.UpdatePasskeyUse(ctx, credential.ID, row, now)
+	if relay.KindOf(err) == relay.NotFound { // removed meanwhile
+		return ErrPasskey
+	}
+	return err
 }
 
 // BeginReauthPasskey begins to show both factors again with a passkey that

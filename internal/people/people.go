@@ -152,6 +152,7 @@ type Service struct {
 	hasher  Hasher
 	used    onceSet   // challenges that were answered
 	pace    pace      // letters
+	asks    asks      // for reset links
 	jobs    chan job  // what is done after the answer
 	issuers []*issuer // in the order of the configuration
 

@@ -53,10 +53,13 @@ func (s *Service) later(j job) {
 // AskReset mails a link to set a new password, if there is such a person: by
 // user name or address, always to the address that they have. AC-08: the answer
 // is always nil, and nothing is looked up before it is given. Only an address
-// that has failed too often is refused: relay.RateLimited.
+// that has failed, or has asked, too often is refused: relay.RateLimited.
 func (s *Service) AskReset(ctx context.Context, v Visitor, email string) error {
 	if err := s.cfg.Auth.PersonAllowed(ctx, try(v, "RESET", email, nil)); err != nil {
 		return err
+	}
+	if !s.asks.take(v.Addr, s.now()) {
+		return relay.E(relay.RateLimited, "Too many links were asked for from your address. Try again in an hour.")
 	}
 	email = strings.TrimSpace(email)
 	if email != "" && len(email) <= maxName {

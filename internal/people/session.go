@@ -39,8 +39,9 @@ func (s *Service) Open(ctx context.Context, v Visitor, token secret.Redacted) (*
 	}
 	session.Level = s.levelNow(&session, &u)
 	if now.Sub(session.SeenAt) >= min(touchEvery, s.cfg.Idle/4) {
-		if err := s.cfg.Store.TouchSession(ctx, session.ID, now); err != nil && relay.KindOf(err) != relay.NotFound {
-			return nil, err
+		if err := s.cfg.Store.TouchSession(ctx, session.ID, now); err != nil {
+			// Reading must go on where nothing can be written; the session only ends sooner.
+			s.cfg.Logger.Warn("people: use of a session not noted", "user", u.Username, "error", err)
 		}
 		session.SeenAt = now
 	}
@@ -198,7 +199,17 @@ func (s *Service) mayEnrol(visit *Visit) error {
 
 // done records a step that succeeded.
 func (s *Service) done(ctx context.Context, visit *Visit, mechanism, detail string) {
-	s.ended(ctx, try(visit.visitor, mechanism, "", &visit.User), relay.LoginOK, detail)
+	s.entered(ctx, &visit.User, visit.visitor, try(visit.visitor, mechanism, "", &visit.User), detail)
+}
+
+// entered records a success. A whole login from where the person never was is
+// told to them: it may be somebody else's.
+func (s *Service) entered(ctx context.Context, u *relay.User, v Visitor, t auth.PersonTry, detail string) {
+	strange := !t.Partial && !u.SeenAt.IsZero() && !s.cfg.Auth.PersonKnown(t)
+	s.ended(ctx, t, relay.LoginOK, detail)
+	if strange {
+		s.notice(ctx, u, v, "New login", "Somebody logged in to your account \""+u.Username+"\" from a place that you have not used before.")
+	}
 }
 
 // ended records what a try came to, where the address is no reason to answer

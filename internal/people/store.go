@@ -99,6 +99,8 @@ type Door interface {
 	// PersonDone returns what to answer instead of a refusal, if anything.
 	PersonDone(ctx context.Context, t auth.PersonTry, result relay.LoginResult, detail string) (instead error)
 	PersonForgiven(id relay.UserID)
+	// PersonKnown says whether the person has logged in from there before.
+	PersonKnown(t auth.PersonTry) bool
 }
 
 // byUser is how a person stands in the change record.
