@@ -2,7 +2,6 @@ package people
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 	"time"
 	"unicode"
@@ -10,7 +9,6 @@ import (
 	"postern/internal/auth"
 	"postern/internal/relay"
 	"postern/internal/secret"
-	"postern/internal/store"
 )
 
 const (
@@ -250,6 +248,3 @@ func plain(text string, n int) string {
 	}
 	return strings.TrimSpace(text)
 }
-
-// recordedBy is for changes that nobody but the relay itself made.
-func recordedBy(addr netip.Addr) store.By { return store.By{Who: "people", From: addr.String()} }

@@ -145,19 +145,18 @@ func (h *countingHasher) Verify(ctx context.Context, stored string, pw secret.Re
 // world is a Service with everything switched on.
 type world struct {
 	*Service
-	clk     clock
-	t       testing.TB
-	st      Store
-	mem     *memory // nil over the real store
-	dir     *directory
-	rec     *recorder
-	guard   *auth.Guard
-	door    *auth.Authenticator
-	hash    *countingHasher
-	mailMu  sync.Mutex
-	mails   []letter
-	alerts  []relay.Alert
-	issuers []Issuer
+	clk    clock
+	t      testing.TB
+	st     Store
+	mem    *memory // nil over the real store
+	dir    *directory
+	rec    *recorder
+	guard  *auth.Guard
+	door   *auth.Authenticator
+	hash   *countingHasher
+	mailMu sync.Mutex
+	mails  []letter
+	alerts []relay.Alert
 }
 
 var (
