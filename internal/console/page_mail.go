@@ -43,7 +43,6 @@ type mailLineView struct {
 var mailStates = []option{
 	{Value: "", Text: "any"}, {Value: "queued", Text: "on its way"}, {Value: "deferred", Text: "put off"}, {Value: "held", Text: "held"},
 	{Value: "quarantined", Text: "in quarantine"}, {Value: "delivered", Text: "delivered"}, {Value: "bounced", Text: "bounced"}, {Value: "dropped", Text: "dropped"},
-	{Value: "refused", Text: "refused"},
 }
 
 func mailState(state string) badge {
@@ -53,6 +52,9 @@ func mailState(state string) badge {
 		if o.Value == state && state != "" {
 			return badge{o.Text, tone}
 		}
+	}
+	if state == "mixed" {
+		return badge{"differs by recipient", tone}
 	}
 	return badge{orNone(state, "unknown"), tone}
 }
@@ -179,10 +181,10 @@ type messageView struct {
 		Reply    string    `json:"last_reply"`
 		Host     string    `json:"last_host"`
 	} `json:"recipients"`
-	Events     []mailEvent `json:"events"`
-	Why        plainWords  `json:"why"`
-	Queued     bool        `json:"queued"`
-	BodyStored bool        `json:"body_stored"`
+	Events  []mailEvent `json:"events"`
+	Why     plainWords  `json:"why"`
+	Queued  bool        `json:"queued"`
+	Preview bool        `json:"body_preview"`
 }
 
 // mailEvent is a step on a message's way.
@@ -244,7 +246,7 @@ func showMessage(v *desk) error {
 			p.Next = append(p.Next, v.linkAt(a.title, here+"/do/"+a.name, "POST", apiMessage+"/"+a.name)...)
 		}
 	}
-	if m.BodyStored {
+	if m.Preview {
 		p.Next = append(p.Next, v.linkAt("What it says", here+"/body", "GET", apiMessage+"/body")...)
 	}
 	p.Recipients = table{ID: "recipients", Caption: "Recipients", Head: []string{"To", "State", "Tries", "Next try", "Last word"}}

@@ -23,7 +23,7 @@ func init() {
 			"events":[{"at":"2026-03-04T11:30:00Z","event":"deferred","recipient":"joe@example.org","data":{"attempt":2,"code":451,"reply":"451 4.7.1 try later","host":"mx.example.org","ip":"198.51.100.1","local_ip":"192.0.2.1","tls":"TLSv1.3","next_attempt_at":"2026-03-04T12:30:00Z"}},
 				{"at":"2026-03-04T11:00:00Z","event":"received","data":{"reason":""}},
 				{"at":"2026-03-04T11:31:00Z","event":"delivered","recipient":"ann@example.org","data":{"reply":"250 ok","host":"mx.example.org","ambiguous":true}}],
-			"why":{"text":["The host asked for patience."],"recipients":[{"text":"joe is tried again in half an hour."}]},"queued":true,"body_stored":true}`,
+			"why":{"text":["The host asked for patience."],"recipients":[{"text":"joe is tried again in half an hour."}]},"queued":true,"body_stored":true,"body_preview":true}`,
 		"GET /v3/messages/m1/body": `{"html":"<p>Hello</p>","text":"Hello","headers":[["Subject","Your order"]],"attachments":[{"name":"bill.pdf","type":"application/pdf","size":4096}]}`,
 		"GET /v3/queue":            `{"lanes":[` + oneLane + `],"held":2,"quarantined":1,"waiting":7,"oldest_at":"2026-03-04T10:00:00Z"}`, "GET /v3/queue/example.org": oneLane,
 		"GET /v3/pools": `{"result":[{"name":"main","waiting":7,"addresses":[{"address":"192.0.2.1","helo":"mail.example.com","state":"in use"},{"address":"192.0.2.2","helo":"mail2.example.com","disabled":true}],

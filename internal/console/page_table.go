@@ -6,7 +6,7 @@ import "slices"
 var resourcePages = slices.Concat(
 	overviewPages, mailPages, queuePages,
 	keyPages, domainPages, senderPages,
-	accessPages, loginRecordPages, changePages,
+	watchPages, accessPages, loginRecordPages, changePages, auditPages,
 	subuserPages, personPages, settingsPages,
 )
 
