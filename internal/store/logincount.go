@@ -73,18 +73,23 @@ func (s *Store) ApplyLogins(ctx context.Context, logins []StoredLogin, c Cursor)
 	o := newOp("count logins")
 	o.grows = true
 	s.moveConsumer(o, LoginCountConsumer, c)
+	var hour mailHour
+	var known map[string]map[string]okRefused
+	var err error
 	for _, k := range sortedKeys(sums, func(a, b loginHour) int {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.kind, b.kind), bytes.Compare(a.id[:], b.id[:]), strings.Compare(a.dimension, b.dimension))
 	}) {
-		st, err := s.days.make(s, &loginHourFamily, dayOf(k.at))
-		if err != nil {
+		var st *stmt
+		if st, err = s.days.make(s, &loginHourFamily, dayOf(k.at)); err != nil {
 			return err
 		}
-		known, err := s.loginNames(ctx, k)
-		if err != nil {
-			return fmt.Errorf("count logins: %w", s.readError(err))
+		if k.mailHour != hour {
+			if known, err = s.loginNames(ctx, k.mailHour); err != nil {
+				return fmt.Errorf("count logins: %w", s.readError(err))
+			}
+			hour = k.mailHour
 		}
-		names := bound(sums[k], known)
+		names := bound(sums[k], known[k.dimension])
 		for _, name := range sortedKeys(names, strings.Compare) {
 			n := names[name]
 			o.add(st, int64(k.kind), blob(k.id), k.at, k.dimension, name, n.ok, n.refused)
@@ -122,20 +127,22 @@ func tlsVersion(s string) string {
 	return version
 }
 
-// loginNames reads which names an hour has, and whether they were let in.
-func (s *Store) loginNames(ctx context.Context, k loginHour) (map[string]okRefused, error) {
+// loginNames reads which names an hour has by dimension, and whether they were let in.
+func (s *Store) loginNames(ctx context.Context, k mailHour) (map[string]map[string]okRefused, error) {
 	w := &where{}
 	w.and("kind = ?", int64(k.kind))
 	w.and("subject = ?", blob(k.id))
 	w.and("at = ?", k.at)
-	w.and("dimension = ?", k.dimension)
-	known := map[string]okRefused{}
+	known := map[string]map[string]okRefused{}
 	for _, t := range s.tables(loginHourFamily, k.at, k.at) {
-		err := eachRow(ctx, s.db, "SELECT name, ok, refused FROM "+t+w.String(), w.args, func(r *sql.Rows) error {
-			var name string
+		err := eachRow(ctx, s.db, "SELECT dimension, name, ok, refused FROM "+t+w.String(), w.args, func(r *sql.Rows) error {
+			var dimension, name string
 			var n okRefused
-			err := r.Scan(&name, &n.ok, &n.refused)
-			known[name] = n
+			err := r.Scan(&dimension, &name, &n.ok, &n.refused)
+			if known[dimension] == nil {
+				known[dimension] = map[string]okRefused{}
+			}
+			known[dimension][name] = n
 			return err
 		})
 		if err != nil {

@@ -121,6 +121,21 @@ type mailIndex struct {
 	days map[int]*mailStmts
 }
 
+// forget returns the statements of a day whose table goes.
+func (x *mailIndex) forget(name string, day int) []*stmt {
+	if name != mailFamily.name {
+		return nil
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	st := x.days[day]
+	if st == nil {
+		return nil
+	}
+	delete(x.days, day)
+	return []*stmt{st.merge, st.message}
+}
+
 // pgMailStmts are PostgreSQL's for all days.
 var pgMailStmts = mailStmts{
 	complete: pgInserts[mailFamily.name],

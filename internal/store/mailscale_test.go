@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,4 +233,31 @@ func octetsEach(before, after map[string]int64, n int) map[string]int64 {
 		out[name] = (after[name] - before[name]) / int64(n)
 	}
 	return out
+}
+
+// BenchmarkLifeIndexed is BenchmarkLife while search and counts follow.
+func BenchmarkLifeIndexed(b *testing.B) {
+	for _, workers := range []int{1, 20, 200} {
+		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) {
+			var batches atomic.Int64
+			s := newTest(b, Config{OnBatch: func(BatchStats) { batches.Add(1) }})
+			ctx, cancel := context.WithCancel(context.Background())
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for tick := time.NewTicker(200 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+					for n := 1; n > 0 && ctx.Err() == nil; {
+						var err error
+						if n, err = indexOnce(s, 1000); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				}
+			})
+			benchLife(b, s, &batches, workers)
+			b.StopTimer()
+			cancel()
+			wg.Wait()
+		})
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"slices"
 	"strconv"
@@ -310,8 +311,10 @@ func (d *days) drop(ctx context.Context, s *Store, f family, before int64) error
 			continue
 		}
 		d.mu.Lock()
+		st := d.made[f.name][day]
 		delete(d.made[f.name], day)
 		d.mu.Unlock()
+		s.forget(append(s.index.forget(f.name, day), st))
 		err := s.eng.transact(ctx, func(tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, fmt.Sprintf(`DROP TABLE IF EXISTS %s_%d`, f.name, day))
 			return err
@@ -322,4 +325,26 @@ func (d *days) drop(ctx context.Context, s *Store, f family, before int64) error
 		s.log.Info("retention dropped a day", "table", f.name, "day", day)
 	}
 	return nil
+}
+
+// forget closes what SQLite keeps prepared of statements that are not used again:
+// a day's, when it is dropped.
+func (s *Store) forget(stmts []*stmt) {
+	e, ok := s.eng.(*sqliteEngine)
+	if !ok {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, st := range stmts {
+		if st == nil || st.slot >= len(e.stmts) || e.stmts[st.slot] == nil {
+			continue
+		}
+		if c, ok := e.stmts[st.slot].(driver.Stmt); ok {
+			if err := c.Close(); err != nil {
+				s.log.Debug("close a statement", "err", err)
+			}
+		}
+		e.stmts[st.slot] = nil
+	}
 }
