@@ -260,3 +260,9 @@ func (l testLog) Write(p []byte) (int, error) {
 	l.t.Logf("%s", p)
 	return len(p), nil
 }
+
+func (a *fakeAPI) deny(what string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.denied = append(a.denied, what)
+}

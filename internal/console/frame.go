@@ -148,21 +148,20 @@ func (f *frame) switches(v *visit, u *relay.User) {
 	}
 }
 
-// nav is what the person may see, in groups.
+// nav is what the person may see, in groups. The entry of the page that is shown
+// is the one with the longest path that the page is below.
 func (v *visit) nav() []NavGroup {
 	p := v.scoped()
 	groups := make([]NavGroup, len(navGroups))
+	here := v.navHere()
 	for i := range v.pages {
 		pg := &v.pages[i]
-		if pg.Nav == "" || pg.Own && v.Behalf != "" || !v.may(p, pg.Needs) {
-			continue
-		}
 		g := slices.Index(navGroups, pg.Group)
-		if g < 0 {
+		if g < 0 || pg.Nav == "" || pg.Own && v.Behalf != "" || !v.may(p, pg.Needs) {
 			continue
 		}
 		href := strings.TrimSuffix(pg.Pattern, "{$}")
-		groups[g].Items = append(groups[g].Items, NavItem{Name: pg.Nav, Href: v.Link(href), Here: v.under(pg)})
+		groups[g].Items = append(groups[g].Items, NavItem{Name: pg.Nav, Href: v.Link(href), Here: pg == here})
 	}
 	var out []NavGroup
 	for i, g := range groups {
@@ -173,10 +172,14 @@ func (v *visit) nav() []NavGroup {
 	return out
 }
 
-// under reports whether the page that is shown is an entry's or below it.
-func (v *visit) under(pg *page) bool {
-	if pg.Pattern == "/{$}" {
-		return v.page.Pattern == pg.Pattern
+func (v *visit) navHere() *page {
+	var best *page
+	for i := range v.pages {
+		pg := &v.pages[i]
+		below := v.page.Pattern == pg.Pattern || strings.HasPrefix(v.page.Pattern, pg.Pattern+"/")
+		if pg.Nav != "" && below && (best == nil || len(pg.Pattern) > len(best.Pattern)) {
+			best = pg
+		}
 	}
-	return v.page.Pattern == pg.Pattern || strings.HasPrefix(v.page.Pattern, pg.Pattern+"/")
+	return best
 }

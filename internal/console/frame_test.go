@@ -127,3 +127,16 @@ func TestFail(t *testing.T) {
 	w.get("/nowhere").want(404).shows("h1", "Page not found")
 	w.post("/nowhere").want(404)
 }
+
+// TestNavHere: one entry is the page's, and of two that fit the longer.
+func TestNavHere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.get("/profile/sessions").want(200)
+	if marked := r.all("nav.nav a[aria-current=page]"); len(marked) != 1 || text(marked[0]) != "Your sessions" {
+		t.Errorf("%d are marked: %q", len(marked), text(marked[0]))
+	}
+	if marked := w.get("/profile/password").all("nav.nav a[aria-current=page]"); len(marked) != 1 || text(marked[0]) != "Your profile" {
+		t.Errorf("%d are marked", len(marked))
+	}
+}
