@@ -66,12 +66,16 @@ The first key, of account %q. It is shown only now:
   user      %s
   password  %s
 
+The console. %s sets up their login by this link, which is good once and for %d days:
+
+  %s
+
 Until certificates are configured the relay uses one of its own; clients trust it by %s.
 Next:
 
   postern serve --config %s
   postern domain add YOUR-DOMAIN --data-dir %s
-`, r.Account, r.User, r.APIKey, r.CA, r.Config, r.Dir)
+`, r.Account, r.User, r.APIKey, r.Owner, int(setup.SetupLife.Hours()/24), r.SetupURL, r.CA, r.Config, r.Dir)
 	return err
 }
 

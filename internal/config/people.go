@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,4 +127,17 @@ func LocalURL(c *Config, port string) string {
 		return "https://" + c.Hostname
 	}
 	return "https://" + c.Hostname + ":" + port
+}
+
+// BaseURL is where people will reach the console of an installation that does not
+// run yet: http.url, else by the first address of http.listen.
+func BaseURL(c *Config) string {
+	if c.HTTP.URL != "" {
+		return strings.TrimSuffix(c.HTTP.URL, "/")
+	}
+	if len(c.HTTP.Listen) == 0 {
+		return ""
+	}
+	_, port, _ := net.SplitHostPort(c.HTTP.Listen[0])
+	return LocalURL(c, port)
 }

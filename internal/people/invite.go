@@ -138,16 +138,19 @@ func (s *Service) Setup(ctx context.Context, by store.By, account relay.AccountI
 	if s.base() == "" {
 		return "", errNoURL
 	}
-	now := s.now()
+	l, url := NewSetupLink(account, email, by.Who, s.base(), s.now(), setupLife)
+	return url, s.cfg.Store.CreateLink(ctx, by, l)
+}
+
+// NewSetupLink makes the link of Setup without a Service, for an installation that
+// is being made. The URL has the token, and is nowhere else; base is without a
+// slash at its end.
+func NewSetupLink(account relay.AccountID, email, by, base string, now time.Time, life time.Duration) (l relay.Link, url string) {
 	token, hash := newToken()
-	err = s.cfg.Store.CreateLink(ctx, by, relay.Link{
+	return relay.Link{
 		Hash: hash, Kind: relay.LinkSetup, Account: account, Email: email, Role: relay.RoleOwner,
-		CreatedAt: now, CreatedBy: by.Who, ExpiresAt: now.Add(setupLife),
-	})
-	if err != nil {
-		return "", err
-	}
-	return s.base() + "/setup/" + token.Reveal(), nil
+		CreatedAt: now, CreatedBy: by, ExpiresAt: now.Add(life),
+	}, base + "/setup/" + token.Reveal()
 }
 
 // LookLink says what a link is for, without using it: ErrLink if it does not work.

@@ -21,6 +21,7 @@ import (
 	"postern/internal/api"
 	"postern/internal/cert"
 	"postern/internal/config"
+	"postern/internal/people"
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/sender"
@@ -44,14 +45,20 @@ type Options struct {
 
 // Result is what the operator must be told, once.
 type Result struct {
-	Dir     string   `json:"data_dir"`
-	Config  string   `json:"config"`
-	CA      string   `json:"ca_file"`
-	Account string   `json:"account"`
-	User    string   `json:"username"`
-	APIKey  string   `json:"api_key"`
-	Records []Record `json:"records"`
+	Dir     string `json:"data_dir"`
+	Config  string `json:"config"`
+	CA      string `json:"ca_file"`
+	Account string `json:"account"`
+	Owner   string `json:"owner"`
+	User    string `json:"username"`
+	APIKey  string `json:"api_key"`
+	// SetupURL is good once, for SetupLife: there the owner sets up their login.
+	SetupURL string   `json:"setup_url"`
+	Records  []Record `json:"records"`
 }
+
+// SetupLife is how long the owner's link is good.
+const SetupLife = 7 * 24 * time.Hour
 
 // ErrExists: the directory holds an installation, or a part of one.
 var ErrExists = errors.New("there is an installation already")
@@ -227,8 +234,12 @@ func seed(ctx context.Context, conf *config.Config, o Options) (_ *Result, err e
 	if err != nil {
 		return nil, fmt.Errorf("make key: %w", err)
 	}
+	link, setupURL := people.NewSetupLink(owner.ID, o.Owner, by.Who, config.BaseURL(conf), now, SetupLife)
+	if err := st.CreateLink(ctx, by, link); err != nil {
+		return nil, fmt.Errorf("make the owner's link: %w", err)
+	}
 	return &Result{
-		Account: owner.Name, User: "apikey", APIKey: key, Records: records(sender.SystemRecords(o.Hostname, d, keys, publicAddrs())),
+		SetupURL: setupURL, Account: owner.Name, Owner: o.Owner, User: "apikey", APIKey: key, Records: records(sender.SystemRecords(o.Hostname, d, keys, publicAddrs())),
 	}, nil
 }
 
