@@ -140,3 +140,21 @@ func TestNavHere(t *testing.T) {
 		t.Errorf("%d are marked", len(marked))
 	}
 }
+
+// TestFirstPage: who may not see the overview is led to what they may see.
+func TestFirstPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, samplePages...)
+	for i := range w.console.pages {
+		p := &w.console.pages[i]
+		if p.Pattern == "/{$}" {
+			p.Needs = []string{"GET /v3/overview"}
+		}
+		if p.Pattern != "/sample" {
+			w.api.denied = append(w.api.denied, p.Needs...)
+		}
+	}
+	w.get("/").goes("/sample")
+	w.api.deny("GET /v3/sample")
+	w.get("/").goes("/profile")
+}

@@ -111,10 +111,21 @@ func (v *visit) enterFull() (instead string, err error) {
 		return instead, err
 	}
 	if !v.may(v.scoped(), v.page.Needs) {
+		if v.page.Pattern == "/{$}" {
+			return v.firstPage(), nil // every login leads to "/"
+		}
 		// What a person may not do is not there for them.
 		return "", relay.E(relay.NotFound, "There is no such page, or it is not for you.")
 	}
 	return v.stepUpFirst(), nil
+}
+
+// firstPage is the first that the person may see.
+func (v *visit) firstPage() string {
+	for _, g := range v.nav() {
+		return g.Items[0].Href
+	}
+	return "/profile"
 }
 
 // stepUpFirst leads to the confirmation before a form is shown that will need it.

@@ -38,6 +38,19 @@ export function live(start) {
     }
   }
 
+  // Who has left the page open does not count as being there: after a quarter of an
+  // hour without a key or a click nothing is asked any more, and the session can end.
+  const away = 15 * 60 * 1000;
+  let touched = Date.now();
+  const resting = () => document.hidden || Date.now() - touched > away;
+  for (const event of ["pointerdown", "keydown", "wheel"]) {
+    document.addEventListener(event, () => {
+      const back = Date.now() - touched > away;
+      touched = Date.now();
+      if (back) { listen(); renew(); }
+    }, { passive: true });
+  }
+
   const pause = document.querySelector("button[data-live-pause]");
   let paused = false;
   if (pause) {
@@ -49,20 +62,32 @@ export function live(start) {
     });
   }
   for (const part of parts) {
-    if (part.dataset.liveEvents) {
-      const stream = new EventSource(part.dataset.liveEvents);
-      stream.addEventListener("news", () => { if (!paused) renew(); });
-      stream.addEventListener("over", () => { stream.close(); location.reload(); });
-    } else if (part.dataset.live) {
+    if (part.dataset.live) {
       const timer = setInterval(() => {
         const now = document.getElementById(part.id);
         if (!now || !now.dataset.live) { clearInterval(timer); return; }
-        if (paused || document.hidden) return;
+        if (paused || resting()) return;
         if (!now.dataset.livePost) { renew(); return; }
         // The button of the page, pressed by the script: a look that is no GET.
         fetch(now.dataset.livePost, { method: "POST", headers: { Accept: "application/json", "Content-Type": "application/x-www-form-urlencoded" }, redirect: "error" }).then(renew, () => {});
       }, Math.max(2, Number(part.dataset.live)) * 1000);
     }
   }
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && again) { again = false; renew(); } });
+  let streams = [];
+  function listen() {
+    for (const stream of streams) stream.close();
+    streams = parts.filter((part) => part.dataset.liveEvents).map((part) => {
+      const stream = new EventSource(part.dataset.liveEvents);
+      stream.addEventListener("news", () => { if (!paused) renew(); });
+      stream.addEventListener("over", () => { stream.close(); location.reload(); });
+      return stream;
+    });
+  }
+  listen();
+  setInterval(() => { if (resting()) { for (const stream of streams) stream.close(); streams = []; } }, 60000);
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return;
+    if (!streams.length) listen();
+    if (again) { again = false; renew(); }
+  });
 }
