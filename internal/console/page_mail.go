@@ -36,25 +36,26 @@ type mailLineView struct {
 	LastAt   time.Time `json:"last_event_time"`
 	Reply    string    `json:"last_reply"`
 	Attempts int64     `json:"attempts"`
+	Count    int64     `json:"count"` // of refusals
 	NextAt   time.Time `json:"next_attempt_at"`
 }
 
-// mailStates are the states in words.
+// mailStates are the states in words, as a search has them.
 var mailStates = []option{
-	{Value: "", Text: "any"}, {Value: "queued", Text: "on its way"}, {Value: "deferred", Text: "put off"}, {Value: "held", Text: "held"},
-	{Value: "quarantined", Text: "in quarantine"}, {Value: "delivered", Text: "delivered"}, {Value: "bounced", Text: "bounced"}, {Value: "dropped", Text: "dropped"},
+	{Value: "", Text: "any"}, {Value: "processed", Text: "on its way"}, {Value: "deferred", Text: "put off"}, {Value: "held", Text: "held"},
+	{Value: "delivered", Text: "delivered"}, {Value: "bounced", Text: "bounced"}, {Value: "dropped", Text: "dropped"}, {Value: "refused", Text: "refused"},
 }
+
+// moreStates are those of one message that no search has.
+var moreStates = []option{{Value: "queued", Text: "on its way"}, {Value: "quarantined", Text: "in quarantine"}, {Value: "mixed", Text: "differs by recipient"}}
 
 func mailState(state string) badge {
 	tone := map[string]string{"delivered": toneOK, "bounced": toneBad, "dropped": toneBad, "refused": toneBad, "deferred": toneWarn, "held": toneWarn,
 		"quarantined": toneBad, "queued": toneInfo, "processed": toneInfo}[state]
-	for _, o := range mailStates {
-		if o.Value == state && state != "" {
+	for _, o := range slices.Concat(mailStates[1:], moreStates) {
+		if o.Value == state {
 			return badge{o.Text, tone}
 		}
-	}
-	if state == "mixed" {
-		return badge{"differs by recipient", tone}
 	}
 	return badge{orNone(state, "unknown"), tone}
 }
@@ -76,13 +77,13 @@ func (v *desk) mailForm() form {
 		{Name: "state", Label: "State", Kind: "select", Options: pick(v.sent("state"), mailStates...)},
 		{Name: "since", Label: "From (UTC)", Value: v.sent("since")}, {Name: "until", Label: "To (UTC)", Value: v.sent("until")},
 		{Name: "subject", Label: "Words of the subject", Value: v.sent("subject"), Help: "Of the last seven days, unless you say from when."},
-		{Name: "match", Label: "Addresses and ids", Kind: "select", Options: pick(v.sent("match"), option{Value: "exact", Text: "whole"}, option{Value: "prefix", Text: "begin so"})},
+		{Name: "match", Label: "Addresses and domains", Kind: "select", Options: pick(v.sent("match"), option{Value: "exact", Text: "whole"}, option{Value: "prefix", Text: "begin so"})},
 	}}
 }
 
 func showMail(v *desk) error {
 	p := mailPage{Search: v.mailForm()}
-	pairs, searched := []string{"limit", "50", "after", v.sent("after")}, false
+	pairs, searched := []string{"limit", "50"}, false
 	var err error
 	for _, name := range mailFilters {
 		value := v.sent(name)
@@ -90,19 +91,20 @@ func showMail(v *desk) error {
 			continue
 		}
 		searched = searched || name != "match"
-		if name == "since" || name == "until" {
-			if value, err = v.moment(name); err != nil {
-				break
-			}
+		switch {
+		case name == "since" || name == "until":
+			value, err = v.moment(name)
+		case name == "state" && value == "quarantined":
+			value = "held" // a search has both as one
+		}
+		if err != nil {
+			break
 		}
 		pairs = append(pairs, name, value)
 	}
-	var list struct {
-		Messages []mailLineView `json:"messages"`
-		Next     string         `json:"next"`
-	}
+	var list mailListView
 	if err == nil {
-		err = v.Call("GET", query(apiMessages, pairs...), nil, &list)
+		list, err = v.findMail(pairs)
 	}
 	if f, ok := v.refused(p.Search, err); ok {
 		p.Search, err = f, nil
@@ -111,7 +113,10 @@ func showMail(v *desk) error {
 		return err
 	}
 	empty := "No mail has been handed in yet. Make a key and send a first message."
-	if searched {
+	switch {
+	case list.Next != "":
+		empty = "Nothing has been found yet. There is more to look through."
+	case searched:
 		empty = "Nothing fits. Search by less, or by a longer time."
 	}
 	p.Mail = v.mailTable(list.Messages, empty)
@@ -119,8 +124,31 @@ func showMail(v *desk) error {
 		q := v.R.URL.Query()
 		q.Set("after", list.Next)
 		p.Mail.Older = v.R.URL.Path + "?" + q.Encode()
+		p.Mail.Next = []link{{"Look further", p.Mail.Older}}
 	}
 	return v.Render(http.StatusOK, "page_mail", "Mail", p)
+}
+
+type mailListView struct {
+	Messages []mailLineView `json:"messages"`
+	Next     string         `json:"next"`
+}
+
+// mostLooks bounds how many empty parts of a search one page looks through.
+const mostLooks = 5
+
+// findMail asks for a page of mail. The API answers with parts, which may be empty
+// though there is more.
+func (v *desk) findMail(pairs []string) (list mailListView, err error) {
+	after := v.sent("after")
+	for range mostLooks {
+		list, err = ask[mailListView](v, query(apiMessages, slices.Concat(pairs, []string{"after", after})...))
+		if err != nil || len(list.Messages) > 0 || list.Next == "" {
+			return list, err
+		}
+		after = list.Next
+	}
+	return list, nil
 }
 
 func (v *desk) mailTable(list []mailLineView, empty string) table {
@@ -137,6 +165,9 @@ func (v *desk) mailTable(list []mailLineView, empty string) table {
 		state := cell{Badges: []badge{mailState(m.State)}}
 		if !m.NextAt.IsZero() {
 			state.Note = "next try " + momentOf(v.Now, m.NextAt).Words
+		}
+		if m.Count > 1 {
+			state.Note = things(m.Count, "time")
 		}
 		last := v.at(m.LastAt)
 		last.Note = m.Reply

@@ -51,6 +51,15 @@ func TestMailSearch(t *testing.T) {
 		t.Errorf("the next page is %s", href)
 	}
 	w.get("/mail?since=now").want(200).shows(".wrong", "Write a day")
+	w.get("/mail?state=quarantined")
+	if path := w.api.made("GET /v3/messages")[1].Path; path != "/v3/messages?limit=50&state=held" {
+		t.Errorf("asked for %s", path)
+	}
+	w.api.on("GET /v3/messages", map[string]any{"next": "c9"})
+	w.get("/mail?to=x").says("There is more to look through.").shows("a[href=/mail?after=c9&to=x]", "Look further")
+	if n := len(w.api.made("GET /v3/messages")); n != 2+mostLooks {
+		t.Errorf("%d looks", n)
+	}
 	w.api.on("GET /v3/messages", map[string]any{})
 	w.get("/mail").says("No mail has been handed in yet.")
 	w.get("/mail?to=x").says("Nothing fits.")

@@ -60,7 +60,7 @@ func (q *queueView) facts(v *desk) facts {
 	}
 	f.add("Held messages", held)
 	if q.Quarantined > 0 {
-		f.add("In quarantine", cell{Text: count(q.Quarantined), Href: query(v.path("/mail"), "state", "quarantined")})
+		f.add("In quarantine", cell{Text: count(q.Quarantined), Href: query(v.path("/mail"), "state", "held")})
 	}
 	return f
 }
@@ -101,6 +101,9 @@ func showQueue(v *desk) error {
 func showSite(v *desk) error {
 	site := v.id("site")
 	raw, err := ask[json.RawMessage](v, under(apiQueue, site))
+	if isNotFound(err) { // it has been empty since the link was made
+		raw, err = json.RawMessage("{}"), nil
+	}
 	if err != nil {
 		return err
 	}

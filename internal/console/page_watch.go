@@ -19,8 +19,8 @@ const (
 // watchPages are the pages of the watch.
 var watchPages = []page{
 	{Method: "GET", Pattern: "/watch", Title: "Watch", Group: "Security", Nav: "Watch", Needs: []string{"GET " + apiFindings}, Handler: onDesk(showFindings)},
-	{Method: "GET", Pattern: "/watch/settings", Title: "Settings of the watch", Needs: []string{"GET " + apiWatch}, Handler: onDesk(showWatchSettings)},
-	{Method: "POST", Pattern: "/watch/settings", Title: "Settings of the watch", Needs: []string{"PATCH " + apiWatch}, Handler: onDesk(setWatchSettings)},
+	{Method: "GET", Pattern: "/watch/settings", Title: "Settings of the watch", Own: true, Needs: []string{"GET " + apiWatch}, Handler: onDesk(showWatchSettings)},
+	{Method: "POST", Pattern: "/watch/settings", Title: "Settings of the watch", Own: true, Needs: []string{"PATCH " + apiWatch}, Handler: onDesk(setWatchSettings)},
 	{Method: "GET", Pattern: "/watch/{finding}", Title: "Finding", Needs: []string{"GET " + apiFinding}, Handler: onDesk(showFinding)},
 	{Method: "POST", Pattern: "/watch/{finding}/dismiss", Title: "Finding", Needs: []string{"POST " + apiFinding + "/dismiss"}, Handler: onDesk(dismissFinding)},
 	{Method: "POST", Pattern: "/watch/{finding}/confirm", Title: "Finding", Needs: []string{"POST " + apiFinding + "/confirm"}, Handler: onDesk(confirmFinding)},
@@ -118,7 +118,10 @@ type watchPage struct {
 
 func showFindings(v *desk) error {
 	state := orNone(v.sent("state"), string(relay.WatchOpen))
-	p := watchPage{Next: v.linkIf("Settings of the watch", "/watch/settings", "GET", apiWatch)}
+	p := watchPage{}
+	if v.Behalf == "" { // the settings are the account's
+		p.Next = v.linkIf("Settings of the watch", "/watch/settings", "GET", apiWatch)
+	}
 	p.Search = form{Name: "search", Get: true, Action: v.path("/watch"), Do: "Show", Fields: []field{
 		{Name: "state", Label: "State", Kind: "select", Options: pick(state, stateOptions...)}, {Name: "key", Label: "Key (id)", Value: v.sent("key")},
 		{Name: "since", Label: "From (UTC)", Value: v.sent("since")},
@@ -259,17 +262,26 @@ func confirmFinding(v *desk) error {
 }
 
 type watchRuleView struct {
-	Off    bool    `json:"off"`
-	Answer string  `json:"answer,omitempty"`
-	Margin float64 `json:"margin,omitempty"`
-	Floor  int64   `json:"floor,omitempty"`
+	Rule    relay.WatchRule `json:"rule"`
+	What    string          `json:"what"`
+	Off     bool            `json:"off"`
+	Answer  string          `json:"answer"`
+	Answers []string        `json:"answers"` // that the rule may have
+	Margin  float64         `json:"margin"`
+}
+
+// words are what the rule looks for.
+func (r *watchRuleView) words() string {
+	return orNone(ruleWords[r.Rule], orNone(r.What, string(r.Rule)))
 }
 
 type watchSettingsView struct {
-	Rules   map[relay.WatchRule]watchRuleView `json:"rules"`
-	MailTo  []string                          `json:"mail_to"`
-	NoMail  bool                              `json:"no_mail"`
-	Webhook string                            `json:"webhook"`
+	Rules          []watchRuleView `json:"rules"`
+	MailTo         []string        `json:"mail_to"`
+	NoMail         bool            `json:"no_mail"`
+	Webhook        string          `json:"webhook"`
+	WebhookSecrets int             `json:"webhook_secrets"`
+	WebhookSecret  string          `json:"webhook_secret"` // a new one: shown once
 }
 
 // watchSettingsPage is how the account wants to be watched.
@@ -282,6 +294,9 @@ type watchSettingsPage struct {
 var marginOptions = []option{{Value: "0.5", Text: "sooner"}, {Value: "1", Text: "as usual"}, {Value: "2", Text: "later"}, {Value: "4", Text: "much later"}}
 
 func showWatchSettings(v *desk) error {
+	if first := v.refresh(); first != "" && v.May("PATCH", apiWatch) {
+		return v.Redirect(first, "")
+	}
 	s, err := ask[watchSettingsView](v, apiWatch)
 	if err != nil {
 		return err
@@ -289,52 +304,49 @@ func showWatchSettings(v *desk) error {
 	p := watchSettingsPage{Form: watchForm(v, &s)}
 	if p.Form.Action == "" {
 		p.Rules = table{ID: "rules", Caption: "Rules", Head: []string{"What is looked for", "Then"}}
-		for _, r := range relay.WatchRules {
-			x := s.rule(r)
-			then := words(answerWord(x.Answer))
-			if x.Off {
+		for _, r := range s.Rules {
+			then := words(answerWord(r.Answer))
+			if r.Off {
 				then = tagged("off", toneMute)
 			}
-			p.Rules.Rows = append(p.Rules.Rows, row{Cells: []cell{words(ruleWords[r]), then}})
+			p.Rules.Rows = append(p.Rules.Rows, row{Cells: []cell{words(r.words()), then}})
 		}
 	}
 	return v.Render(http.StatusOK, "page_watch_settings", "Settings of the watch", p)
-}
-
-// rule is the setting of a rule with its defaults.
-func (s *watchSettingsView) rule(r relay.WatchRule) watchRuleView {
-	x := s.Rules[r]
-	if x.Answer == "" {
-		x.Answer = string(relay.DefaultWatchAnswer(r))
-	}
-	if x.Margin == 0 {
-		x.Margin = 1
-	}
-	return x
 }
 
 func watchForm(v *desk, s *watchSettingsView) form {
 	fields := []field{
 		{Name: "mail_to", Label: "Mail goes to", Kind: "textarea", Lines: 2, Value: lines(s.MailTo), Help: "Addresses, one a line. None: the account's owner."},
 		{Name: "no_mail", Label: "Nobody is told by mail", Kind: "check", On: s.NoMail},
-		{Name: "webhook", Label: "Webhook", Value: s.Webhook, Help: "An https address that findings are posted to, signed."},
+		{Name: "webhook", Label: "Webhook", Value: s.Webhook, Help: "An https address that findings are posted to, signed. Its secret is shown once, when it is made."},
 	}
-	for _, r := range relay.WatchRules {
-		x := s.rule(r)
-		answer := x.Answer
-		if x.Off {
+	if s.WebhookSecrets > 0 {
+		fields = append(fields, field{Name: "rotate_secret", Label: "Make a new secret for the webhook", Kind: "check", Help: "The one of now signs too, for a while."})
+	}
+	for _, r := range s.Rules {
+		answer := r.Answer
+		if r.Off {
 			answer = "off"
 		}
-		name := "rules." + string(r)
-		fields = append(fields,
-			field{Name: name, Label: ruleWords[r], Kind: "select", Options: pick(answer, append([]option{{Value: "off", Text: "do not look for it"}}, answerOptions...)...)},
-			field{Name: name + ".margin", Label: ruleWords[r] + ": tell", Kind: "select", Options: marginOf(x.Margin)})
+		options := []option{{Value: "off", Text: "do not look for it"}}
+		for _, o := range answerOptions {
+			if len(r.Answers) == 0 || slices.Contains(r.Answers, o.Value) {
+				options = append(options, o)
+			}
+		}
+		name := "rules." + string(r.Rule)
+		fields = append(fields, field{Name: name, Label: r.words(), Kind: "select", Options: pick(answer, options...)},
+			field{Name: name + ".margin", Label: r.words() + ": tell", Kind: "select", Options: marginOf(r.Margin)})
 	}
 	return v.offer(form{Name: "watch", Action: v.path("/watch/settings"), Fields: fields, Cancel: v.path("/watch")}, "PATCH", apiWatch)
 }
 
 // marginOf are the options of a margin; one that was set elsewhere stays.
 func marginOf(m float64) []option {
+	if m == 0 {
+		m = 1
+	}
 	value := strconv.FormatFloat(m, 'g', -1, 64)
 	out := pick(value, marginOptions...)
 	if !slices.ContainsFunc(out, func(o option) bool { return o.On }) {
@@ -348,10 +360,15 @@ func setWatchSettings(v *desk) error {
 	if err != nil {
 		return err
 	}
-	rules := map[relay.WatchRule]watchRuleView{}
-	for _, r := range relay.WatchRules {
-		x := old.rule(r)
-		name := "rules." + string(r)
+	type change struct {
+		Off    bool    `json:"off"`
+		Answer string  `json:"answer,omitempty"`
+		Margin float64 `json:"margin,omitempty"`
+	}
+	rules := map[relay.WatchRule]change{}
+	for _, r := range old.Rules {
+		x := change{r.Off, r.Answer, r.Margin}
+		name := "rules." + string(r.Rule)
 		if answer := v.sent(name); answer == "off" {
 			x.Off = true
 		} else if answer != "" {
@@ -360,11 +377,19 @@ func setWatchSettings(v *desk) error {
 		if m, err := strconv.ParseFloat(v.sent(name+".margin"), 64); err == nil {
 			x.Margin = m
 		}
-		rules[r] = x
+		rules[r.Rule] = x
 	}
 	body := map[string]any{"rules": rules, "mail_to": v.list("mail_to"), "no_mail": v.on("no_mail"), "webhook": v.sent("webhook")}
-	err = v.Call("PATCH", apiWatch, body, nil)
-	if err == nil {
+	if v.on("rotate_secret") {
+		body["rotate_secret"] = true
+	}
+	var now watchSettingsView
+	err = v.Call("PATCH", apiWatch, body, &now)
+	switch {
+	case err == nil && now.WebhookSecret != "":
+		return v.Render(http.StatusOK, "page_key_secret", "The webhook has a new secret",
+			secretPage{Name: "the webhook", Secret: now.WebhookSecret, Next: []link{{"Settings of the watch", v.path("/watch/settings")}}})
+	case err == nil:
 		return v.Redirect(v.path("/watch/settings"), "It was saved.")
 	}
 	f, ok := v.refused(watchForm(v, &old), err)

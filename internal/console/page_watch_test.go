@@ -23,7 +23,8 @@ const oneReport = `{"id":"r1","account":"acme","at":"2026-03-04T11:00:00Z","scor
 func init() {
 	for what, s := range map[string]string{
 		"GET /v3/watch/findings": `{"result":[` + oneFinding + `],"next":"c2"}`, "GET /v3/watch/findings/f1": oneFinding,
-		"GET /v3/watch/settings":   `{"rules":{"burst":{"answer":"slow","margin":3},"sweep":{"off":true}},"mail_to":["ops@example.com"],"webhook":"https://hooks.example.com/x"}`,
+		"GET /v3/watch/settings": `{"rules":[{"rule":"canary","answer":"tell","margin":1,"answers":["record","tell","slow","hold","stop"]},{"rule":"burst","answer":"slow","margin":3,"answers":["record","tell","slow","hold","stop"]},
+			{"rule":"sweep","off":true,"answer":"record","margin":1,"answers":["record","tell"]}],"mail_to":["ops@example.com"],"webhook":"https://hooks.example.com/x","webhook_secrets":1}`,
 		"GET /v3/audit/report":     oneReport,
 		"GET /v3/audit/reports":    `{"result":[{"id":"r1","at":"2026-03-01T00:00:00Z","score":800,"findings":9}]}`,
 		"GET /v3/audit/reports/r1": oneReport,
@@ -72,15 +73,30 @@ func TestWatchSettings(t *testing.T) {
 	w.api.on("PATCH /v3/watch/settings", nil)
 	w.post("/watch/settings", "rules.canary", "stop", "rules.sweep", "off", "rules.burst", "hold", "rules.burst.margin", "2", "mail_to", "a@example.com", "no_mail", "on").goes("/watch/settings")
 	body := w.asked("PATCH /v3/watch/settings")
-	for _, want := range []string{`"canary":{"off":false,"answer":"stop","margin":1}`, `"sweep":{"off":true,`, `"burst":{"off":false,"answer":"hold","margin":2}`, `"mail_to":["a@example.com"]`, `"no_mail":true`} {
+	for _, want := range []string{`"canary":{"off":false,"answer":"stop","margin":1}`, `"sweep":{"off":true,"answer":"record","margin":1}`, `"burst":{"off":false,"answer":"hold","margin":2}`, `"mail_to":["a@example.com"]`, `"no_mail":true`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s lacks %s", body, want)
 		}
 	}
+	if n := len(w.get("/watch/settings").all("select[name=rules.sweep] option")); n != 3 {
+		t.Errorf("a sweep can be answered in %d ways", n)
+	}
+	w.api.on("PATCH /v3/watch/settings", map[string]string{"webhook_secret": "whsec_once"})
+	w.post("/watch/settings", "webhook", "https://hooks.example.com/y", "rotate_secret", "on").want(200).says("whsec_once", "This is shown once.")
+	if body := w.asked("PATCH /v3/watch/settings"); !strings.Contains(body, `"rotate_secret":true`) {
+		t.Errorf("asked for %s", body)
+	}
+	w.get("/watch/settings").never("whsec_once")
 	w.api.on("PATCH /v3/watch/settings", &relay.Error{Kind: relay.Invalid, Field: "webhook", Public: "It must begin with https."})
 	w.post("/watch/settings", "webhook", "http://x").want(422).shows("#watch-webhook-error", "https")
 	w.api.denied = []string{"PATCH /v3/watch/settings"}
 	w.get("/watch/settings").want(200).shows("#rules", "tell, and slow the key down").lacks("form[id=watch]")
+
+	// Both factors are asked for before the form is filled in, and of nobody else.
+	w.visit().Session.FreshUntil = clock
+	w.get("/watch/settings").want(200)
+	w.api.denied = nil
+	w.get("/watch/settings").goes("/confirm?next=%2Fwatch%2Fsettings")
 }
 
 func TestAuditReport(t *testing.T) {
