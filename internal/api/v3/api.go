@@ -65,6 +65,7 @@ type Services struct {
 	SenderServices
 	DomainServices
 	ReportServices
+	WatchServices
 	PeopleServices
 	AuditServices
 	ConsoleServices
@@ -90,7 +91,7 @@ type Directory interface {
 
 // Routes is the whole API.
 func Routes() []Route {
-	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes, reportRoutes, peopleRoutes, auditRoutes, consoleRoutes)
+	return slices.Concat(coreRoutes, tenantRoutes, mailRoutes, senderRoutes, domainRoutes, reportRoutes, watchRoutes, peopleRoutes, auditRoutes, consoleRoutes)
 }
 
 // New makes the routes for a listener. A route that is for the operator only is

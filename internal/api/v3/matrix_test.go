@@ -147,7 +147,7 @@ func (m *matrix) scopes() {
 	}
 	m.cell("every other scope", w.as(w.acme, others...), a, 403, textNoScope)
 	m.cell("no scope at all", w.as(w.acme), a, 403, textNoScope)
-	m.cell("a token without the scope", w.withToken(m.right(w, w.acme), "alerts.read"), a, 403, textNoScope)
+	m.cell("a token without the scope", w.withToken(m.right(w, w.acme), "marketing.read"), a, 403, textNoScope)
 	if len(w.changes) > 0 {
 		m.Errorf("a key without the scope changed something: %q", w.changes)
 	}

@@ -1,0 +1,60 @@
+package watch
+
+import (
+	"slices"
+
+	"postern/internal/relay"
+)
+
+// Describe says in a sentence what a rule looks for.
+func Describe(r relay.WatchRule) string { return descriptions[r] }
+
+var descriptions = map[relay.WatchRule]string{
+	relay.WatchCanary:     "a canary key was tried",
+	relay.WatchNetwork:    "a key is used from a network or country where it never was",
+	relay.WatchTravel:     "a key is used in two places too far apart for the time between",
+	relay.WatchPlaces:     "a key is used from many more places in a day than ever",
+	relay.WatchBurst:      "a key sends far more than it ever did at that hour of the week",
+	relay.WatchHours:      "a key sends at an hour of the day at which it never did",
+	relay.WatchRecipients: "a key writes to many recipients for the first time",
+	relay.WatchBounces:    "much more of a key's mail bounces than usual",
+	relay.WatchUnknown:    "many more recipients than usual do not exist",
+	relay.WatchSpread:     "logins on one account fail from many addresses",
+	relay.WatchSweep:      "logins on many accounts fail from one address (told to the operator)",
+	relay.WatchDowngrade:  "a key logs in with an older TLS version or a weaker mechanism than ever",
+	relay.WatchDomain:     "the DNS records of a domain vanished",
+}
+
+// Answers that a rule may have: what slows, holds or stops a key needs a key that
+// the finding is about. Failed logins are not the fault of the key that was tried.
+func AnswersOf(r relay.WatchRule) []relay.WatchAnswer {
+	if slices.Contains([]relay.WatchRule{relay.WatchCanary, relay.WatchSpread, relay.WatchSweep, relay.WatchDomain}, r) {
+		return []relay.WatchAnswer{relay.WatchRecord, relay.WatchTell}
+	}
+	return []relay.WatchAnswer{relay.WatchRecord, relay.WatchTell, relay.WatchSlow, relay.WatchHold, relay.WatchStop}
+}
+
+// The bounds of a setting.
+const (
+	MinMargin = 0.25
+	MaxMargin = 10
+	MaxFloor  = 1_000_000_000
+)
+
+// CheckSetting says what is wrong with a setting of a rule: relay.Invalid.
+func CheckSetting(r relay.WatchRule, s relay.WatchRuleSetting) error {
+	bad := func(text string) error {
+		return &relay.Error{Kind: relay.Invalid, Field: "rules." + string(r), Public: text}
+	}
+	switch {
+	case !slices.Contains(relay.WatchRules, r):
+		return &relay.Error{Kind: relay.Invalid, Field: "rules", Public: "There is no such rule."}
+	case s.Answer != "" && !slices.Contains(AnswersOf(r), s.Answer):
+		return bad("This rule cannot have that answer.")
+	case s.Margin != 0 && !(s.Margin >= MinMargin && s.Margin <= MaxMargin):
+		return bad("A margin is from 0.25 to 10; 1 is the rule's own measure.")
+	case s.Floor < 0 || s.Floor > MaxFloor:
+		return bad("A floor is a number from 0 to 1,000,000,000; 0 is the rule's own.")
+	}
+	return nil
+}
