@@ -77,12 +77,3 @@ func (v *desk) Addr() string { return v.visitor().Addr.Unmap().WithZone("").Stri
 
 // notHere is for a part of a path that is none of ours.
 func notHere() error { return relay.E(relay.NotFound, "There is no such page, or it is not for you.") }
-
-// refresh asks for both factors before a form is filled in that will need them. It
-// returns where to go first, "" if nowhere.
-func (v *desk) refresh() string {
-	if !v.stale() {
-		return ""
-	}
-	return v.Link("/confirm") + "?next=" + queryEscape(v.here())
-}

@@ -294,9 +294,6 @@ type watchSettingsPage struct {
 var marginOptions = []option{{Value: "0.5", Text: "sooner"}, {Value: "1", Text: "as usual"}, {Value: "2", Text: "later"}, {Value: "4", Text: "much later"}}
 
 func showWatchSettings(v *desk) error {
-	if first := v.refresh(); first != "" && v.May("PATCH", apiWatch) {
-		return v.Redirect(first, "")
-	}
 	s, err := ask[watchSettingsView](v, apiWatch)
 	if err != nil {
 		return err

@@ -91,12 +91,6 @@ func TestWatchSettings(t *testing.T) {
 	w.post("/watch/settings", "webhook", "http://x").want(422).shows("#watch-webhook-error", "https")
 	w.api.denied = []string{"PATCH /v3/watch/settings"}
 	w.get("/watch/settings").want(200).shows("#rules", "tell, and slow the key down").lacks("form[id=watch]")
-
-	// Both factors are asked for before the form is filled in, and of nobody else.
-	w.visit().Session.FreshUntil = clock
-	w.get("/watch/settings").want(200)
-	w.api.denied = nil
-	w.get("/watch/settings").goes("/confirm?next=%2Fwatch%2Fsettings")
 }
 
 func TestAuditReport(t *testing.T) {
