@@ -50,10 +50,7 @@ func TestWithoutScripts(t *testing.T) {
 	b.fill("#f-code", rightCode+"\r")
 	b.arrives("/profile")
 	b.click(".theme button[value=dark]")
-	b.arrives("/profile")
-	if theme := script[string](b, `document.documentElement.dataset.theme`); theme != "dark" {
-		t.Errorf("theme %q", theme)
-	}
+	b.until(`location.pathname === "/profile" && document.documentElement.dataset.theme === "dark"`)
 }
 
 // TestFirstRun: from the set-up link to a message that arrived: with an app, with
