@@ -28,6 +28,9 @@ type People interface {
 	// Resend mails a new link for an invitation; the old one ends.
 	Resend(ctx context.Context, by store.By, l relay.Link) (relay.Link, secret.Redacted, error)
 	Withdraw(ctx context.Context, by store.By, l relay.Link) error
+	// Setup makes a link by which the first owner of an account sets themselves up.
+	// The URL has its token.
+	Setup(ctx context.Context, by store.By, account relay.AccountID, email string) (url string, err error)
 }
 
 // Users keeps people; *store.Store is one. Absent ones are relay.NotFound; what
@@ -61,7 +64,7 @@ const (
 )
 
 // peopleRoutes are all routes about people.
-var peopleRoutes = slices.Concat(teammateRoutes, ssoRoutes)
+var peopleRoutes = slices.Concat(teammateRoutes, ssoRoutes, setupRoutes)
 
 // teammateRoutes are SendGrid's, with roles, factors, sessions and the switch.
 // Every person belongs to one tenant: the routes are about those of the caller's,

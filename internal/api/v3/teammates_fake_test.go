@@ -54,6 +54,7 @@ func init() {
 		"POST /v3/teammates/{username}/end_sessions":       of(204, "POST", "/end_sessions", ""),
 		"DELETE /v3/teammates/{username}/sessions/{id}":    of(204, "DELETE", "/sessions/id", ""),
 		"GET /v3/teammates/{teammate_name}/subuser_access": of(200, "GET", "/subuser_access", ""),
+		"POST /v3/teammates/setup":                         plain(201, "/v3/teammates/setup", `{"email":"first@people.example"}`),
 		"POST /v3/sso/teammates":                           plain(201, "/v3/sso/teammates", `{"email":"x@people.example","first_name":"A","last_name":"B","scopes":["sso.teammates.create"]}`),
 		"PATCH /v3/sso/teammates/{username}": {Status: 200, Make: func(w *world, of relay.Tenant) ask {
 			a := sso.Make(w, of)
@@ -133,6 +134,17 @@ func (f *fakePeople) Withdraw(_ context.Context, by store.By, l relay.Link) erro
 	defer f.mu.Unlock()
 	f.links = slices.DeleteFunc(f.links, func(x relay.Link) bool { return x.Hash == l.Hash })
 	return f.noted(by, "link.delete "+l.Email)
+}
+
+func (f *fakePeople) Setup(_ context.Context, by store.By, account relay.AccountID, email string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.links = slices.DeleteFunc(f.links, func(l relay.Link) bool { return l.Kind == relay.LinkSetup && l.Account == account && strings.EqualFold(l.Email, email) })
+	f.links = append(f.links, relay.Link{
+		Hash: sha256.Sum256([]byte(relay.NewID(t0).String())), Kind: relay.LinkSetup, Account: account, Email: email, Role: relay.RoleOwner,
+		CreatedAt: f.now, ExpiresAt: f.now.Add(24 * time.Hour), CreatedBy: by.Who,
+	})
+	return "https://relay.example/setup/the-secret", f.noted(by, "link.create "+email)
 }
 
 func (f *fakePeople) askReset(_ context.Context, _ netip.Addr, email string) error {
