@@ -73,7 +73,7 @@ func (a *API) attendFindings(c *Call) ([]attention, error) {
 			continue
 		}
 		out = append(out, attention{
-			Severity: string(f.Severity), Code: "watch_" + string(f.Rule), Subject: f.KeyName, Text: f.Text, Fix: f.Fix,
+			Severity: string(f.Severity), Code: "watch_" + string(f.Rule), Subject: cmp.Or(f.KeyName, f.Subject), Text: f.Text, Fix: f.Fix,
 			Href: "/watch/" + f.ID.String(), At: f.LastAt,
 		})
 	}
