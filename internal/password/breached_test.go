@@ -19,10 +19,11 @@ func list(n int, line func(hash string, i int) string) (text string, in []string
 		hashes = append(hashes, fmt.Sprintf("%X", sha1.Sum([]byte(in[i]))))
 	}
 	slices.Sort(hashes)
+	var b strings.Builder
 	for i, h := range hashes {
-		text += line(h, i)
+		b.WriteString(line(h, i))
 	}
-	return text, in
+	return b.String(), in
 }
 
 // AC-02: offline, in a file that is not loaded.

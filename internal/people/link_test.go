@@ -3,11 +3,11 @@ package people
 import (
 	"context"
 	"errors"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"postern/internal/relay"
@@ -484,22 +484,24 @@ func TestResetsAreQueued(t *testing.T) {
 	if len(w.jobs) != maxJobs {
 		t.Errorf("%d wait", len(w.jobs))
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	for len(w.jobs) > 0 {
-		runtime.Gosched()
-	}
-	if err := w.AskReset(t.Context(), home, "ann"); err != nil {
-		t.Fatal(err)
-	}
-	for w.told(u.Email, "Set a new password") == 0 {
-		runtime.Gosched()
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("run ends with %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t) // of the bubble
+		w.withApp("ann")
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx) }()
+		if err := w.AskReset(t.Context(), home, "ann"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if w.told(u.Email, "Set a new password") != 1 {
+			t.Error("no link was mailed")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run ends with %v", err)
+		}
+	})
 }
 
 // A login from where somebody never was is told to them, once.
