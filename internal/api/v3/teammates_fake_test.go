@@ -139,7 +139,9 @@ func (f *fakePeople) Withdraw(_ context.Context, by store.By, l relay.Link) erro
 func (f *fakePeople) Setup(_ context.Context, by store.By, account relay.AccountID, email string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.links = slices.DeleteFunc(f.links, func(l relay.Link) bool { return l.Kind == relay.LinkSetup && l.Account == account && strings.EqualFold(l.Email, email) })
+	f.links = slices.DeleteFunc(f.links, func(l relay.Link) bool {
+		return l.Kind == relay.LinkSetup && l.Account == account && strings.EqualFold(l.Email, email)
+	})
 	f.links = append(f.links, relay.Link{
 		Hash: sha256.Sum256([]byte(relay.NewID(t0).String())), Kind: relay.LinkSetup, Account: account, Email: email, Role: relay.RoleOwner,
 		CreatedAt: f.now, ExpiresAt: f.now.Add(24 * time.Hour), CreatedBy: by.Who,
