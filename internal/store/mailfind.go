@@ -17,9 +17,7 @@ import (
 const (
 	maxFound = 1000
 	// searchRows is how many rows a request looks at for what no index answers.
-	searchRows = 8000
-	// searchSubjects is how many subjects.
-	searchSubjects = 4000
+	searchRows = 4000
 	// searchDays is how many days it looks at.
 	searchDays = 100
 	// narrow is up to how many rows of a day a prefix is looked up by its own index;
@@ -67,7 +65,7 @@ func (s *Store) FindMail(ctx context.Context, f MailFilter) ([]MailRow, string, 
 		return nil, "", fmt.Errorf("find mail: %w", s.readError(err))
 	}
 	for i, day := range days {
-		if i >= searchDays || q.looked >= q.budget() {
+		if i >= searchDays || q.looked >= searchRows {
 			return q.found, placeText(day, maxRef), nil
 		}
 		more, err := q.searchDay(ctx, day)
@@ -338,18 +336,10 @@ func (q *mailSearch) searchDay(ctx context.Context, day int) (more int64, err er
 		if len(q.found) >= q.limit || len(refs) < n {
 			return 0, nil
 		}
-		if hi = refs[len(refs)-1]; q.looked >= q.budget() {
+		if hi = refs[len(refs)-1]; q.looked >= searchRows {
 			return hi, nil
 		}
 	}
-}
-
-// budget is how many rows the request may look at.
-func (q *mailSearch) budget() int {
-	if len(q.words) > 0 {
-		return searchSubjects
-	}
-	return searchRows
 }
 
 // gone is nil if an error means that retention has dropped the day meanwhile.

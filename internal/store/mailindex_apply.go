@@ -11,10 +11,13 @@ import (
 )
 
 const (
-	// indexPart is how many events one operation indexes: mail waits for no more.
-	indexPart = 256
-	// indexRowBytes is what a row of the index counts for in a batch, roughly.
-	indexRowBytes = 700
+	// indexPart is how many events one operation indexes: mail waits for no more. In
+	// smaller parts each row costs more, since fewer share a page.
+	indexPart = 512
+	// indexRowBytes is what a row counts for in a batch, roughly: not its own octets,
+	// but the pages of the indexes that go to the log with it. The log is kept short
+	// by this number.
+	indexRowBytes = 6 << 10
 	// indexSalts is how often another place is tried for rows of one microsecond.
 	indexSalts = 8
 	// indexText bounds a subject, a reply and the like in the index, in octets.

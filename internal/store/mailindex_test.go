@@ -167,7 +167,7 @@ func (l *logged) fill(n int) {
 // store puts events into the log.
 func putEvents(t testing.TB, s *Store, events []relay.Event) {
 	t.Helper()
-	for part := range slices.Chunk(events, 500) {
+	for part := range slices.Chunk(events, 250) {
 		o := newOp("events")
 		if err := s.appendEvents(o, part); err != nil {
 			t.Fatal(err)
@@ -490,10 +490,10 @@ func TestIndexTwice(t *testing.T) {
 			other = newTest(t, cfg)
 		}
 		l := newLogged(t, s, 3)
-		l.fill(200)
+		l.fill(320)
 		putEvents(t, s, l.events)
 		ctx := context.Background()
-		events, next, err := s.ReadEvents(ctx, Cursor{}, 1000)
+		events, next, err := s.ReadEvents(ctx, Cursor{}, 5000)
 		if err != nil || len(events) < 2*indexPart {
 			t.Fatal(len(events), err)
 		}

@@ -284,12 +284,21 @@ func (d *days) make(s *Store, f *family, day int) (*stmt, error) {
 // ddlTimeout bounds the wait for the lock that making or dropping a table takes.
 const ddlTimeout = 30 * time.Second
 
+// lockDays lets one node at a time make or drop days: all of them make and drop the
+// same ones, at the same times.
+func lockDays(ctx context.Context, tx *sql.Tx, d dialect) error {
+	if d != dPostgres {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtext('postern day tables'))`)
+	return err
+}
+
 func createDay(ctx context.Context, tx *sql.Tx, d dialect, f family, day int) error {
 	name := strconv.Itoa(day)
 	if d == dPostgres {
 		start := dayStart(day)
-		// Nodes make the same day at the same time: one after the other.
-		if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtext('postern day tables'))`); err != nil {
+		if err := lockDays(ctx, tx, d); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s_%s PARTITION OF %[1]s FOR VALUES FROM (%[3]d) TO (%[4]d)`,
@@ -316,6 +325,9 @@ func (d *days) drop(ctx context.Context, s *Store, f family, before int64) error
 		d.mu.Unlock()
 		s.forget(append(s.index.forget(f.name, day), st))
 		err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+			if err := lockDays(ctx, tx, s.eng.dialect()); err != nil {
+				return err
+			}
 			_, err := tx.ExecContext(ctx, fmt.Sprintf(`DROP TABLE IF EXISTS %s_%d`, f.name, day))
 			return err
 		})
