@@ -37,6 +37,9 @@ type Visitor struct {
 	// Host is the Host header, as sent. It only chooses among the configured names
 	// for passkeys; no link is made of it (AC-09).
 	Host string
+	// Passive: nobody did anything, a page that stays open asked. It keeps no session
+	// alive.
+	Passive bool
 }
 
 // Visit is a session that lives, with its person as they are now.

@@ -18,8 +18,8 @@ const touchEvery = time.Minute
 // Open finds the session of a token. It ends one that was idle too long, is over,
 // or whose person is no longer let in. The level is what counts now: a person who
 // has set up a second factor meanwhile must show it, and one whose account
-// demands one by now must set it up. The error is ErrSession, or what the store
-// says.
+// demands one by now must set it up. A Passive visitor does not keep it from
+// becoming idle. The error is ErrSession, or what the store says.
 func (s *Service) Open(ctx context.Context, v Visitor, token secret.Redacted) (*Visit, error) {
 	hash, ok := tokenHash(token.Reveal())
 	if !ok {
@@ -38,7 +38,7 @@ func (s *Service) Open(ctx context.Context, v Visitor, token secret.Redacted) (*
 		return nil, s.end(ctx, &session)
 	}
 	session.Level = s.levelNow(&session, &u)
-	if now.Sub(session.SeenAt) >= min(touchEvery, s.cfg.Idle/4) {
+	if !v.Passive && now.Sub(session.SeenAt) >= min(touchEvery, s.cfg.Idle/4) {
 		if err := s.cfg.Store.TouchSession(ctx, session.ID, now); err != nil {
 			// Reading must go on where nothing can be written; the session only ends sooner.
 			s.cfg.Logger.Warn("people: use of a session not noted", "user", u.Username, "error", err)

@@ -22,7 +22,15 @@ func TestSessionsEnd(t *testing.T) {
 		w.open(idle)
 		w.pass(29 * time.Minute)
 		w.open(idle)
-		w.pass(30 * time.Minute)
+		watching := home
+		watching.Passive = true // a page that stays open
+		for range 29 {
+			w.pass(time.Minute)
+			if _, err := w.Open(t.Context(), watching, idle); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.pass(time.Minute)
 		w.dead("30 minutes idle", idle)
 		busy, _ := w.in("ann")
 		for range 12*3 - 1 {
