@@ -33,6 +33,15 @@ func newRecords(socket string) *records {
 
 // ask makes one request and reads the answer into out.
 func (r *records) ask(ctx context.Context, method, path string, body, out any) error {
+	account := ""
+	if path == keysPath { // the records are asked of all accounts: a refused stranger has none
+		account = customerAccount
+	}
+	return r.askAs(ctx, account, method, path, body, out)
+}
+
+// askAs is ask for an account; out nil: the answer does not matter.
+func (r *records) askAs(ctx context.Context, account, method, path string, body, out any) error {
 	var send io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -45,8 +54,8 @@ func (r *records) ask(ctx context.Context, method, path string, body, out any) e
 	if err != nil {
 		return fmt.Errorf("ask the relay for %s: %w", path, err)
 	}
-	if path == keysPath { // the records are asked of all accounts: a refused stranger has none
-		req.Header.Set("Account-Id", customerAccount)
+	if account != "" {
+		req.Header.Set("Account-Id", account)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -62,6 +71,9 @@ func (r *records) ask(ctx context.Context, method, path string, body, out any) e
 	}
 	if resp.StatusCode/100 != 2 {
 		return fmt.Errorf("ask the relay for %s: %s: %.300s", path, resp.Status, answer)
+	}
+	if out == nil {
+		return nil
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("ask the relay for %s: %w", path, err)

@@ -54,7 +54,15 @@ func seedDirectory(ctx context.Context, c *config.Config, log *slog.Logger) (_ [
 		stop()
 		err = errors.Join(err, <-done, st.Close())
 	}()
-	return seed(ctx, st, &sender.Domains{Store: st, Sealer: sealer}, time.Now().UTC())
+	now, domains := time.Now().UTC(), &sender.Domains{Store: st, Sealer: sealer}
+	all, err := seed(ctx, st, domains, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := plantFlaws(ctx, st, domains, sealer, now); err != nil {
+		return nil, fmt.Errorf("make account %s: %w", flawedAccount, err)
+	}
+	return all, nil
 }
 
 // openRelay starts the relay itself, with the inbox beside its own routes.

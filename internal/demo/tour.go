@@ -39,6 +39,7 @@ type visitor struct {
 	refused int // messages
 	narrow  narrowKey
 	shop    provenDomain
+	score   int // of the flawed account
 }
 
 // stepTime bounds one step.
@@ -81,6 +82,11 @@ var chapters = []chapter{
 		{"A short-lived token for it: POST /oauth/token", (*visitor).takeToken},
 		{"Logged in with the token: AUTH OAUTHBEARER", (*visitor).logInToken},
 		{"Revoked: dead in open sessions, and its tokens with it", (*visitor).revokeNarrowKey},
+	}},
+	{"An account with flaws, audited", true, []step{
+		{"Planted: the account " + flawedAccount + ", which nobody looks after", (*visitor).lookAtFlawed},
+		{"Found by its audit report: exactly those flaws, each with the command that mends it", (*visitor).auditFlawed},
+		{"Mended: one of them", (*visitor).mendFlaw},
 	}},
 	{"What is refused", false, []step{
 		{"A forged From: " + forged + ", a domain of no account", refuseFrom(forged)},
