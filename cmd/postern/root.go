@@ -88,7 +88,7 @@ func (c *cli) root() *cobra.Command {
 		c.initCommand(), c.serveCommand(), c.reloadCommand(), c.statusCommand(), c.configCommand(), c.versionCommand(),
 		c.accountCommand(), c.subuserCommand(), c.userCommand(), c.senderCommand(), c.keyCommand(), c.scopeCommand(), c.policyCommand(), c.accessCommand(), c.tokenCommand(),
 		c.planCommand(), c.usageCommand(), c.auditCommand(), c.poolCommand(), c.domainCommand(), c.dmarcCommand(),
-		c.queueCommand(), c.eventsCommand(), c.logCommand(),
+		c.queueCommand(), c.eventsCommand(), c.logCommand(), c.watchCommand(),
 		c.sendCommand(), c.sinkCommand(), c.benchCommand(), c.demoCommand(),
 	)
 	group(root)
