@@ -313,7 +313,13 @@ func (c *cli) watchReplay(w *whose) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in := map[string]any{"rules": rules, "only": only}
+			in := map[string]any{}
+			if len(rules) > 0 {
+				in["rules"] = rules
+			}
+			if len(only) > 0 {
+				in["only"] = only
+			}
 			for name, text := range map[string]string{"since": since, "until": until} {
 				if text == "" {
 					continue
