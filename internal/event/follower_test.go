@@ -27,6 +27,7 @@ type fakeLog struct {
 	freed  bool
 	leases int
 	reads  int
+	lines  strings.Builder
 }
 
 func cursorAt(n int) store.Cursor {
@@ -105,6 +106,23 @@ func (l *fakeLog) read(_ context.Context, c store.Cursor, limit int) ([]int, sto
 	return out, cursorAt(n), nil
 }
 
+// after waits for what a follower does within d, and looks at it while it stands
+// still.
+func (l *fakeLog) after(d time.Duration, look func()) {
+	time.Sleep(d)
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	look()
+}
+
+// Write keeps log lines.
+func (l *fakeLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines.Write(b)
+}
+
 // started runs a follower in the bubble; stop ends it and waits.
 func started(t *testing.T, f *Follower[int]) (stop func()) {
 	t.Helper()
@@ -131,32 +149,36 @@ func TestFollowerWakes(t *testing.T) {
 		var got []int
 		most := 0
 		f := &Follower[int]{Name: "x", Log: l, Read: l.read, Batch: 10, Apply: func(_ context.Context, batch []int, _ store.Cursor) error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
 			got, most = append(got, batch...), max(most, len(batch))
 			return nil
 		}}
 		stop := started(t, f)
-		synctest.Wait()
-		if len(got) != 25 || most != 10 || l.kept != 25 {
-			t.Errorf("at first: %d, batches of %d, kept %d", len(got), most, l.kept)
-		}
+		l.after(0, func() {
+			if len(got) != 25 || most != 10 || l.kept != 25 {
+				t.Errorf("at first: %d, batches of %d, kept %d", len(got), most, l.kept)
+			}
+		})
 		l.add(3, true)
-		time.Sleep(defaultGather + time.Millisecond)
-		synctest.Wait()
-		if len(got) != 28 {
-			t.Errorf("after a commit here: %d", len(got))
-		}
+		l.after(defaultGather+time.Millisecond, func() {
+			if len(got) != 28 {
+				t.Errorf("after a commit here: %d", len(got))
+			}
+		})
 		l.add(3, false)
-		time.Sleep(time.Second + time.Millisecond)
-		synctest.Wait()
-		if len(got) != 31 || !slices.IsSorted(got) || l.kept != 31 {
-			t.Errorf("after a commit elsewhere: %v, kept %d", got, l.kept)
-		}
-		reads := l.reads
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if n := l.reads - reads; n > 61 {
-			t.Errorf("%d readings of nothing in a minute", n)
-		}
+		reads := 0
+		l.after(time.Second+time.Millisecond, func() {
+			if len(got) != 31 || !slices.IsSorted(got) || l.kept != 31 {
+				t.Errorf("after a commit elsewhere: %v, kept %d", got, l.kept)
+			}
+			reads = l.reads
+		})
+		l.after(time.Minute, func() {
+			if n := l.reads - reads; n > 61 {
+				t.Errorf("%d readings of nothing in a minute", n)
+			}
+		})
 		stop()
 		if !l.freed {
 			t.Error("the lease was kept")
@@ -173,11 +195,12 @@ func TestFollowerFails(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				l := &fakeLog{end: 100}
-				var lines strings.Builder
 				poison, tries := 70, 0
 				var got []int
-				f := &Follower[int]{Name: "x", Log: l, Read: l.read, Batch: 40, Logger: slog.New(slog.NewTextHandler(&lines, nil)),
+				f := &Follower[int]{Name: "x", Log: l, Read: l.read, Batch: 40, Logger: slog.New(slog.NewTextHandler(l, nil)),
 					Apply: func(_ context.Context, batch []int, _ store.Cursor) error {
+						l.mu.Lock()
+						defer l.mu.Unlock()
 						if slices.Contains(batch, poison) {
 							tries++
 							if how == "panic" {
@@ -189,26 +212,26 @@ func TestFollowerFails(t *testing.T) {
 						return nil
 					}}
 				stop := started(t, f)
-				time.Sleep(10 * time.Minute)
-				synctest.Wait()
-				if len(got) != 69 || l.kept != 69 {
-					t.Errorf("applied %d, kept %d; want all before the bad one", len(got), l.kept)
-				}
-				if tries > 40 {
-					t.Errorf("tried %d times in ten minutes", tries)
-				}
-				if n := strings.Count(lines.String(), "tries again"); n < 1 || n > 10 {
-					t.Errorf("%d lines about it", n)
-				}
-				poison = 0
-				time.Sleep(time.Minute)
-				synctest.Wait()
-				if len(got) != 100 || !slices.IsSorted(got) || l.kept != 100 {
-					t.Errorf("then applied %d, kept %d", len(got), l.kept)
-				}
-				if n := strings.Count(lines.String(), "goes on"); n < 1 {
-					t.Error("nothing says that it goes on")
-				}
+				l.after(10*time.Minute, func() {
+					if len(got) != 69 || l.kept != 69 {
+						t.Errorf("applied %d, kept %d; want all before the bad one", len(got), l.kept)
+					}
+					if tries > 40 {
+						t.Errorf("tried %d times in ten minutes", tries)
+					}
+					if n := strings.Count(l.lines.String(), "tries again"); n < 1 || n > 10 {
+						t.Errorf("%d lines about it", n)
+					}
+					poison = 0
+				})
+				l.after(time.Minute, func() {
+					if len(got) != 100 || !slices.IsSorted(got) || l.kept != 100 {
+						t.Errorf("then applied %d, kept %d", len(got), l.kept)
+					}
+					if n := strings.Count(l.lines.String(), "goes on"); n < 1 {
+						t.Error("nothing says that it goes on")
+					}
+				})
 				stop()
 			})
 		})
@@ -223,23 +246,23 @@ func TestFollowerYields(t *testing.T) {
 		l := &fakeLog{end: 10, other: true}
 		var got []int
 		f := &Follower[int]{Name: "x", Log: l, Read: l.read, Apply: func(_ context.Context, batch []int, _ store.Cursor) error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
 			got = append(got, batch...)
 			return nil
 		}}
 		stop := started(t, f)
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		l.mu.Lock()
-		if len(got) != 0 || l.leases > 8 {
-			t.Errorf("worked %v without the lease, asked %d times", got, l.leases)
-		}
-		l.other, l.kept = false, 6
-		l.mu.Unlock()
-		time.Sleep(leaseTime)
-		synctest.Wait()
-		if fmt.Sprint(got) != "[7 8 9 10]" {
-			t.Errorf("applied %v", got)
-		}
+		l.after(time.Minute, func() {
+			if len(got) != 0 || l.leases > 8 {
+				t.Errorf("worked %v without the lease, asked %d times", got, l.leases)
+			}
+			l.other, l.kept = false, 6
+		})
+		l.after(leaseTime, func() {
+			if fmt.Sprint(got) != "[7 8 9 10]" {
+				t.Errorf("applied %v", got)
+			}
+		})
 		stop()
 	})
 }
@@ -265,11 +288,11 @@ func TestFollowerCommits(t *testing.T) {
 			return nil
 		}}
 		stop := started(t, f)
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if fmt.Sprint(got) != "[1 2 3 4 7 8 9 10]" || l.kept != 10 {
-			t.Errorf("applied %v, kept %d", got, l.kept)
-		}
+		l.after(time.Minute, func() {
+			if fmt.Sprint(got) != "[1 2 3 4 7 8 9 10]" || l.kept != 10 {
+				t.Errorf("applied %v, kept %d", got, l.kept)
+			}
+		})
 		stop()
 	})
 }
