@@ -36,6 +36,7 @@ import (
 	"postern/internal/smtpserver"
 	"postern/internal/store"
 	"postern/internal/submit"
+	"postern/internal/watch"
 )
 
 // Options are what an App is made of.
@@ -75,6 +76,8 @@ type App struct {
 	signer    *sender.Signer
 	senders   domainParts
 	people    *people.Service
+	watch     *watch.Runner
+	places    *watch.MMDB
 	exports   []*export.Exporter
 	leaving   chan struct{} // closed when the listeners are to end what goes on for long
 	audits    *audit.Service
@@ -119,7 +122,7 @@ func New(ctx context.Context, opt Options) (_ *App, err error) {
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		a.openStore, a.openDirectory, a.makeAuth, a.makeSigner, a.makeQueue, a.makeDomains, a.makePeople, a.makeExports, a.makeAudit, a.bindSMTP, a.bindHTTP,
+		a.openStore, a.openDirectory, a.makeAuth, a.makeSigner, a.makeQueue, a.makeDomains, a.makePeople, a.makeWatch, a.makeExports, a.makeAudit, a.bindSMTP, a.bindHTTP,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -266,6 +269,8 @@ func (a *App) Start(ctx context.Context) error {
 	a.startDomains(hold)
 	a.background("people", hold, a.people.Run)
 	a.startConsumers(hold)
+	a.background("watch", hold, a.watch.Run)
+	a.background("places", hold, a.freshPlaces)
 	a.background("audit reports", hold, a.runAudits)
 	running, end := context.WithCancel(hold)
 	a.running = running

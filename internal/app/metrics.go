@@ -40,6 +40,7 @@ type metrics struct {
 	certReloads *prometheus.CounterVec // result
 	requests    *prometheus.CounterVec // route, status
 	checks      *prometheus.CounterVec // result
+	findings    *prometheus.CounterVec // rule, severity
 	behind      *prometheus.GaugeVec   // consumer, stream
 	behindFor   *prometheus.GaugeVec   // consumer, stream
 }
@@ -72,6 +73,7 @@ func newMetrics(a *App) *metrics {
 	m.panics = counter("postern_smtpserver_panics_total", "Sessions that died of a fault of the program.", "listener")
 	m.accepts = counter("postern_smtpserver_accept_errors_total", "Failures to accept a connection.", "listener")
 	m.alerts = counter("postern_app_alerts_total", "Things that a person should look at, by kind.", "kind")
+	m.findings = counter("postern_watch_findings_total", "New findings of the watch.", "rule", "severity")
 	m.logins = counter("postern_auth_logins_total", "Attempts to log in, by result.", "protocol", "result")
 	m.attempts = counter("postern_queue_attempts_total", "Outcomes of delivery attempts, one per recipient.", "outcome")
 	m.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "postern_queue_attempt_seconds", Help: "How long attempts took.",
@@ -139,6 +141,10 @@ func (m *metrics) smtpHooks(listener string) smtpserver.Hooks {
 }
 
 func (m *metrics) alert(kind relay.AlertKind) { m.alerts.WithLabelValues(string(kind)).Inc() }
+
+func (m *metrics) finding(rule relay.WatchRule, severity relay.WatchSeverity) {
+	m.findings.WithLabelValues(string(rule), string(severity)).Inc()
+}
 
 // lag is how far a consumer of a log is behind. Consumers are ours, and the exports
 // of the configuration.

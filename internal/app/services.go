@@ -45,6 +45,7 @@ func (a *App) apiServices(listener string) v3.Services {
 		PeopleServices:  a.peopleServices(listener),
 		AuditServices:   v3.AuditServices{Audit: a.audits},
 		ConsoleServices: a.consoleServices(),
+		WatchServices:   a.watchServices(),
 		DomainServices:  v3.DomainServices{Domains: a.senders.domains, DomainStore: a.store, Letter: a.letter},
 		ReportServices:  v3.ReportServices{Reports: a.senders.reports},
 		SenderServices:  v3.SenderServices{Singles: a.senders.singles, SenderRows: a.store, ProvenDomains: a.directory.HasDomain},

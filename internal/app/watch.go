@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"postern/internal/api/v3"
+	"postern/internal/relay"
+	"postern/internal/watch"
+	"postern/internal/webhook"
+)
+
+// placesEvery is how often the operator's files of places are looked at for newer
+// ones.
+const placesEvery = time.Minute
+
+// makeWatch makes what notices what is odd.
+func (a *App) makeWatch(context.Context) error {
+	c := a.opt.Config
+	places, err := watch.OpenPlaces(c.Watch.Places, c.Watch.Networks)
+	if err != nil {
+		return err
+	}
+	a.places = places
+	hooks := webhook.NewClient(webhook.Config{})
+	a.stops = append(a.stops, step{"webhooks", func(context.Context) error { hooks.Close(); return nil }})
+	a.watch = watch.NewRunner(watch.RunnerConfig{
+		Store: a.store, Places: places, Key: a.keyCopy, Account: a.directory.Account, Logger: a.log, OnFinding: a.noticed,
+		Answers: &watch.Answers{Store: a.store, Account: a.directory.Account, Mail: a.letter, Operator: c.Contact, Post: hooks.Post, Host: c.Hostname},
+	})
+	return nil
+}
+
+func (a *App) keyCopy(id relay.KeyID) (relay.Key, bool) {
+	k, ok := a.directory.Key(id)
+	if !ok {
+		return relay.Key{}, false
+	}
+	return *k, true
+}
+
+// noticed puts a finding into the operator's log.
+func (a *App) noticed(f relay.WatchFinding) {
+	a.metrics.finding(f.Rule, f.Severity)
+	a.log.Warn("app: the watch noticed", "rule", string(f.Rule), "severity", string(f.Severity), "text", f.Text,
+		"account", f.Account.String(), "key", f.Key.String(), "finding", f.ID.String())
+}
+
+// freshPlaces takes newer files of places.
+func (a *App) freshPlaces(ctx context.Context) error {
+	tick := time.NewTicker(placesEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		switch changed, err := a.places.Refresh(); {
+		case err != nil:
+			a.log.Warn("app: the new file of places cannot be used; the old one stays", "error", err)
+		case changed:
+			a.log.Info("app: took a new file of places")
+		}
+	}
+}
+
+// watchServices are what the API needs of the watch.
+func (a *App) watchServices() v3.WatchServices {
+	return v3.WatchServices{Watch: a.store, Replays: &watch.Replayer{
+		Logs: a.store, Engine: watch.Config{Places: a.places, Key: a.keyCopy, Account: a.directory.Account},
+	}}
+}
