@@ -8,6 +8,7 @@ import (
 
 	"postern/internal/audit"
 	"postern/internal/dkim"
+	"postern/internal/relay"
 )
 
 // auditsEvery is how often it is looked for reports that are due.
@@ -17,7 +18,8 @@ const auditsEvery = time.Minute
 func (a *App) makeAudit(context.Context) error {
 	a.audits = audit.New(audit.Config{
 		Store: a.store, Log: a.log, Settings: a.weakSettings, Components: a.components,
-		Mail: func(ctx context.Context, l audit.Letter) error { return a.letter(ctx, l.To, l.Subject, l.Text) },
+		Exported: func(context.Context, relay.AccountID) (bool, error) { return len(a.exports) > 0, nil },
+		Mail:     func(ctx context.Context, l audit.Letter) error { return a.letter(ctx, l.To, l.Subject, l.Text) },
 	})
 	return nil
 }

@@ -17,18 +17,28 @@ const placesEvery = time.Minute
 // makeWatch makes what notices what is odd.
 func (a *App) makeWatch(context.Context) error {
 	c := a.opt.Config
-	places, err := watch.OpenPlaces(c.Watch.Places, c.Watch.Networks)
-	if err != nil {
-		return err
+	if c.Watch.Places != "" || c.Watch.Networks != "" {
+		files, err := watch.OpenPlaces(c.Watch.Places, c.Watch.Networks)
+		if err != nil {
+			return err
+		}
+		a.places = files
 	}
-	a.places = places
 	hooks := webhook.NewClient(webhook.Config{})
 	a.stops = append(a.stops, step{"webhooks", func(context.Context) error { hooks.Close(); return nil }})
 	a.watch = watch.NewRunner(watch.RunnerConfig{
-		Store: a.store, Places: places, Key: a.keyCopy, Account: a.directory.Account, Logger: a.log, OnFinding: a.noticed,
+		Store: a.store, Places: a.lookPlaces(), Key: a.keyCopy, Account: a.directory.Account, Logger: a.log, OnFinding: a.noticed,
 		Answers: &watch.Answers{Store: a.store, Account: a.directory.Account, Mail: a.letter, Operator: c.Contact, Post: hooks.Post, Host: c.Hostname},
 	})
 	return nil
+}
+
+// lookPlaces is nil where the operator gave no file: places are networks then.
+func (a *App) lookPlaces() watch.Places {
+	if a.places == nil {
+		return nil
+	}
+	return a.places
 }
 
 func (a *App) keyCopy(id relay.KeyID) (relay.Key, bool) {
@@ -48,6 +58,10 @@ func (a *App) noticed(f relay.WatchFinding) {
 
 // freshPlaces takes newer files of places.
 func (a *App) freshPlaces(ctx context.Context) error {
+	if a.places == nil {
+		<-ctx.Done()
+		return nil
+	}
 	tick := time.NewTicker(placesEvery)
 	defer tick.Stop()
 	for {
@@ -68,6 +82,6 @@ func (a *App) freshPlaces(ctx context.Context) error {
 // watchServices are what the API needs of the watch.
 func (a *App) watchServices() v3.WatchServices {
 	return v3.WatchServices{Watch: a.store, Replays: &watch.Replayer{
-		Logs: a.store, Engine: watch.Config{Places: a.places, Key: a.keyCopy, Account: a.directory.Account},
+		Logs: a.store, Engine: watch.Config{Places: a.lookPlaces(), Key: a.keyCopy, Account: a.directory.Account},
 	}}
 }

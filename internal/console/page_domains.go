@@ -149,7 +149,7 @@ func showDomains(v *desk) error {
 		Empty: "There is no domain yet. Receivers believe mail whose domain proves that it comes from here: add the domain that you write as.",
 		Next:  v.linkIf("Add a domain", "/domains/new", "POST", apiDomains),
 	}}
-	p.Next = append(v.linkIf("Add a domain", "/domains/new", "POST", apiDomains), v.linkIf("Single senders", "/senders", "GET", apiSenders)...)
+	p.Next = append(v.linkIf("Add a domain", "/domains/new", "POST", apiDomains), v.linkIf("Single senders", "/single-senders", "GET", apiSenders)...)
 	for _, d := range list {
 		name := to(d.title(), v.path("/domains", strconv.FormatInt(d.Number, 10)))
 		if d.Default {

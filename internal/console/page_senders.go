@@ -13,14 +13,14 @@ const (
 
 // senderPages are the pages of single senders.
 var senderPages = []page{
-	{Method: "GET", Pattern: "/senders", Title: "Single senders", Needs: []string{"GET " + apiSenders}, Handler: onDesk(showSenders)},
-	{Method: "GET", Pattern: "/senders/new", Title: "Add a sender", Needs: []string{"POST " + apiSenders}, Handler: onDesk(showNewSender)},
-	{Method: "POST", Pattern: "/senders/new", Title: "Add a sender", Needs: []string{"POST " + apiSenders}, Handler: onDesk(makeSender)},
-	{Method: "GET", Pattern: "/senders/{sender}", Title: "Sender", Needs: []string{"GET " + apiSenders}, Handler: onDesk(showSender)},
-	{Method: "POST", Pattern: "/senders/{sender}", Title: "Sender", Needs: []string{"PATCH " + apiSender}, Handler: onDesk(editSender)},
-	{Method: "POST", Pattern: "/senders/{sender}/resend", Title: "Mail a new link", Needs: []string{"POST " + apiSenders + "/resend/{id}"}, Handler: onDesk(resendSender)},
-	{Method: "GET", Pattern: "/senders/{sender}/delete", Title: "Delete a sender", Needs: []string{"DELETE " + apiSender}, Handler: onDesk(showSenderDelete)},
-	{Method: "POST", Pattern: "/senders/{sender}/delete", Title: "Delete a sender", Needs: []string{"DELETE " + apiSender}, Handler: onDesk(deleteSender)},
+	{Method: "GET", Pattern: "/single-senders", Title: "Single senders", Needs: []string{"GET " + apiSenders}, Handler: onDesk(showSenders)},
+	{Method: "GET", Pattern: "/single-senders/new", Title: "Add a sender", Needs: []string{"POST " + apiSenders}, Handler: onDesk(showNewSender)},
+	{Method: "POST", Pattern: "/single-senders/new", Title: "Add a sender", Needs: []string{"POST " + apiSenders}, Handler: onDesk(makeSender)},
+	{Method: "GET", Pattern: "/single-senders/{sender}", Title: "Sender", Needs: []string{"GET " + apiSenders}, Handler: onDesk(showSender)},
+	{Method: "POST", Pattern: "/single-senders/{sender}", Title: "Sender", Needs: []string{"PATCH " + apiSender}, Handler: onDesk(editSender)},
+	{Method: "POST", Pattern: "/single-senders/{sender}/resend", Title: "Mail a new link", Needs: []string{"POST " + apiSenders + "/resend/{id}"}, Handler: onDesk(resendSender)},
+	{Method: "GET", Pattern: "/single-senders/{sender}/delete", Title: "Delete a sender", Needs: []string{"DELETE " + apiSender}, Handler: onDesk(showSenderDelete)},
+	{Method: "POST", Pattern: "/single-senders/{sender}/delete", Title: "Delete a sender", Needs: []string{"DELETE " + apiSender}, Handler: onDesk(deleteSender)},
 }
 
 type senderView struct {
@@ -64,10 +64,10 @@ func showSenders(v *desk) error {
 		} `json:"results"`
 	}](v, apiSenders+"/domains", apiSenders+"/domains")
 	p := sendersPage{
-		Next: append(v.linkIf("Add a sender", "/senders/new", "POST", apiSenders), v.linkIf("Domains", "/domains", "GET", apiDomains)...),
+		Next: append(v.linkIf("Add a sender", "/single-senders/new", "POST", apiSenders), v.linkIf("Domains", "/domains", "GET", apiDomains)...),
 		Senders: table{ID: "senders", Caption: "Single senders", Head: []string{"Name", "Address", "Answers go to", "State", ""},
 			Empty: "There is no single sender. A domain of your own is better; where you have an address but not its domain, prove the address here.",
-			Next:  v.linkIf("Add a sender", "/senders/new", "POST", apiSenders)},
+			Next:  v.linkIf("Add a sender", "/single-senders/new", "POST", apiSenders)},
 	}
 	for _, domain := range risks.Results.Hard {
 		p.Notices = append(p.Notices, notice{Tone: toneBad, Text: "Receivers refuse mail as " + domain + " from here: its owner says so by DMARC. Authenticate the domain, or write as another."})
@@ -85,10 +85,10 @@ func showSenders(v *desk) error {
 	return v.Render(http.StatusOK, "page_senders", "Single senders", p)
 }
 
-func (v *desk) senderPath(id int64) string { return v.path("/senders", strconv.FormatInt(id, 10)) }
+func (v *desk) senderPath(id int64) string { return v.path("/single-senders", strconv.FormatInt(id, 10)) }
 
 func senderForm(v *desk, s *senderView) form {
-	f := form{Name: "sender", Action: v.path("/senders/new"), Do: "Add it", Cancel: v.path("/senders"),
+	f := form{Name: "sender", Action: v.path("/single-senders/new"), Do: "Add it", Cancel: v.path("/single-senders"),
 		Lead: "A link is mailed to the address. Who presses the button on its page has proven it.",
 		Fields: []field{
 			{Name: "nickname", Label: "Name in this console", Required: true, Value: s.Nickname},
@@ -129,7 +129,7 @@ func makeSender(v *desk) error {
 	for _, w := range made.Warnings {
 		said += " " + w
 	}
-	return v.Redirect(v.path("/senders"), said)
+	return v.Redirect(v.path("/single-senders"), said)
 }
 
 // senderPage shows and changes one sender.
@@ -188,7 +188,7 @@ func editSender(v *desk) error {
 }
 
 func resendSender(v *desk) error {
-	return v.change("POST", under(apiSenders+"/resend", v.id("sender")), nil, v.path("/senders"), "A new link was mailed; the old one ended.")
+	return v.change("POST", under(apiSenders+"/resend", v.id("sender")), nil, v.path("/single-senders"), "A new link was mailed; the old one ended.")
 }
 
 func showSenderDelete(v *desk) error {
@@ -203,5 +203,5 @@ func showSenderDelete(v *desk) error {
 }
 
 func deleteSender(v *desk) error {
-	return v.change("DELETE", under(apiSenders, v.id("sender")), nil, v.path("/senders"), "The sender was deleted.")
+	return v.change("DELETE", under(apiSenders, v.id("sender")), nil, v.path("/single-senders"), "The sender was deleted.")
 }

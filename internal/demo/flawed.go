@@ -53,7 +53,7 @@ var planted = []flaw{
 	{"access_open", flawedAccount}, {"access_monitor", flawedAccount},
 	{"policy_key_life", flawedAccount}, {"policy_full_access", flawedAccount}, {"policy_networks", flawedAccount},
 	{"policy_mechanisms", flawedAccount}, {"policy_foreign_names", flawedAccount}, {"policy_second_factor", flawedAccount},
-	{"audit_unscheduled", flawedAccount},
+	{"audit_unscheduled", flawedAccount}, {"export_missing", flawedAccount},
 }
 
 // flawedStore is what planting writes to; *store.Store is one.
