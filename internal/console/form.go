@@ -117,12 +117,12 @@ func setInput(f reflect.StructField, value reflect.Value, all []string) error {
 		return nil
 	}
 	if len(all) != 1 {
-		return fmt.Errorf("This is there twice.")
+		return wrong("This is there twice.")
 	}
 	switch p := value.Addr().Interface().(type) {
 	case *secret.Redacted:
 		if len(all[0]) > maxText || !utf8.ValidString(all[0]) {
-			return fmt.Errorf("This is too long.")
+			return wrong("This is too long.")
 		}
 		*p = secret.Redacted(all[0])
 		return nil
@@ -136,7 +136,7 @@ func setInput(f reflect.StructField, value reflect.Value, all []string) error {
 		}
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			return fmt.Errorf("This is not a whole number.")
+			return wrong("This is not a whole number.")
 		}
 		*p = n
 		return nil
@@ -149,6 +149,11 @@ func setInput(f reflect.StructField, value reflect.Value, all []string) error {
 	return nil
 }
 
+// wrong is what is wrong with a field, said to the person who filled it in.
+type wrong string
+
+func (w wrong) Error() string { return string(w) }
+
 // cleanText trims a text and refuses what no person types.
 func cleanText(f reflect.StructField, s string) (string, error) {
 	limit := maxText
@@ -156,16 +161,16 @@ func cleanText(f reflect.StructField, s string) (string, error) {
 		limit = n
 	}
 	if len(s) > limit {
-		return "", fmt.Errorf("This is too long: at most %d characters.", limit)
+		return "", wrong(fmt.Sprintf("This is too long: at most %d characters.", limit))
 	}
 	if !utf8.ValidString(s) {
-		return "", fmt.Errorf("This is not text in UTF-8.")
+		return "", wrong("This is not text in UTF-8.")
 	}
 	s = strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n"))
 	lines := f.Tag.Get("lines") != ""
 	for _, r := range s {
 		if unicode.IsControl(r) && !(lines && (r == '\n' || r == '\t')) {
-			return "", fmt.Errorf("This holds characters that cannot be typed.")
+			return "", wrong("This holds characters that cannot be typed.")
 		}
 	}
 	return s, nil

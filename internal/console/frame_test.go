@@ -8,13 +8,6 @@ import (
 	"postern/internal/relay"
 )
 
-// samplePage uses every part that templates have.
-type samplePage struct {
-	frame
-	Form
-	Name string
-}
-
 var samplePages = []page{
 	{Method: "GET", Pattern: "/sample", Title: "Sample", Needs: []string{"GET /v3/sample"}, Group: "Sending", Nav: "Samples", Handler: func(_ *Console, v *visit) error {
 		return v.render("ask", &Ask{Text: []string{v.Behalf}, Button: "Go"})

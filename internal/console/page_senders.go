@@ -85,7 +85,9 @@ func showSenders(v *desk) error {
 	return v.Render(http.StatusOK, "page_senders", "Single senders", p)
 }
 
-func (v *desk) senderPath(id int64) string { return v.path("/single-senders", strconv.FormatInt(id, 10)) }
+func (v *desk) senderPath(id int64) string {
+	return v.path("/single-senders", strconv.FormatInt(id, 10))
+}
 
 func senderForm(v *desk, s *senderView) form {
 	f := form{Name: "sender", Action: v.path("/single-senders/new"), Do: "Add it", Cancel: v.path("/single-senders"),

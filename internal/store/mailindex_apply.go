@@ -20,8 +20,6 @@ const (
 	indexRowBytes = 6 << 10
 	// indexSalts is how often another place is tried for rows of one microsecond.
 	indexSalts = 8
-	// indexText bounds a subject, a reply and the like in the index, in octets.
-	indexText = 255
 )
 
 // ApplyIndex brings events into the search index and the hourly counts, and moves

@@ -144,8 +144,8 @@ func (s *Store) addUser(ctx context.Context, tx *sql.Tx, u relay.User) (note, er
 // nameUser takes the names by which a person is found.
 func nameUser(ctx context.Context, tx *sql.Tx, u *relay.User) error {
 	names := []struct{ field, name, public string }{
-		{"username", strings.ToLower(u.Username), "Another person has that user name."},
-		{"email", strings.ToLower(u.Email), "Another person has that e-mail address."},
+		{"username", lowerName(u.Username), "Another person has that user name."},
+		{"email", lowerName(u.Email), "Another person has that e-mail address."},
 	}
 	if names[0].name == names[1].name {
 		names = names[1:]
@@ -173,7 +173,7 @@ func (s *Store) User(ctx context.Context, id relay.UserID) (relay.User, error) {
 // UserNamed returns the person with a user name or e-mail address, in any case,
 // who is not deleted, or relay.NotFound.
 func (s *Store) UserNamed(ctx context.Context, name string) (relay.User, error) {
-	v, err := one(ctx, s.db, "person", scanUser, selectUsers+` JOIN user_names n ON n.user_id = u.id WHERE n.name = $1`, strings.ToLower(text(name)))
+	v, err := one(ctx, s.db, "person", scanUser, selectUsers+` JOIN user_names n ON n.user_id = u.id WHERE n.name = $1`, lowerName(text(name)))
 	return read(s, "person", v, err)
 }
 
@@ -246,3 +246,7 @@ func (s *Store) changeHeldUser(ctx context.Context, tx *sql.Tx, old relay.User, 
 	after, err := one(ctx, tx, "person", scanUser, selectUsers+` WHERE u.id = $1`, blob(old.ID.ID))
 	return note{account: old.Account, action: action, subject: userSubject(&after), before: old, after: after}, err
 }
+
+// lowerName is the form in which user names and addresses are compared: not by
+// folding, which makes more letters equal than people expect.
+func lowerName(s string) string { return strings.ToLower(s) }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -118,7 +117,7 @@ func writeUser(ctx context.Context, tx *sql.Tx, old, u *relay.User) error {
 		blob(u.ID.ID)); err != nil {
 		return err
 	}
-	if strings.ToLower(u.Username) != strings.ToLower(old.Username) || strings.ToLower(u.Email) != strings.ToLower(old.Email) {
+	if lowerName(u.Username) != lowerName(old.Username) || lowerName(u.Email) != lowerName(old.Email) {
 		if err := runEach(ctx, tx, u.ID, unnameUser); err != nil {
 			return err
 		}

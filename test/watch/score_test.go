@@ -53,7 +53,7 @@ type verdict struct {
 	found, incidents   int
 	alarms             int // findings that belong to no incident
 	findings           int
-	messages, missing  int
+	messages           int
 	took               time.Duration
 	missed, falseAlarm []string
 }

@@ -38,12 +38,10 @@ type sender struct {
 	helo      string
 	tls, mech string
 	domain    string
-	next      int // of new people
-	from      int // first day that it is used on
-	quiet     func(s *sender, day int, at time.Time) bool
+	next      int  // of new people
+	from      int  // first day that it is used on
 	days      bool // works by day only, on working days
 	phase     float64
-	seen      int
 }
 
 func weekday(at time.Time) bool { return at.Weekday() != time.Saturday && at.Weekday() != time.Sunday }
