@@ -11,7 +11,7 @@ import (
 
 // consoleServices show mail on its way and what became of it.
 func (a *App) consoleServices() v3.ConsoleServices {
-	return v3.ConsoleServices{Index: a.store, Messages: a.store, Queue: tenantQueue{queueService{a}}, Lookout: a.openFindings}
+	return v3.ConsoleServices{Index: a.store, Messages: a.store, Queue: tenantQueue{queueService{a}}, Lookout: a.openFindings, Place: a.countryOf()}
 }
 
 // tenantQueue is the queue as the HTTP API asks for it.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"postern/internal/api/v3"
@@ -39,6 +40,17 @@ func (a *App) lookPlaces() watch.Places {
 		return nil
 	}
 	return a.places
+}
+
+// countryOf names the country of an address; nil where the operator gave no file.
+func (a *App) countryOf() func(netip.Addr) string {
+	if a.places == nil {
+		return nil
+	}
+	return func(addr netip.Addr) string {
+		p, _ := a.places.Look(addr)
+		return p.Country
+	}
 }
 
 func (a *App) keyCopy(id relay.KeyID) (relay.Key, bool) {

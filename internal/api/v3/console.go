@@ -2,6 +2,7 @@ package v3
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 
 	"postern/internal/queue"
@@ -15,6 +16,8 @@ type ConsoleServices struct {
 	Index    MailIndex
 	Messages MessageStore
 	Queue    QueueKeeper
+	// Place names the country of an address; "": unknown. nil: no file of places.
+	Place func(netip.Addr) string
 	// Lookout tells of what the watch has found and nobody has decided on; nil: there
 	// is no watch.
 	Lookout func(ctx context.Context, of relay.Tenant, limit int) ([]relay.WatchFinding, error)

@@ -2,7 +2,9 @@ package v3
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -180,6 +182,7 @@ type loginSummary struct {
 	Mechanism []namedCount `json:"by_mechanism"`
 	TLS       []namedCount `json:"by_tls"`
 	Network   []namedCount `json:"by_network" doc:"the 50 most frequent"`
+	Place     []namedCount `json:"by_place,omitempty" doc:"countries, where the operator has given a file of places"`
 }
 
 type namedCount struct {
@@ -206,10 +209,41 @@ func (a *API) showLoginSummary(c *Call) error {
 	}{{store.ByResult, &v.Result}, {store.ByMechanism, &v.Mechanism}, {store.ByTLS, &v.TLS}, {store.ByNetwork, &v.Network}} {
 		*g.to = frequent(counts, g.dimension)
 	}
+	v.Place = a.byPlace(counts)
 	for _, n := range v.Result {
 		v.Total += n.Count
 	}
 	return c.JSON(http.StatusOK, v)
+}
+
+// byPlace sums the networks up by where they are; nil: nobody knows.
+func (a *API) byPlace(counts []store.LoginCount) []namedCount {
+	if a.Place == nil {
+		return nil
+	}
+	of := map[string]*store.LoginCount{}
+	for _, n := range counts {
+		if n.Dimension != store.ByNetwork {
+			continue
+		}
+		name := store.OtherName
+		if network, err := netip.ParsePrefix(n.Name); err == nil {
+			if name = a.Place(network.Addr()); name == "" {
+				name = "unknown"
+			}
+		}
+		sum := of[name]
+		if sum == nil {
+			sum = &store.LoginCount{Dimension: store.ByNetwork, Name: name}
+			of[name] = sum
+		}
+		sum.OK, sum.Refused = sum.OK+n.OK, sum.Refused+n.Refused
+	}
+	var all []store.LoginCount
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		all = append(all, *of[name])
+	}
+	return frequent(all, store.ByNetwork)
 }
 
 // frequent are the names of a dimension that most logins have.

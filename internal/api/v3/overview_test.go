@@ -3,6 +3,7 @@ package v3
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,8 +94,29 @@ func TestLoginSummary(t *testing.T) {
 	consoleOf(w).logins = []store.LoginCount{{Dimension: store.ByResult, Name: "wrong\x1b", Refused: 2}, {Dimension: store.ByResult, Name: "ok", OK: 3}, {Dimension: store.ByTLS, Name: "TLSv1.3", OK: 3, Refused: 2}}
 	var v loginSummary
 	w.as(w.acme, scopeRecords).want("GET", "/v3/logins/summary", "", 200, &v)
-	if v.Total != 5 || len(v.Result) != 2 || v.Result[1].Name != "wrong" || v.Mechanism == nil || len(v.TLS) != 1 || v.TLS[0].Count != 5 || v.Network == nil {
+	if v.Total != 5 || len(v.Result) != 2 || v.Result[1].Name != "wrong" || v.Mechanism == nil || len(v.TLS) != 1 || v.TLS[0].Count != 5 || v.Network == nil || v.Place != nil {
 		t.Errorf("%+v", v)
+	}
+}
+
+// With a file of places the networks are summed up by country; what is not known,
+// and the rest that has no network any more, are named so.
+func TestLoginsByPlace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(s *Services) {
+		s.Place = func(a netip.Addr) string {
+			return map[string]string{"192.0.2.0": "DE", "2001:db8::": "DE", "198.51.100.0": "BR"}[a.String()]
+		}
+	})
+	consoleOf(w).logins = []store.LoginCount{
+		{Dimension: store.ByNetwork, Name: "192.0.2.0/24", OK: 3}, {Dimension: store.ByNetwork, Name: "2001:db8::/48", OK: 2, Refused: 1},
+		{Dimension: store.ByNetwork, Name: "198.51.100.0/24", Refused: 5}, {Dimension: store.ByNetwork, Name: "203.0.113.0/24", Refused: 1},
+		{Dimension: store.ByNetwork, Name: store.OtherName, Refused: 2}, {Dimension: store.ByResult, Name: "ok", OK: 5},
+	}
+	var v loginSummary
+	w.as(w.acme, scopeRecords).want("GET", "/v3/logins/summary", "", 200, &v)
+	if want := []namedCount{{"DE", 6}, {"BR", 5}, {"other", 2}, {"unknown", 1}}; !slices.Equal(v.Place, want) {
+		t.Errorf("%v, want %v", v.Place, want)
 	}
 }
 
