@@ -6,8 +6,6 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/ccojocar/zxcvbn-go"
 )
 
 // Rules judge new passwords (NIST SP 800-63B-4 §3.1.1.2). The zero value is what
@@ -73,7 +71,7 @@ func (r *Rules) Check(password string, own []string) ([]string, error) {
 		wrong = append(wrong, "It repeats itself, or follows the alphabet or the keyboard. Use words that do not belong together.")
 	case madeOf(text, words):
 		wrong = append(wrong, "It is little more than a name that others know: yours, your account's or this server's. Use other words.")
-	case zxcvbn.PasswordStrength(cut(text, strengthChars), words).Score < minScore:
+	case strength(cut(text, strengthChars), words) < minScore:
 		wrong = append(wrong, "It is easy to guess. Use more words, and such that do not belong together.")
 	}
 	if r.Breached != nil && text != "" {
