@@ -35,6 +35,7 @@ func (c *cli) demoCommand() *cobra.Command {
 	f.StringVar(&o.ListenSMTP, "listen-smtp", "", "address of the STARTTLS port; a free one if not given")
 	f.StringVar(&o.ListenSMTPS, "listen-smtps", "", "address of the TLS port")
 	f.StringVar(&o.ListenHTTP, "listen-http", "", "address of the HTTP port")
+	f.StringArrayVar(&o.Faults, "fault", nil, "a way in which the receiving server misbehaves, as of postern sink; may be given several times")
 	f.StringVar(&o.ListenDNS, "listen-dns", "", "address of the DNS server")
 	return cmd
 }

@@ -53,6 +53,8 @@ type Options struct {
 	Dir string
 	// Addresses to listen on, "host:port"; "": a free port on 127.0.0.1.
 	ListenSMTP, ListenSMTPS, ListenHTTP, ListenDNS string
+	// Faults are misbehaviour of the receiving server, each as sink.ParseFault reads it.
+	Faults []string
 
 	Out     io.Writer
 	Colour  bool // Out is a terminal

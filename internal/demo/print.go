@@ -69,6 +69,7 @@ func (p *printer) invitation(r Ready, logPath string) {
 	}
 	p.title("And then:")
 	fmt.Fprintf(p.out, "  What has arrived:  curl http://%s/demo/inbox\n  What happened:     postern events --data-dir %s\n  The relay's log:   %s\n", r.HTTP, quote(r.DataDir), quote(logPath))
+	fmt.Fprintf(p.out, "  The console:       postern user setup you@%s --account %s --data-dir %s\n                     and open the link that it prints\n", inbox, customerAccount, quote(r.DataDir))
 	fmt.Fprintf(p.out, "\n  Ctrl-C stops.\n")
 }
 

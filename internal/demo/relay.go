@@ -81,7 +81,7 @@ func (w *world) openRelay(ctx context.Context, c *config.Config, o Options, log 
 		Routes: []app.Route{{Method: http.MethodGet, Pattern: "/demo/inbox", Handler: func(rw http.ResponseWriter, r *http.Request) error {
 			show.ServeHTTP(rw, r)
 			return nil
-		}}},
+		}}, {Method: http.MethodPost, Pattern: "/demo/dns", Handler: w.publishRecords}},
 	})
 	if err != nil {
 		return err

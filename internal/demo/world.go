@@ -58,7 +58,7 @@ func open(ctx context.Context, dir string, o Options, log *slog.Logger) (_ *worl
 	if err := w.openDNS(o.ListenDNS, all, log); err != nil {
 		return nil, err
 	}
-	if err := w.openSink(c, log); err != nil {
+	if err := w.openSink(c, o.Faults, log); err != nil {
 		return nil, err
 	}
 	if err := w.openRelay(ctx, c, o, log); err != nil {
@@ -178,7 +178,15 @@ func (w *world) openDNS(addr string, all []*dns.Zone, log *slog.Logger) error {
 
 // openSink binds the receiving server to a free port: the port that the relay
 // is told all mail servers have.
-func (w *world) openSink(c *config.Config, log *slog.Logger) error {
+func (w *world) openSink(c *config.Config, misbehaviour []string, log *slog.Logger) error {
+	var faults []sink.Fault
+	for _, text := range misbehaviour {
+		f, err := sink.ParseFault(text)
+		if err != nil {
+			return err
+		}
+		faults = append(faults, f)
+	}
 	resolver, err := dns.NewClient(dns.Config{Servers: []string{w.ready.DNS}})
 	if err != nil {
 		return err
@@ -190,7 +198,7 @@ func (w *world) openSink(c *config.Config, log *slog.Logger) error {
 	}
 	s, err := sink.New(sink.Config{
 		Hostname: sinkName, TLS: &tls.Config{Certificates: []tls.Certificate{pair}}, Domains: []string{inbox, customer, stranger},
-		Verify: true, Enforce: true, Resolver: resolver, Log: log,
+		Verify: true, Enforce: true, Resolver: resolver, Faults: faults, Log: log,
 	})
 	if err != nil {
 		return err

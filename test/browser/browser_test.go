@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -57,6 +59,9 @@ var stopChromium = func() {}
 func TestMain(m *testing.M) {
 	code := m.Run()
 	stopChromium()
+	for _, f := range slices.Backward(exits) {
+		f()
+	}
 	os.Exit(code)
 }
 
@@ -70,17 +75,25 @@ type tab struct {
 	problems []string
 }
 
-// open starts a browser with an empty profile. base is the origin that it must not
-// leave.
-func open(t testing.TB, base string) *tab {
+// browser is the process; without one the test is skipped, or fails where all that
+// the tests need must be there.
+func browser(t testing.TB) context.Context {
 	t.Helper()
-	parent, err := chromium()
+	ctx, err := chromium()
 	if err != nil {
 		if os.Getenv("POSTERN_TEST_EXTERNAL") != "" {
 			t.Fatalf("chromium does not run (tools/testdeps installs it): %v", err)
 		}
 		t.Skipf("chromium does not run: %v", err)
 	}
+	return ctx
+}
+
+// open starts a browser with an empty profile. base is the origin that it must not
+// leave.
+func open(t testing.TB, base string) *tab {
+	t.Helper()
+	parent := browser(t)
 	b := &tab{t: t, base: base}
 	var cancel context.CancelFunc
 	b.ctx, cancel = chromedp.NewContext(parent, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.watch))
@@ -218,10 +231,15 @@ func (b *tab) choose(selector, value string) {
 	script[bool](b, fmt.Sprintf(`(() => { const e = document.querySelector(%s); e.value = %s; e.dispatchEvent(new Event("change", {bubbles: true})); return true; })()`, quote(selector), quote(value)))
 }
 
-// click presses what the selector finds.
+// click clicks with the mouse into the middle of what the selector finds.
 func (b *tab) click(selector string) {
 	b.t.Helper()
-	b.run(chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
+	find := fmt.Sprintf(`document.querySelector(%s)`, quote(selector))
+	b.until(find + `?.checkVisibility()`)
+	at := script[[]float64](b, fmt.Sprintf(`(() => { const e = %s; e.scrollIntoView({block: "center", behavior: "instant"}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()`, find))
+	for _, kind := range []input.DispatchMouseEventType{input.DispatchMouseEventTypeMousePressed, input.DispatchMouseEventTypeMouseReleased} {
+		tell(b, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: kind, X: at[0], Y: at[1], Button: input.MouseButtonLeft, ClickCount: 1})
+	}
 }
 
 // press clicks the button or link whose text begins with a label.
