@@ -72,6 +72,7 @@ type Console struct {
 	templates map[string]*view
 	pages     []page
 	live      *lives
+	hints     chan struct{} // who judges a password right now
 }
 
 // New makes the console. Templates are parsed here: one that is broken is an
@@ -103,7 +104,7 @@ func New(c Config) (*Console, error) {
 	if err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}
-	return &Console{Config: c, templates: views, pages: allPages(), live: newLives()}, nil
+	return &Console{Config: c, templates: views, pages: allPages(), live: newLives(), hints: make(chan struct{}, hintsAtOnce)}, nil
 }
 
 // Routes are the pages and their assets.

@@ -201,8 +201,13 @@ func (c *Console) confirmEmail(v *visit) error {
 	return v.to("/profile")
 }
 
-// hintLimit bounds the work of judging a password that nobody has sent yet.
-const hintLimit = 128
+const (
+	// hintLimit bounds the work of judging a password that nobody has sent yet.
+	hintLimit = 128
+	// hintsAtOnce are judged at once: anybody may ask, and who is not served asks again
+	// with the next letter.
+	hintsAtOnce = 2
+)
 
 // passwordHints says what is wrong with a password while it is typed. Nothing of
 // it is kept or logged.
@@ -224,6 +229,12 @@ func (c *Console) passwordHints(v *visit) error {
 	out := struct {
 		Wrong []string `json:"wrong"`
 	}{Wrong: []string{}}
+	select {
+	case c.hints <- struct{}{}:
+		defer func() { <-c.hints }()
+	default:
+		return relay.E(relay.RateLimited, "Too many passwords are being judged.")
+	}
 	if pw := in.Password.Reveal(); len(pw) <= hintLimit {
 		wrong, err := c.People.CheckPassword(in.Password, own)
 		if err != nil {
