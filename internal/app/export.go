@@ -5,12 +5,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -72,12 +70,12 @@ func (a *App) exportTarget(e *config.Export) (export.Target, error) {
 			URL: e.To, Headers: headers, Hostname: a.opt.Config.Hostname, Version: a.opt.Version, Client: exportClient(conf),
 		}), nil
 	}
-	return hookTarget(e, conf.RootCAs)
+	return hookTarget(e, conf)
 }
 
 // hookTarget posts to a URL with the guard of customers' webhooks; private = true
-// lets it dial any address, on the URL's own port.
-func hookTarget(e *config.Export, roots *x509.CertPool) (export.Target, error) {
+// lets it dial any name and address, on the URL's own port.
+func hookTarget(e *config.Export, conf *tls.Config) (export.Target, error) {
 	text, err := os.ReadFile(e.SecretFile)
 	if err != nil {
 		return nil, fmt.Errorf("read secret_file: %w", err)
@@ -97,12 +95,9 @@ func hookTarget(e *config.Export, roots *x509.CertPool) (export.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := webhook.Config{Roots: roots}
+	c := webhook.Config{Roots: conf.RootCAs, Certificates: conf.Certificates, Private: e.Private}
 	if port, err := strconv.Atoi(u.Port()); err == nil {
 		c.Ports = []int{port}
-	}
-	if e.Private {
-		c.Allow = func(netip.Addr) bool { return true }
 	}
 	return &export.Hook{URL: e.To, Secrets: secrets, Client: webhook.NewClient(c)}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"syscall"
@@ -35,6 +36,11 @@ type Config struct {
 	Ports []int
 	// Allow says which addresses may be dialled; nil: those of the public Internet.
 	Allow func(netip.Addr) bool
+	// Private: the URLs are the operator's own, not a customer's. Any host is right,
+	// and every address may be dialled; ports are as ever.
+	Private bool
+	// Certificates show a receiver who posts, if it asks.
+	Certificates []tls.Certificate
 	// Roots sign the receivers' certificates; nil: the system's.
 	Roots *x509.CertPool
 	// Now is the clock; nil: time.Now.
@@ -54,7 +60,10 @@ var errAddress = errors.New("webhook: its address is not one of the public Inter
 
 // NewClient makes a client.
 func NewClient(cfg Config) *Client {
-	if cfg.Allow == nil {
+	switch {
+	case cfg.Private:
+		cfg.Allow = func(netip.Addr) bool { return true }
+	case cfg.Allow == nil:
 		cfg.Allow = dns.Public
 	}
 	if cfg.Now == nil {
@@ -66,7 +75,7 @@ func NewClient(cfg Config) *Client {
 		Timeout:       postTime,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12},
+			DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{RootCAs: cfg.Roots, Certificates: cfg.Certificates, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout: dialTime, ResponseHeaderTimeout: postTime, MaxResponseHeaderBytes: maxHeader,
 			MaxIdleConns: idleClients, IdleConnTimeout: time.Minute, DisableCompression: true, ForceAttemptHTTP2: true,
 		},
@@ -89,6 +98,18 @@ func (c *Client) guard(network, address string, _ syscall.RawConn) error {
 	return nil
 }
 
+// check is CheckURL, but for the operator's own URL: what it says is dialled.
+func (c *Client) check(text string) (string, error) {
+	if !c.cfg.Private {
+		return CheckURL(text, c.cfg.Ports)
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+		return "", errors.New("webhook: not an https URL")
+	}
+	return text, nil
+}
+
 // Refused is an answer other than 2xx.
 type Refused struct{ Status int }
 
@@ -102,15 +123,15 @@ func (r *Refused) Error() string {
 // Post posts a JSON body to a URL, signed with each of the secrets. id is the same
 // for each try of one thing, so that a receiver can pass over what it has. Nil: it
 // was answered with 2xx. The receiver's words are not in the error.
-func (c *Client) Post(ctx context.Context, url string, secrets [][]byte, id string, body []byte) error {
-	url, err := CheckURL(url, c.cfg.Ports)
+func (c *Client) Post(ctx context.Context, to string, secrets [][]byte, id string, body []byte) error {
+	to, err := c.check(to)
 	if err != nil {
 		return err
 	}
 	if len(body) > maxBody {
 		return errors.New("webhook: the body is too large")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
 		return errors.New("webhook: not a URL")
 	}
