@@ -97,6 +97,11 @@ func putSession(ctx context.Context, tx *sql.Tx, u *relay.User, v *relay.Session
 	query, most := dropHalf, maxHalfSessions
 	if v.Level == relay.SessionFull {
 		query, most = dropFull, maxFullSessions
+		// Who has logged in was seen, however short the visit.
+		at, id := micros(v.SeenAt), blob(v.ID.ID)
+		if _, err := tx.ExecContext(ctx, seenUser, at, id, id, at); err != nil {
+			return err
+		}
 	}
 	user, id := blob(v.User.ID), blob(v.ID.ID)
 	_, err := tx.ExecContext(ctx, query, user, id, user, id, int64(most-1))

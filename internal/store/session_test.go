@@ -44,8 +44,14 @@ func TestSessions(t *testing.T) {
 		if c.open(hash) || !c.open(nextHash) {
 			t.Error("the old token opens, or the new one does not")
 		}
-		got, _, err = s.SessionByHash(ctx, nextHash)
+		if !who.SeenAt.IsZero() {
+			t.Errorf("seen at %s, with half a login", who.SeenAt)
+		}
+		got, who, err = s.SessionByHash(ctx, nextHash)
 		same(t, "replaced", next, got, err)
+		if !who.SeenAt.Equal(next.SeenAt) || who.SeenFrom != next.Addr {
+			t.Errorf("logged in at %s from %s, seen at %s from %s", next.SeenAt, next.Addr, who.SeenAt, who.SeenFrom)
+		}
 		stolen, _ := c.login(other, relay.SessionFull)
 		for what, err := range map[string]error{
 			"one that is gone":   s.ReplaceSession(ctx, v.ID, v, hash),
