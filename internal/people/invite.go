@@ -45,10 +45,11 @@ func (s *Service) Invite(ctx context.Context, by store.By, l relay.Link) (relay.
 		return relay.Link{}, "", err
 	}
 	// Somebody of another account is invited all the same: who belongs there is no
-	// business of this one (AC-08).
+	// business of this one (AC-08). So is, by a subuser, who belongs to its account or
+	// to another subuser.
 	u, err := s.cfg.Store.UserNamed(ctx, l.Email)
 	switch {
-	case err == nil && u.Account == l.Account:
+	case err == nil && u.Account == l.Account && (l.Subuser.IsZero() || u.Subuser == l.Subuser):
 		return relay.Link{}, "", &relay.Error{Kind: relay.Conflict, Field: "email", Public: "Somebody with this address is in your account already."}
 	case err != nil && relay.KindOf(err) != relay.NotFound:
 		return relay.Link{}, "", err
@@ -115,7 +116,7 @@ func (s *Service) Resend(ctx context.Context, by store.By, l relay.Link) (relay.
 
 // Withdraw ends an invitation: relay.NotFound if there is none.
 func (s *Service) Withdraw(ctx context.Context, by store.By, l relay.Link) error {
-	return s.cfg.Store.DeleteLinks(ctx, by, l.Account, l.Email, relay.LinkInvite)
+	return s.cfg.Store.DeleteLinks(ctx, by, relay.Tenant{Account: l.Account, Subuser: l.Subuser}, l.Email, relay.LinkInvite)
 }
 
 // Setup makes the link with which the first owner of an account sets themselves

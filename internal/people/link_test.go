@@ -140,6 +140,55 @@ func TestInvitationsEnd(t *testing.T) {
 	})
 }
 
+// A subuser's people learn nothing of who belongs to its account (AC-08), and
+// withdraw none of its invitations.
+func TestInvitationsOfSubusersAreApart(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		invite := func(sub relay.SubuserID, email string) (relay.Link, secret.Redacted, error) {
+			return w.Invite(ctx, operator, relay.Link{Account: acmeID, Subuser: sub, Email: email, Role: relay.RoleDeveloper})
+		}
+		_, token, err := invite(relay.SubuserID{}, "bob@example.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.Accept(ctx, home, token, Newcomer{Username: "bob", Password: goodPassword}); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := invite(shopID, "bob@example.test"); err != nil {
+			t.Errorf("a subuser is told that its account has the person: %v", err)
+		}
+		// The other way round the account sees whom it has.
+		_, token, err = invite(shopID, "eve@example.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.Accept(ctx, home, token, Newcomer{Username: "eve", Password: goodPassword}); err != nil {
+			t.Fatal(err)
+		}
+		for _, sub := range []relay.SubuserID{{}, shopID} {
+			if _, _, err := invite(sub, "eve@example.test"); relay.KindOf(err) != relay.Conflict {
+				t.Errorf("somebody of one's own: %v", err)
+			}
+		}
+		_, accounts, err := invite(relay.SubuserID{}, "new@example.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, _, err := invite(shopID, "new@example.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Withdraw(ctx, operator, theirs); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.LookLink(ctx, accounts); err != nil {
+			t.Errorf("a subuser has withdrawn its account's invitation: %v", err)
+		}
+	})
+}
+
 func TestInvitationsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

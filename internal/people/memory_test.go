@@ -150,6 +150,13 @@ func (m *memory) UpdateUser(_ context.Context, by store.By, n relay.User) error 
 	})
 }
 
+func (m *memory) SetUserName(_ context.Context, by store.By, id relay.UserID, first, last string) error {
+	return m.edit(by, id, "SetUserName", func(u *relay.User) error {
+		u.FirstName, u.LastName = first, last
+		return nil
+	})
+}
+
 func (m *memory) DeleteUser(_ context.Context, by store.By, id relay.UserID, at time.Time) error {
 	return m.edit(by, id, "DeleteUser", func(u *relay.User) error {
 		u.DeletedAt = at
@@ -372,12 +379,12 @@ func (m *memory) Links(_ context.Context, account relay.AccountID, kinds ...rela
 	return out, err
 }
 
-func (m *memory) DeleteLinks(_ context.Context, by store.By, account relay.AccountID, email string, kind relay.LinkKind) error {
+func (m *memory) DeleteLinks(_ context.Context, by store.By, of relay.Tenant, email string, kind relay.LinkKind) error {
 	err := m.begin("DeleteLinks")
 	defer m.mu.Unlock()
 	n := 0
 	for h, l := range m.links {
-		if l.Account == account && l.Kind == kind && l.UsedAt.IsZero() && strings.EqualFold(l.Email, email) {
+		if l.Account == of.Account && l.Subuser == of.Subuser && l.Kind == kind && l.UsedAt.IsZero() && strings.EqualFold(l.Email, email) {
 			delete(m.links, h)
 			n++
 		}

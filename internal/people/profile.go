@@ -22,14 +22,13 @@ func (s *Service) SetName(ctx context.Context, visit *Visit, first, last string)
 	if !visit.Full() {
 		return ErrSession
 	}
-	u, err := s.cfg.Store.User(ctx, visit.User.ID)
+	first, last, err := names(first, last)
 	if err != nil {
 		return err
 	}
-	if u.FirstName, u.LastName, err = names(first, last); err != nil {
-		return err
-	}
-	return s.cfg.Store.UpdateUser(ctx, byUser(&u, visit.visitor.Addr), u)
+	// Nothing else is written: what was read of a person may be older than what they
+	// are by now.
+	return s.cfg.Store.SetUserName(ctx, byUser(&visit.User, visit.visitor.Addr), visit.User.ID, first, last)
 }
 
 func names(first, last string) (string, string, error) {

@@ -2,7 +2,9 @@ package people
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,6 +118,39 @@ func TestSessionsDieAtOnce(t *testing.T) {
 }
 
 // AC-11, on the real store: what others do to a person.
+// AC-11: a role that is taken away stays away, though its person sets their own name
+// all the while: what they read of themselves is older than the change.
+func TestNamesSetMeanwhile(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.withApp("ann", func(u *relay.User) { u.Role = relay.RoleAdmin })
+		_, visit := w.in("ann")
+		down, err := w.cfg.Store.User(ctx, u.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		down.Role = relay.RoleAuditor
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for n := range 8 {
+					if err := w.SetName(ctx, visit, fmt.Sprintf("Ann %d %d", i, n), "Miller"); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		if err := w.cfg.Store.UpdateUser(ctx, operator, down); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		if got, err := w.cfg.Store.User(ctx, u.ID); err != nil || got.Role != relay.RoleAuditor {
+			t.Errorf("the role is %q again, %v", got.Role, err)
+		}
+	})
+}
+
 func TestSessionsOfDisabledPeople(t *testing.T) {
 	t.Parallel()
 	w := realWorld(t)

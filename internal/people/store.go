@@ -28,6 +28,8 @@ type UserStore interface {
 	// UserNamed finds by username or e-mail address, in any case.
 	UserNamed(ctx context.Context, name string) (relay.User, error)
 	UpdateUser(ctx context.Context, by store.By, u relay.User) error
+	// SetUserName sets first and last name, and nothing else.
+	SetUserName(ctx context.Context, by store.By, id relay.UserID, first, last string) error
 	DeleteUser(ctx context.Context, by store.By, id relay.UserID, at time.Time) error
 	// SetPassword ends all sessions but keep, and unused reset links.
 	SetPassword(ctx context.Context, by store.By, id relay.UserID, hash string, at time.Time, keep relay.SessionID) error
@@ -55,7 +57,7 @@ type LinkStore interface {
 	CreateLink(ctx context.Context, by store.By, l relay.Link) error
 	LinkByHash(ctx context.Context, hash [32]byte) (relay.Link, error)
 	Links(ctx context.Context, account relay.AccountID, kinds ...relay.LinkKind) ([]relay.Link, error)
-	DeleteLinks(ctx context.Context, by store.By, account relay.AccountID, email string, kind relay.LinkKind) error
+	DeleteLinks(ctx context.Context, by store.By, of relay.Tenant, email string, kind relay.LinkKind) error
 	// AcceptLink uses a setup or invite link and makes its person. What the person
 	// may do is taken from the link, whatever u says.
 	AcceptLink(ctx context.Context, by store.By, hash [32]byte, u relay.User, at time.Time) error

@@ -20,8 +20,8 @@ const (
 	useLink     = `UPDATE links SET used_at = $1 WHERE hash = $2 AND used_at = 0 AND expires_at > $3`
 	dropOlder   = `DELETE FROM links WHERE user_id = $1 AND kind = $2 AND used_at = 0`
 	dropInvited = `DELETE FROM links WHERE account_id = $1 AND subuser_id = $2 AND address = $3 AND kind = $4 AND used_at = 0`
-	dropAddress = `DELETE FROM links WHERE account_id = $1 AND address = $2 AND kind = $3 AND used_at = 0`
-	ofAddress   = ` WHERE account_id = $1 AND address = $2 AND kind = $3 AND used_at = 0 ORDER BY created_at, hash`
+	dropAddress = `DELETE FROM links WHERE account_id = $1 AND subuser_id = $2 AND address = $3 AND kind = $4 AND used_at = 0`
+	ofAddress   = ` WHERE account_id = $1 AND subuser_id = $2 AND address = $3 AND kind = $4 AND used_at = 0 ORDER BY created_at, hash`
 )
 
 func scanLink(r scanner) (relay.Link, error) {
@@ -152,9 +152,10 @@ func (s *Store) Links(ctx context.Context, account relay.AccountID, kinds ...rel
 }
 
 // DeleteLinks withdraws the unused links of a kind that went to an address, in any
-// case. relay.NotFound: there are none.
-func (s *Store) DeleteLinks(ctx context.Context, by By, account relay.AccountID, email string, kind relay.LinkKind) error {
-	args := []any{blob(account.ID), strings.ToLower(text(email)), string(kind)}
+// case, on behalf of a tenant. Those of its account's other tenants stay.
+// relay.NotFound: there are none.
+func (s *Store) DeleteLinks(ctx context.Context, by By, of relay.Tenant, email string, kind relay.LinkKind) error {
+	args := []any{blob(of.Account.ID), blob(of.Subuser.ID), strings.ToLower(text(email)), string(kind)}
 	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
 		old, err := list(ctx, tx, scanLink, selectLinks+ofAddress+s.forUpdate(), args...)
 		if err != nil {
@@ -164,6 +165,6 @@ func (s *Store) DeleteLinks(ctx context.Context, by By, account relay.AccountID,
 			return note{}, notFound("link")
 		}
 		_, err = tx.ExecContext(ctx, dropAddress, args...)
-		return note{account: account, action: "link.delete", subject: linkSubject(&old[0]), before: old}, err
+		return note{account: of.Account, action: "link.delete", subject: linkSubject(&old[0]), before: old}, err
 	})
 }

@@ -62,9 +62,9 @@ func TestLinks(t *testing.T) {
 		if all, err := s.Links(ctx, relay.AccountID{}); err != nil || len(all) != 3 {
 			t.Errorf("all: %d, %v", len(all), err)
 		}
-		wantKind(t, "withdraw another kind", s.DeleteLinks(ctx, testBy, a, invite.Email, relay.LinkSetup), relay.NotFound, "")
-		wantKind(t, "withdraw another's", s.DeleteLinks(ctx, testBy, c.account(), invite.Email, relay.LinkInvite), relay.NotFound, "")
-		if err := s.DeleteLinks(ctx, testBy, a, "NEW@example.TEST", relay.LinkInvite); err != nil {
+		wantKind(t, "withdraw another kind", s.DeleteLinks(ctx, testBy, relay.Tenant{Account: a}, invite.Email, relay.LinkSetup), relay.NotFound, "")
+		wantKind(t, "withdraw another's", s.DeleteLinks(ctx, testBy, relay.Tenant{Account: c.account()}, invite.Email, relay.LinkInvite), relay.NotFound, "")
+		if err := s.DeleteLinks(ctx, testBy, relay.Tenant{Account: a}, "NEW@example.TEST", relay.LinkInvite); err != nil {
 			t.Error(err)
 		}
 		wantKind(t, "withdrawn", s.UseLink(ctx, invite.Hash, c.now), relay.NotFound, "")
@@ -96,6 +96,30 @@ func TestLinks(t *testing.T) {
 }
 
 // AC-09, AC-13: the newest link alone works; those before it are dead.
+// Each tenant withdraws its own invitations, though all went to one address.
+func TestWithdrawingIsOfOneTenant(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, _ := openTest(t, cfg)
+		ctx, c := t.Context(), newCrowd(t, s)
+		a := c.account()
+		sub := c.subuser(a)
+		const email = "new@example.test"
+		own := c.link(c.invitation(a, email))
+		theirs := c.invitation(a, email)
+		theirs.Subuser = sub
+		theirs = c.link(theirs)
+		if err := s.DeleteLinks(ctx, testBy, relay.Tenant{Account: a, Subuser: sub}, email, relay.LinkInvite); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.LinkByHash(ctx, own.Hash); err != nil {
+			t.Errorf("the account's went with the subuser's: %v", err)
+		}
+		_, err := s.LinkByHash(ctx, theirs.Hash)
+		wantKind(t, "withdrawn", err, relay.NotFound, "")
+	})
+}
+
 func TestTheNewestLinkAloneWorks(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {
@@ -166,7 +190,7 @@ func TestUseLink(t *testing.T) {
 		if all, err := s.Links(ctx, l.Account); err != nil || len(all) != 0 {
 			t.Errorf("a used link is listed: %+v, %v", all, err)
 		}
-		wantKind(t, "withdrawn after use", s.DeleteLinks(ctx, testBy, l.Account, l.Email, l.Kind), relay.NotFound, "")
+		wantKind(t, "withdrawn after use", s.DeleteLinks(ctx, testBy, relay.Tenant{Account: l.Account}, l.Email, l.Kind), relay.NotFound, "")
 	})
 }
 

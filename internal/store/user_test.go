@@ -275,6 +275,33 @@ func TestUserErrors(t *testing.T) {
 }
 
 // The account has an owner, whatever is done; and so have a subuser's people.
+// A person's own name is set beside whatever else is changed: somebody who sets it
+// over and over does not keep a role that is taken from them meanwhile (AC-11).
+func TestNamesBringNoRankBack(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, _ := openTest(t, cfg)
+		ctx, c := t.Context(), newCrowd(t, s)
+		u := c.person(c.account(), relay.RoleAdmin)
+		down := u
+		down.Role, down.Email = relay.RoleAuditor, "moved-"+u.Email
+		if err := s.UpdateUser(ctx, testBy, down); err != nil {
+			t.Fatal(err)
+		}
+		session, hash := c.session(u, relay.SessionFull)
+		if err := s.SetUserName(ctx, testBy, u.ID, "Ann", "Miller"); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.user(u.ID); got.Role != relay.RoleAuditor || got.Email != down.Email || got.FirstName != "Ann" || got.LastName != "Miller" {
+			t.Errorf("after setting a name: %+v", got)
+		}
+		if !c.open(hash) {
+			t.Errorf("setting a name ends session %s", session.ID)
+		}
+		wantKind(t, "nobody", s.SetUserName(ctx, testBy, relay.UserID{ID: relay.NewID(c.now)}, "A", "B"), relay.NotFound, "")
+	})
+}
+
 func TestTheLastOwnerStays(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {
@@ -466,7 +493,7 @@ func TestChangesOfPeopleTellNoSecret(t *testing.T) {
 			s.AddIssuance(ctx, testBy, relay.Issuance{Issuer: "https://i.test", Subject: "s", User: u.ID, CreatedAt: c.now}),
 			s.DeleteIssuance(ctx, testBy, u.ID, "https://i.test", "s"),
 			s.CreateLink(ctx, testBy, link), s.AcceptLink(ctx, testBy, hash, c.row(a, relay.RoleAdmin), c.now),
-			s.CreateLink(ctx, testBy, second), s.DeleteLinks(ctx, testBy, a, second.Email, relay.LinkInvite),
+			s.CreateLink(ctx, testBy, second), s.DeleteLinks(ctx, testBy, relay.Tenant{Account: a}, second.Email, relay.LinkInvite),
 			s.EndSession(ctx, testBy, u.ID, session.ID), s.ResetFactors(ctx, testBy, u.ID),
 			s.SetUserDisabled(ctx, testBy, u.ID, c.now), s.SetUserDisabled(ctx, testBy, u.ID, time.Time{}), s.DeleteUser(ctx, testBy, u.ID, c.now),
 		); err != nil {

@@ -14,6 +14,7 @@ import (
 const (
 	updateUser = `UPDATE users SET username = $1, email = $2, first_name = $3, last_name = $4, role = $5, scopes = $6, restricted = $7, subusers = $8
 		WHERE id = $9`
+	renameUser  = `UPDATE users SET first_name = $1, last_name = $2 WHERE id = $3`
 	disableUser = `UPDATE users SET disabled_at = $1 WHERE id = $2`
 	// deleteUser keeps the row for the records, without what proves who somebody is.
 	deleteUser = `UPDATE users SET deleted_at = $1, password = '', password_at = 0, totp = $2, totp_step = 0, totp_at = 0 WHERE id = $3`
@@ -67,6 +68,21 @@ func (s *Store) UpdateUser(ctx context.Context, by By, u relay.User) error {
 			}
 		}
 		return writeUser(ctx, tx, old, &u)
+	})
+}
+
+// SetUserName sets a person's first and last name, and leaves whatever else is
+// changed meanwhile: who sets their own name must not give back to themselves what
+// somebody takes from them at the same moment. relay.NotFound: there is no such
+// person.
+func (s *Store) SetUserName(ctx context.Context, by By, id relay.UserID, first, last string) error {
+	first, last = text(first), text(last)
+	return s.changeUser(ctx, by, id, "user.update", func(tx *sql.Tx, old *relay.User) error {
+		if old.FirstName == first && old.LastName == last {
+			return errUnchanged
+		}
+		_, err := tx.ExecContext(ctx, renameUser, first, last, blob(id.ID))
+		return err
 	})
 }
 
