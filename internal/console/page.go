@@ -1,6 +1,7 @@
 package console
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
@@ -66,6 +67,18 @@ func (p *page) tenantPattern() string {
 // allPages is the table of pages.
 func allPages() []page {
 	return slices.Concat(framePages, resourcePages)
+}
+
+// Pages are the patterns of all pages that are looked at with a full session and show
+// something of their own, for tests that visit each: not streams, exports and what
+// only leads elsewhere.
+func Pages() (patterns []string) {
+	for _, p := range allPages() {
+		if p.Method == http.MethodGet && p.Title != "" && (p.Level == full || p.Level == enrolling) {
+			patterns = append(patterns, p.Pattern)
+		}
+	}
+	return patterns
 }
 
 // may reports whether a principal could use a page.

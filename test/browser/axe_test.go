@@ -36,9 +36,11 @@ func (b *tab) axe() {
 		b.t.Logf("not judged: axe-core is not installed")
 		return
 	}
+	if script[bool](b, `typeof axe === "undefined"`) {
+		script[bool](b, source+";true")
+	}
 	for _, scheme := range []string{"light", "dark"} {
 		b.scheme(scheme)
-		script[bool](b, source+";true")
 		found := script[[]finding](b, `axe.run(document, {resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then((r) => r.violations)`)
 		for _, f := range found {
 			var places []string

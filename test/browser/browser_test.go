@@ -328,7 +328,8 @@ func (b *tab) scheme(name string) {
 }
 
 // shoot takes pictures of the page that is shown, in both schemes and sizes, into
-// the folder that POSTERN_SCREENSHOTS names; without it nothing is done. A page
+// the folder that POSTERN_SCREENSHOTS names, as WebP or what POSTERN_SCREENSHOTS_AS
+// says; without it no picture is taken. A page
 // wider than its window is a fault in any case.
 func (b *tab) shoot(name string) {
 	b.t.Helper()
@@ -341,11 +342,17 @@ func (b *tab) shoot(name string) {
 		}
 		for _, scheme := range []string{"light", "dark"} {
 			b.scheme(scheme)
-			yes := true
+			// The charts draw themselves anew in other colours and at other sizes.
+			script[bool](b, `new Promise((done) => setTimeout(() => done(true), document.querySelector("canvas") ? 300 : 50))`)
+			yes, quality := true, int64(60)
+			kind := page.CaptureScreenshotFormatWebp
+			if as := os.Getenv("POSTERN_SCREENSHOTS_AS"); as != "" {
+				kind = page.CaptureScreenshotFormat(as)
+			}
 			picture := tell(b, page.CaptureScreenshot, page.CaptureScreenshotParams{
-				Format: page.CaptureScreenshotFormatPng, CaptureBeyondViewport: &yes, Clip: b.whole(s),
+				Format: kind, Quality: &quality, CaptureBeyondViewport: &yes, Clip: b.whole(s),
 			})
-			if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%s-%s.png", name, s.name, scheme)), picture.Data, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%s-%s.%s", name, s.name, scheme, kind)), picture.Data, 0o644); err != nil {
 				b.t.Fatal(err)
 			}
 		}
@@ -353,11 +360,11 @@ func (b *tab) shoot(name string) {
 	}
 }
 
-// whole is the page from top to end, but no more than some windows of it.
+// whole is the page from top to end, but no more than its beginning.
 func (b *tab) whole(s screen) *page.Viewport {
 	b.t.Helper()
 	height := script[float64](b, `document.documentElement.scrollHeight`)
-	return &page.Viewport{Width: float64(s.width), Height: min(max(height, float64(s.height)), 4*float64(s.height)), Scale: 1}
+	return &page.Viewport{Width: float64(s.width), Height: min(max(height, float64(s.height)), 1.6*float64(s.height)), Scale: 1}
 }
 
 // fits fails when a page has to be moved sideways to be read (WCAG 1.4.10).

@@ -46,6 +46,7 @@ const (
 	bounceText = `<img src=x onerror=alert(1)><script>alert("bounce")</script>`
 	fullAt     = "full@inbox.test"
 	hostileAt  = "hostile@inbox.test"
+	goneAt     = "gone@inbox.test"
 )
 
 var exits []func()
@@ -77,7 +78,7 @@ func (w *world) start(dir string) error {
 	defer log.Close()
 	file := filepath.Join(dir, "ready.json")
 	w.cmd = exec.Command(w.bin, "demo", "--ready-file", file, "--dir", filepath.Join(dir, "data"),
-		"--fault", "rcpt,to="+hostileAt+": 550 5.7.1 "+bounceText, "--fault", "rcpt,to="+fullAt+": 452 4.2.2 The mailbox is full, try later")
+		"--fault", "rcpt,to="+hostileAt+": 550 5.7.1 "+bounceText, "--fault", "rcpt,to="+goneAt+": 550 5.1.1 No such user here", "--fault", "rcpt,to="+fullAt+": 452 4.2.2 The mailbox is full, try later")
 	w.cmd.Stdout, w.cmd.Stderr = log, log
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // nor does it outlive a run that is killed
 	if err := w.cmd.Start(); err != nil {
