@@ -2,8 +2,8 @@
 // the rules of NIST SP 800-63B-4 §3.1.1. It is for what people choose; keys are
 // random, and need no slow hash.
 //
-// Its invariant: however many ask, no more memory is used than for as many hashes
-// as may run at once; and checking the password of somebody who does not exist is
+// Its invariant: however many ask, no more memory is used than for twice as many
+// hashes as may run at once; and checking the password of somebody who does not exist is
 // the same work as of somebody who does.
 package password
 
@@ -14,6 +14,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -59,7 +60,7 @@ const (
 // Config sets a Hasher up. Zero members take the default in brackets.
 type Config struct {
 	Params  Params        // [DefaultParams]
-	AtOnce  int           // hashes at once [4]
+	AtOnce  int           // hashes at once [as many as processors, at most 4]
 	Waiting int           // callers that wait for their turn [64]; more get ErrBusy
 	Wait    time.Duration // how long one waits [5 s]
 }
@@ -70,6 +71,7 @@ type Hasher struct {
 	turns   chan struct{}
 	waiting atomic.Int64
 	dummy   phc
+	litter  litter
 }
 
 // New makes a Hasher.
@@ -78,7 +80,7 @@ func New(cfg Config) *Hasher {
 		cfg.Params = DefaultParams
 	}
 	if cfg.AtOnce == 0 {
-		cfg.AtOnce = 4
+		cfg.AtOnce = min(4, runtime.GOMAXPROCS(0))
 	}
 	if cfg.Waiting == 0 {
 		cfg.Waiting = 64
@@ -140,6 +142,7 @@ func (h *Hasher) compute(ctx context.Context, p phc, password secret.Redacted, s
 		return nil, err
 	}
 	defer func() { <-h.turns }()
+	defer func() { h.litter.left(int64(p.Memory)<<10, int64(h.cfg.AtOnce)*int64(h.cfg.Params.Memory)<<10) }()
 	return argon2.IDKey([]byte(Normal(password.Reveal())), p.salt, p.Time, p.Memory, p.Threads, size), nil
 }
 
