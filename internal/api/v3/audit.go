@@ -78,7 +78,7 @@ var auditRoutes = []Route{
 		Answers: map[int]any{200: auditSchedule{}}, Handler: auditing((*API).showAuditSchedule),
 	},
 	{
-		Method: "PATCH", Pattern: "/v3/audit/schedule", Scope: scopeAudits, ParentOnly: true,
+		Method: "PATCH", Pattern: "/v3/audit/schedule", Scope: scopeAudits, ParentOnly: true, StepUp: true,
 		Summary: "Change what is given of the schedule. To add somebody who gets the report takes the right to read it, too",
 		Body:    auditSchedulePatch{}, Answers: map[int]any{200: auditSchedule{}}, Handler: auditing((*API).patchAuditSchedule),
 	},
