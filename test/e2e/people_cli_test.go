@@ -130,6 +130,7 @@ func (c *userCLI) roles(t *testing.T) {
 		t.Errorf("Dora is %+v", p)
 	}
 	c.postern(t, "user", "role", "dora", "admin")
+	c.postern(t, "user", "role", "dora", "owner")
 	c.postern(t, "user", "role", "dora", "auditor")
 	c.fails(t, "", "user", "role", "dora", "king")
 	c.fails(t, "", "user", "role", "dora")

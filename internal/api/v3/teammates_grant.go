@@ -84,7 +84,7 @@ func (in *grantBody) readRole(g *grant) error {
 		if !slices.Contains(relay.Roles, role) {
 			return invalid("role", "The role must be owner, admin, developer, auditor or custom.")
 		}
-		if in.IsAdmin != nil && *in.IsAdmin != (role == relay.RoleAdmin) {
+		if in.IsAdmin != nil && *in.IsAdmin != isAdmin(role) {
 			return invalid("is_admin", "is_admin and role contradict each other.")
 		}
 		if role != relay.RoleCustom && in.Scopes != nil && len(*in.Scopes) > 0 {

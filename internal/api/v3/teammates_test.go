@@ -76,6 +76,7 @@ func TestTeammatesGiveNoMore(t *testing.T) {
 		"owner by admin":      {w.person(admin, true), "POST", "", mail + `"role":"owner"}`, 403, "Only an owner", "role"},
 		"owner by a key":      {program, "POST", "", mail + `"role":"owner"}`, 403, "Only an owner", "role"},
 		"owner by owner":      {w.person(owner, true), "POST", "", mail + `"role":"owner"}`, 201, "", ""},
+		"owner as read":       {w.person(owner, true), "POST", "", `{"email":"second@people.example","role":"owner","is_admin":true}`, 201, "", ""},
 		"widen":               {w.person(hr, true), "PATCH", weak.Username, `{"scopes":["mail.send","stats.read"]}`, 403, "do not have the scope", "scopes"},
 		"promote":             {w.person(hr, true), "PATCH", weak.Username, `{"role":"admin"}`, 403, "do not have the scope", "scopes"},
 		"own role":            {w.person(hr, true), "PATCH", hr.Username, `{"scopes":["mail.send"]}`, 403, "Nobody changes", ""},
