@@ -268,7 +268,11 @@ func (s *Service) enrolled(ctx context.Context, visit *Visit, mechanism, plus, w
 	}
 	s.notice(ctx, u, visit.visitor, what, fmt.Sprintf("%s for your account %q.", what, u.Username))
 	if visit.Session.Level != relay.SessionEnrol {
-		token, _, err = s.replace(ctx, &visit.Session, visit.Session)
+		next := visit.Session
+		if s.oneFactor(next.Method) {
+			next.Method += plus
+		}
+		token, _, err = s.replace(ctx, &visit.Session, next)
 		return token, codes, err
 	}
 	// Both factors were just shown: the password made this session, the new one is here.

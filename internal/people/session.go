@@ -55,10 +55,24 @@ func (s *Service) levelNow(session *relay.Session, u *relay.User) relay.SessionL
 	case session.Level == relay.SessionEnrol && u.SecondFactor():
 		// Set up elsewhere meanwhile: who has only the password must not set up another.
 		return relay.SessionPassword
+	case session.Level == relay.SessionFull && u.SecondFactor() && s.oneFactor(session.Method):
+		// From before there was one, where the account lets people in without: whoever
+		// is in it must show it as well.
+		return relay.SessionPassword
 	case session.Level == relay.SessionFull && !u.SecondFactor() && s.demanded(u) && !s.trustedMethod(session.Method):
 		return relay.SessionEnrol
 	}
 	return session.Level
+}
+
+// oneFactor reports whether a session was made by a first factor alone.
+func (s *Service) oneFactor(method string) bool {
+	for _, plus := range []string{plusTOTP, plusRecovery, plusPasskey} {
+		if strings.HasSuffix(method, plus) {
+			return false
+		}
+	}
+	return method != methodPasskey && !s.trustedMethod(method)
 }
 
 // trustedMethod reports whether a session's own method was a second factor too.

@@ -228,6 +228,47 @@ func TestSecondFactorIsDemanded(t *testing.T) {
 	}
 }
 
+// AC-05: where the account lets people in with a password alone, setting up a second
+// factor throws out whoever is in with a stolen password: their session must show it.
+func TestSecondFactorSetUpElsewhere(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		w.dir.account.Policy.SecondFactorOptional = true
+		w.person("ann")
+		login := func() secret.Redacted {
+			token, session, err := w.LoginPassword(ctx, home, "ann", goodPassword)
+			if err != nil || session.Level != relay.SessionFull {
+				t.Fatalf("%+v %v", session, err)
+			}
+			return token
+		}
+		thief, token := login(), login()
+		e, err := w.BeginTOTP(ctx, w.open(token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, _, err = w.EnableTOTP(ctx, home, token, codeOf(t, e, w.now()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := w.open(token); v.Session.Level != relay.SessionFull || v.Session.Method != "password+totp" {
+			t.Errorf("the session that set it up: %s by %s", v.Session.Level, v.Session.Method)
+		}
+		visit := w.open(thief)
+		if visit.Session.Level != relay.SessionPassword {
+			t.Errorf("the other one: %s", visit.Session.Level)
+		}
+		if _, err := w.Principal(ctx, visit); !errors.Is(err, ErrSession) {
+			t.Errorf("it keeps its scopes: %v", err)
+		}
+		w.pass(totp.Period)
+		if _, session, err := w.LoginTOTP(ctx, home, thief, codeOf(t, e, w.now())); err != nil || session.Level != relay.SessionFull {
+			t.Errorf("with the code: %+v %v", session, err)
+		}
+	})
+}
+
 // AC-05: who knows only the password must not set up a second factor beside, or
 // in the place of, one that is there.
 func TestEnrolSessionAfterEnrolment(t *testing.T) {
