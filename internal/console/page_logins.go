@@ -169,6 +169,9 @@ func (v *desk) loginTable(list []loginView) table {
 		}
 		from := to(orNone(l.Addr, "here"), query(v.path("/logins"), "addr", l.Addr))
 		from.Note = l.Helo
+		if l.Protocol == "console" {
+			from.Note = browser(l.Helo)
+		}
 		by := words(orNone(l.Mechanism, "none"))
 		by.Note = strings.TrimSpace(l.Protocol + " " + l.Listener)
 		t.Rows = append(t.Rows, row{Cells: []cell{v.at(l.At), result, who, from, by, words(orNone(l.TLS, "none"))}})

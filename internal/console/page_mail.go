@@ -152,7 +152,7 @@ func (v *desk) findMail(pairs []string) (list mailListView, err error) {
 }
 
 func (v *desk) mailTable(list []mailLineView, empty string) table {
-	t := table{ID: "mail", Caption: "Mail, the latest first", Head: []string{"Subject", "From", "To", "State", "Accepted", "Last word"}, Empty: empty,
+	t := table{ID: "mail", Caption: "Mail, the latest first", Head: []string{"Subject", "To", "State", "Accepted", "Last word"}, Empty: empty,
 		Next: v.linkIf("Make a key", "/keys/new", "POST", apiKeys)}
 	for _, m := range list {
 		subject := words(orNone(m.Subject, "(no subject)"))
@@ -169,9 +169,11 @@ func (v *desk) mailTable(list []mailLineView, empty string) table {
 		if m.Count > 1 {
 			state.Note = things(m.Count, "time")
 		}
+		recipient := words(orNone(m.To, "nobody"))
+		recipient.Note = "from " + m.From
 		last := v.at(m.LastAt)
 		last.Note = m.Reply
-		t.Rows = append(t.Rows, row{Cells: []cell{subject, words(m.From), words(m.To), state, v.at(m.Accepted), last}})
+		t.Rows = append(t.Rows, row{Cells: []cell{subject, recipient, state, v.at(m.Accepted), last}})
 	}
 	return t
 }

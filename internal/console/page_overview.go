@@ -46,10 +46,16 @@ type attentionView struct {
 type overviewPage struct {
 	Figures   []fact
 	Attention table
-	Span      []link
+	Span      []spanLink
 	Charts    []Chart
 	Queue     facts
 	Next      []link
+}
+
+// spanLink leads to the figures of another time.
+type spanLink struct {
+	link
+	Here bool
 }
 
 // overviewSpans are the times that can be looked at.
@@ -72,7 +78,9 @@ func showOverview(v *desk) error {
 		if s.id == v.sent("span") {
 			span = s
 		}
-		p.Span = append(p.Span, link{s.words, query(v.path("/"), "span", s.id)})
+	}
+	for _, s := range overviewSpans {
+		p.Span = append(p.Span, spanLink{link{s.words, query(v.path("/"), "span", s.id)}, s.id == span.id})
 	}
 	out, err := ask[overviewView](v, query(apiOverview, "since", v.Now.Add(-span.back).UTC().Format(time.RFC3339), "until", v.Now.UTC().Format(time.RFC3339), "by", span.by))
 	if err != nil {

@@ -305,7 +305,7 @@ func (v *desk) sessionTable() table {
 			by.Note = "not all the way: " + s.Level
 		}
 		end := v.do(button{Text: "End", Label: "the session from " + s.Addr, Action: v.path("/people", person, "sessions", s.ID) + "/end"}, "DELETE", apiPerson+"/sessions/{id}")
-		t.Rows = append(t.Rows, row{Mark: s.Current, Cells: []cell{from, words(s.Agent), by, v.at(s.CreatedAt), v.at(s.SeenAt), {Do: end}}})
+		t.Rows = append(t.Rows, row{Mark: s.Current, Cells: []cell{from, words(browser(s.Agent)), by, v.at(s.CreatedAt), v.at(s.SeenAt), {Do: end}}})
 	}
 	return t
 }

@@ -102,6 +102,7 @@ func open(t testing.TB, base string) *tab {
 	tell(b, network.Enable, network.EnableParams{})
 	tell(b, log.Enable, cdp.Empty{})
 	tell(b, runtime.Enable, cdp.Empty{})
+	tell(b, page.Enable, page.EnableParams{})
 	b.scheme("light")
 	b.size(desktop)
 	t.Cleanup(b.check)
@@ -122,6 +123,8 @@ func (b *tab) watch(event any) {
 		if e.ExceptionDetails.Exception != nil {
 			problem += " " + e.ExceptionDetails.Exception.Description
 		}
+	case *page.EventJavascriptDialogOpening:
+		problem = "a dialog opens: " + e.Message
 	case *log.EventEntryAdded:
 		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
 			problem = "the browser complains: " + e.Entry.Text

@@ -121,7 +121,7 @@ func TestWithoutScripts(t *testing.T) {
 	b := open(t, w.url())
 	b.scripts(false)
 	p := b.join(w.setup(t, w.account(t, "plain"), "paul@inbox.test"), "paul", "paul@inbox.test")
-	b.click(".plainbar button")
+	b.click("form[action='/logout'] button")
 	b.arrives("/login")
 	b.login(p)
 	b.visit("/keys/new?for=test")

@@ -1,6 +1,15 @@
 // Charts: a figure with data-chart has a table; uPlot draws what the table says.
 const drawn = new WeakMap();
 
+// Things are counted: an axis has no parts of one.
+const whole = Array.from({ length: 13 }, (_, n) => [1, 2, 5].map((m) => m * 10 ** n)).flat();
+
+// Times are as in the tables: 24 hours, days as month and day.
+const hours = [
+  [86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", "\n{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+];
+
 export function charts(root) {
   if (!window.uPlot) return;
   for (const figure of root.querySelectorAll("figure[data-chart]")) {
@@ -36,7 +45,7 @@ function draw(figure, place, data) {
   const plot = new window.uPlot({
     width: Math.max(place.clientWidth, 240), height: 240, tzDate: (at) => window.uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
     cursor: { drag: { x: false, y: false } }, scales: { y: { range: (_, low, high) => [Math.min(0, low), Math.max(1, high * 1.08)] } },
-    series: [{ label: "UTC" }, ...series], axes: [axis, { ...axis, size: 56 }],
+    series: [{ label: "UTC" }, ...series], axes: [{ ...axis, values: hours }, { ...axis, size: 56, incrs: whole, values: (_, at) => at.map((n) => n.toLocaleString()) }],
   }, [data.times, ...values], place);
   drawn.set(figure, plot);
   new ResizeObserver(() => {
