@@ -2,8 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -105,9 +105,15 @@ func (r *ownRelay) serve(t testing.TB, conf string) {
 		if err != nil {
 			return false
 		}
-		conn.Close()
-		_, err = os.Stat(filepath.Join(r.dir, "admin.sock"))
-		return err == nil
+		defer conn.Close()
+		// It greets once all of its listeners answer; a socket alone takes connections
+		// before that, and admin.sock may be that of a process that was killed.
+		b := make([]byte, 3)
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			return false
+		}
+		_, err = io.ReadFull(conn, b)
+		return err == nil && string(b) == "220"
 	})
 	if err != nil {
 		t.Fatal(err)
