@@ -18,8 +18,8 @@ type ratio struct {
 const enough = 20
 
 // roll closes the window when another begins. learn: it counts for what is usual.
-// What a finding was made of counts half.
-func (r *ratio) roll(window int64, learn bool) {
+// What a finding was made of counts half. The largest fades with each window.
+func (r *ratio) roll(window int64, learn bool, fades float64) {
 	if window <= r.Window {
 		return
 	}
@@ -29,9 +29,9 @@ func (r *ratio) roll(window int64, learn bool) {
 			kind = math.Min(kind, math.Sqrt(kind*math.Max(float64(r.Count.Max), 1)))
 			rate = math.Min(rate, (rate+float64(r.Rate.Max))/2)
 		}
-		r.Count.add(kind)
+		r.Count.addFading(kind, fades)
 		if r.All >= enough {
-			r.Rate.add(rate)
+			r.Rate.addFading(rate, fades)
 		}
 	}
 	r.Window, r.All, r.Kind, r.Odd = window, 0, 0, false

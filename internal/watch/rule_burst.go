@@ -14,6 +14,7 @@ const (
 	// one that sends all the time.
 	steadyShare = 0.05
 	burstAge    = 35 * day // a month, with the run at its end
+	smallPeak   = 100      // recipients in the largest hour of a small key
 )
 
 // burst looks for far more mail in an hour than the key ever sent at that hour of
@@ -64,12 +65,15 @@ func (v *volume) burstLimit(b *baseline, c clock, usual, margin float64) (limit 
 	scale = math.Max(scale, math.Log(4)) + math.Log(margin)
 	few := 5 + 0.02*peak
 	at := func(scale float64) float64 { return math.Exp(scale)*(usual+few) - few }
-	// Beyond its scale and the largest hour that it ever had.
-	limit = math.Max(at(scale), 1.5*margin*peak)
+	// Beyond its scale and the largest hour that it ever had: the more so the more
+	// its days differ.
+	beyond := math.Min(math.Max(1.5, math.Exp(2*v.Excess.sd())), 4)
+	limit = math.Max(at(scale), beyond*margin*peak)
 	if v.share() < steadyShare {
 		// A key that sends all the time has no batches that could come at another
 		// time: what is far beyond its hour counts, although other hours have as much.
 		limit = math.Min(limit, math.Max(at(scale+math.Log(1.5)), 0.2*peak))
 	}
-	return limit, true
+	// Of a small key, a few more than its largest hour are chance.
+	return math.Max(limit, math.Min(peak, smallPeak)+burstFloor*margin), true
 }

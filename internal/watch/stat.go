@@ -18,12 +18,15 @@ const (
 )
 
 // add takes one number in.
-func (s *stat) add(x float64) {
+func (s *stat) add(x float64) { s.addFading(x, maxFades) }
+
+// addFading is add with another fading of the largest.
+func (s *stat) addFading(x, fades float64) {
 	w := math.Max(1/float64(s.N+1), slowest)
 	d := x - float64(s.Mean)
 	s.Mean += float32(w * d)
 	s.Var = float32((1 - w) * (float64(s.Var) + w*d*d))
-	s.Max = max(s.Max*maxFades, float32(x))
+	s.Max = max(s.Max*float32(fades), float32(x))
 	if s.N < math.MaxUint32 {
 		s.N++
 	}

@@ -45,6 +45,12 @@ type people struct {
 	SampledH uint32 `json:"p_sampledh,omitempty"` // and of the hour
 }
 
+// newFades is how the largest number of new recipients of a day fades: it halves in
+// twenty days of sending. A key meets most of its recipients in its first weeks,
+// and that is no measure of what is usual later; a list that is imported every
+// month still is, when the next one comes.
+const newFades = 0.965
+
 // firstPeople is how long all recipients are new because the key is.
 const firstPeople = 14 * day
 
@@ -56,8 +62,8 @@ func (p *people) rollPeople(b *baseline, c clock) {
 	if int64(c.day) > p.NewDay.Window {
 		p.Sampled = 0
 	}
-	p.NewHour.roll(c.hour, learn)
-	p.NewDay.roll(int64(c.day), learn)
+	p.NewHour.roll(c.hour, learn, maxFades)
+	p.NewDay.roll(int64(c.day), learn, newFades)
 }
 
 // ends is what becomes of a key's mail.
@@ -69,10 +75,10 @@ type ends struct {
 }
 
 func (e *ends) rollEnds(_ *baseline, c clock) {
-	e.BounceHour.roll(c.hour, true)
-	e.UnknownHour.roll(c.hour, true)
-	e.BounceDay.roll(int64(c.day), true)
-	e.UnknownDay.roll(int64(c.day), true)
+	e.BounceHour.roll(c.hour, true, maxFades)
+	e.UnknownHour.roll(c.hour, true, maxFades)
+	e.BounceDay.roll(int64(c.day), true, maxFades)
+	e.UnknownDay.roll(int64(c.day), true, maxFades)
 }
 
 // whereabouts is from where a key is used.
