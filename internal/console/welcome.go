@@ -113,6 +113,9 @@ func (c *Console) welcome(v *visit) error {
 	}
 	p.Title = "Get going"
 	p.MayDomain, p.MayKey, p.MayTest = v.may(v.Principal, needDomain), v.may(v.Principal, needKey), v.may(v.Principal, needTest)
+	if !p.MayDomain && !p.MayKey && !p.MayTest { // an auditor: nothing here is theirs to do
+		return v.to("/")
+	}
 	p.Steps = steps(stepDomain)
 	if err := v.welcomeState(p); err != nil {
 		return err
