@@ -259,6 +259,17 @@ func (b *tab) sees(selector, want string) {
 	b.until(fmt.Sprintf(`[...document.querySelectorAll(%s)].some((e) => e.innerText.includes(%s))`, quote(selector), quote(want)))
 }
 
+// later loads the page again until an element shows a text: logins are on record some
+// seconds after they were.
+func (b *tab) later(selector, want string) {
+	b.t.Helper()
+	find := fmt.Sprintf(`document.querySelector("main") !== null && [...document.querySelectorAll(%s)].some((e) => e.innerText.includes(%s))`, quote(selector), quote(want))
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && !script[bool](b, find); time.Sleep(500 * time.Millisecond) {
+		b.visit(b.at())
+	}
+	b.sees(selector, want)
+}
+
 // text is what the first element of a selector shows.
 func (b *tab) text(selector string) string {
 	b.t.Helper()

@@ -139,7 +139,7 @@ func TestWithoutScripts(t *testing.T) {
 	b.click("main button[type=submit]")
 	b.sees("h1", "plain.test")
 	b.visit("/logins")
-	b.sees("main", "CONSOLE")
+	b.sees("#logins", "TOTP")
 	b.visit("/")
 	// The charts are tables.
 	if b.count("canvas") != 0 || b.count("main table") == 0 {

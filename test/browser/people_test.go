@@ -44,7 +44,7 @@ func TestPeople(t *testing.T) {
 	}
 	for _, path := range []string{"/keys/new", "/people/invite", "/policy/edit", "/domains/new"} {
 		a.visit(path)
-		a.sees("h1", "Not found")
+		a.sees("main", "There is no such page, or it is not for you")
 	}
 
 	// Whoever has used a link cannot be it again.
