@@ -248,8 +248,7 @@ func TestFirstRunOfOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.api.denied = []string{"POST /v3/whitelabel/domains", "POST /v3/api_keys", "GET /v3/api_keys", "POST /v3/api_keys/{api_key_id}/test"}
-	w.get("/welcome").goes
-shows("/") // where there is something for them
+	w.get("/welcome").goes("/") // where there is something for them
 	w.get("/welcome/domain").want(404)
 	w.post("/welcome/domain", "domain", "example.com").want(404)
 	w.get("/welcome/key").want(404)
