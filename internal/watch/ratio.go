@@ -45,6 +45,9 @@ type measure struct {
 	spread  float64 // standard deviations above the mean rate
 	times   float64 // times the largest rate before
 	unknown float64 // the rate where too little is known of the rates before
+	// far is from how many times the largest number on the number speaks for itself:
+	// the rate then needs only farSpread standard deviations. 0: never.
+	far, farSpread float64
 }
 
 // limits are the number and the rate that would be a finding.
@@ -52,6 +55,9 @@ func (r *ratio) limits(m measure, margin float64) (count, rate float64) {
 	count = math.Max(m.floor, margin*m.factor*float64(r.Count.Max))
 	if r.Rate.N < 5 {
 		return count, m.unknown
+	}
+	if m.far > 0 && float64(r.Kind) >= math.Max(2*m.floor, margin*m.far*float64(r.Count.Max)) {
+		return count, math.Max(m.least, r.Rate.upper(m.farSpread*margin))
 	}
 	rate = math.Max(m.least, r.Rate.upper(m.spread*margin))
 	if m.times > 0 {

@@ -8,7 +8,7 @@ import (
 	"postern/internal/relay"
 )
 
-var newRecipients = measure{floor: 30, least: 0.10, factor: 3, spread: 5, times: 1.25, unknown: 2}
+var newRecipients = measure{floor: 30, least: 0.10, factor: 3, spread: 5, times: 1.25, unknown: 2, far: 4.5, farSpread: 2}
 
 // recipientsAge is how long it takes until those who get mail once a month have
 // had theirs.
