@@ -105,14 +105,22 @@ type peoplePage struct {
 }
 
 func showPeople(v *desk) error {
-	list, err := ask[struct{ Result []personView }](v, query(apiPeople+"?limit=200&subusers=true", "offset", v.sent("offset")))
+	all := apiPeople + "?limit=200"
+	if v.Tenant.Subuser.IsZero() { // a subuser has none below it, and may not ask for them
+		all += "&subusers=true"
+	}
+	list, err := ask[struct{ Result []personView }](v, query(all, "offset", v.sent("offset")))
 	if err != nil {
 		return err
 	}
 	p := peoplePage{Next: v.linkIf("Invite somebody", "/people/invite", "POST", apiPeople)}
 	p.People = table{ID: "people", Caption: "People", Head: []string{"Name", "Address", "Role", "Second factor", "Last seen", "State"}, Next: p.Next, Empty: "There is nobody here."}
 	for _, x := range list.Result {
-		name := to(x.name(), v.path("/people", x.Username))
+		here := v.path("/people", x.Username)
+		if of != "" && x.Subuser != "" {
+			here = subuserPath(x.Subuser, here)
+		}
+		name := to(x.name(), here)
 		name.Note = x.Username
 		role := words(roleWord(x.Role))
 		switch {

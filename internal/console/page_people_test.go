@@ -1,6 +1,7 @@
 package console
 
 import (
+	"strings"
 	"testing"
 
 	"postern/internal/relay"
@@ -150,5 +151,33 @@ func TestSettingsAndPolicy(t *testing.T) {
 	w.post("/policy/edit", "max_key_life_seconds", "90", "mechanisms", "PLAIN", "mechanisms", "EXTERNAL", "preview_bodies", "on").goes("/policy")
 	if body := w.asked("PATCH /v3/user/policy"); body != `{"bind_reply_to":false,"forbid_full_access":false,"foreign_names":false,"mechanisms":["PLAIN","EXTERNAL"],"preview_bodies":true,"require_networks":false}` {
 		t.Errorf("asked for %s", body)
+	}
+}
+
+// Who asks for a subuser's people, or may not look at subusers, asks for one tenant's:
+// the API refuses anything wider.
+func TestPeopleOfOneTenant(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.tenants.subs["shop"] = relay.SubuserID{ID: relay.ID{7}}
+	wide := func(path string) bool {
+		t.Helper()
+		w.get(path).want(200)
+		made := w.api.made("GET /v3/teammates")
+		return strings.Contains(made[len(made)-1].Path, "subusers=true")
+	}
+	if !wide("/people") {
+		t.Error("the account's list leaves the people of its subusers out")
+	}
+	if wide("/as/shop/people") {
+		t.Error("a subuser's list asks for more than the subuser's people")
+	}
+	w.visit().User.Role, w.visit().User.Scopes = relay.RoleCustom, []string{"teammates.read"}
+	if wide("/people") {
+		t.Error("somebody who may not look at subusers asks for their people")
+	}
+	w.visit().User.Role, w.visit().User.Subuser = relay.RoleAdmin, relay.SubuserID{ID: relay.ID{7}}
+	if wide("/people") {
+		t.Error("a subuser's own admin asks for more than the subuser's people")
 	}
 }

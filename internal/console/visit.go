@@ -206,6 +206,11 @@ func (v *visit) scoped() *relay.Principal {
 	}
 	p := *v.Principal
 	p.Tenant, p.SubuserName = v.Tenant, v.Behalf
+	if p.User != nil { // what is the account's own is not there for its subusers
+		u := *p.User
+		u.Subuser = v.Tenant.Subuser
+		p.User = &u
+	}
 	return &p
 }
 
