@@ -77,6 +77,11 @@ bench: build ## postern beside tuned Postfix (and OpenDKIM), A B A B, and a long
 	$(GO) run ./bench/million -postern bin/postern -n $(MILLION) >bin/million.json
 	$(GO) run ./bench -postern bin/postern -million bin/million.json -out docs/benchmarks.md
 
+.PHONY: screenshots
+screenshots: deps ## pictures of the console's pages, into docs/console
+	mkdir -p docs/console && rm -f docs/console/*.webp
+	POSTERN_SCREENSHOTS=$(CURDIR)/docs/console POSTERN_TEST_EXTERNAL=1 $(GO) test -count=1 -timeout 15m ./test/browser/
+
 .PHONY: docs
 docs: ## write the generated pages anew
 	$(GO) generate ./...

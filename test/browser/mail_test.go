@@ -82,6 +82,7 @@ func (w *world) api(t testing.TB, key, method, path string, body, out any, ok fu
 		}
 		req.Header.Set("Authorization", "Bearer "+key)
 		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("User-Agent", userAgent)
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -103,6 +104,9 @@ func (w *world) api(t testing.TB, key, method, path string, body, out any, ok fu
 	}
 	t.Fatalf("%s %s: %s %s", method, path, status, text)
 }
+
+// userAgent is how programs that use the API name themselves.
+const userAgent = "acme-shop/2.3"
 
 // apiKey is a key as it is made.
 type apiKey struct {
