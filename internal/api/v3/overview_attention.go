@@ -145,18 +145,26 @@ func (a *API) attendBans(c *Call) ([]attention, error) {
 	return out, nil
 }
 
+// counted is a number with what it counts.
+func counted(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.FormatInt(n, 10) + " " + many
+}
+
 func attendQueue(load *overviewLoad, now time.Time) []attention {
 	var out []attention
 	if load.Held > 0 {
-		out = append(out, attention{Severity: "warning", Code: "mail_held", Text: fmt.Sprintf("%d messages are held for release.", load.Held),
+		out = append(out, attention{Severity: "warning", Code: "mail_held", Text: counted(load.Held, "message is", "messages are")+" held for release.",
 			Fix: "Look at them, then release or cancel them.", Href: "/mail?state=held"})
 	}
 	if load.Quarantined > 0 {
-		out = append(out, attention{Severity: "critical", Code: "mail_quarantined", Text: fmt.Sprintf("%d messages are quarantined.", load.Quarantined),
+		out = append(out, attention{Severity: "critical", Code: "mail_quarantined", Text: counted(load.Quarantined, "message is", "messages are")+" quarantined.",
 			Fix: "The operator of the relay decides about them.", Href: "/mail?state=held"})
 	}
 	if load.Waiting > 0 && now.Sub(load.OldestAt) > agedMail {
-		out = append(out, attention{Severity: "notice", Code: "mail_waits", At: load.OldestAt, Text: fmt.Sprintf("%d recipients wait; the oldest message since %s.", load.Waiting, load.OldestAt.UTC().Format(time.RFC3339)),
+		out = append(out, attention{Severity: "notice", Code: "mail_waits", At: load.OldestAt, Text: fmt.Sprintf("%s; the oldest message since %s.", counted(load.Waiting, "recipient waits", "recipients wait"), load.OldestAt.UTC().Format(time.RFC3339)),
 			Fix: "The queue tells by destination what they wait for.", Href: "/queue"})
 	}
 	return out
