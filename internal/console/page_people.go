@@ -106,7 +106,9 @@ type peoplePage struct {
 
 func showPeople(v *desk) error {
 	all := apiPeople + "?limit=200"
-	if v.Tenant.Subuser.IsZero() { // a subuser has none below it, and may not ask for them
+	// A subuser has none below it, and may not ask for them; nor may who does not see
+	// subusers.
+	if v.Tenant.Subuser.IsZero() && v.Principal.Allows("subusers.read") {
 		all += "&subusers=true"
 	}
 	list, err := ask[struct{ Result []personView }](v, query(all, "offset", v.sent("offset")))
@@ -117,7 +119,7 @@ func showPeople(v *desk) error {
 	p.People = table{ID: "people", Caption: "People", Head: []string{"Name", "Address", "Role", "Second factor", "Last seen", "State"}, Next: p.Next, Empty: "There is nobody here."}
 	for _, x := range list.Result {
 		here := v.path("/people", x.Username)
-		if of != "" && x.Subuser != "" {
+		if x.Subuser != "" && v.Behalf == "" && v.Tenant.Subuser.IsZero() {
 			here = subuserPath(x.Subuser, here)
 		}
 		name := to(x.name(), here)
