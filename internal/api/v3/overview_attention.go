@@ -156,11 +156,11 @@ func counted(n int64, one, many string) string {
 func attendQueue(load *overviewLoad, now time.Time) []attention {
 	var out []attention
 	if load.Held > 0 {
-		out = append(out, attention{Severity: "warning", Code: "mail_held", Text: counted(load.Held, "message is", "messages are")+" held for release.",
+		out = append(out, attention{Severity: "warning", Code: "mail_held", Text: counted(load.Held, "message is", "messages are") + " held for release.",
 			Fix: "Look at them, then release or cancel them.", Href: "/mail?state=held"})
 	}
 	if load.Quarantined > 0 {
-		out = append(out, attention{Severity: "critical", Code: "mail_quarantined", Text: counted(load.Quarantined, "message is", "messages are")+" quarantined.",
+		out = append(out, attention{Severity: "critical", Code: "mail_quarantined", Text: counted(load.Quarantined, "message is", "messages are") + " quarantined.",
 			Fix: "The operator of the relay decides about them.", Href: "/mail?state=held"})
 	}
 	if load.Waiting > 0 && now.Sub(load.OldestAt) > agedMail {
