@@ -66,7 +66,7 @@ func TestPeople(t *testing.T) {
 	b.arrives("/")
 
 	b.visit("/people/alma")
-	b.press("End")
+	b.click("#sessions form button")
 	b.sees("#sessions", "logged in nowhere")
 	a.visit("/keys")
 	a.arrives("/login")
