@@ -134,7 +134,7 @@ func TestFollow(t *testing.T) {
 		seen[c.Account+strconv.FormatInt(c.Seq, 10)] = true
 		subjects = append(subjects, c.Subject)
 	}
-	if len(subjects) != 5 || !strings.HasPrefix(subjects[1], "key ") || subjects[2] != "account account0" || subjects[4] != "account account2" {
+	if len(subjects) != 5 || subjects[1] != "setup link for ops@example.net" || subjects[2] != "account account0" || subjects[4] != "account account2" {
 		t.Errorf("shown: %q", subjects)
 	}
 }
