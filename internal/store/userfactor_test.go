@@ -185,6 +185,7 @@ func TestRehashPassword(t *testing.T) {
 		a := c.account()
 		u := c.person(a, relay.RoleOwner)
 		_, hash := c.session(u, relay.SessionFull)
+		u = c.user(u.ID) // who has logged in was seen
 		before := changesOf(t, s, a)
 		if err := s.RehashPassword(ctx, u.ID, testPassword, testPassword+"9"); err != nil {
 			t.Fatal(err)
