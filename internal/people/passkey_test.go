@@ -24,7 +24,19 @@ func newDevice(u *relay.User) *device {
 	return &device{
 		rp:   virtualwebauthn.RelyingParty{Name: "relay.example.test", ID: "relay.example.test", Origin: "https://relay.example.test"},
 		auth: virtualwebauthn.NewAuthenticatorWithOptions(virtualwebauthn.AuthenticatorOptions{UserHandle: u.ID.ID[:]}),
-		cred: virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2),
+		cred: newCredential(),
+	}
+}
+
+// newCredential makes a key whose coordinates fill their 32 octets (RFC 9053 §7.1.1):
+// the library leaves their leading zeros out, of one key in 128, as no
+// authenticator does, and such a key is rightly refused.
+func newCredential() virtualwebauthn.Credential {
+	const whole = 77 // octets of a COSE key on P-256
+	for {
+		if c := virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2); len(c.Key.AttestationData()) == whole {
+			return c
+		}
 	}
 }
 
