@@ -28,7 +28,7 @@ func newDevice(u *relay.User) *device {
 	}
 }
 
-// newCredential makes a key whose coordinates fill their 32 octets (RFC 9053 §7.1.1):
+// newCredential makes a key whose coordinates fill their 32 octets, as COSE says:
 // the library leaves their leading zeros out, of one key in 128, as no
 // authenticator does, and such a key is rightly refused.
 func newCredential() virtualwebauthn.Credential {
