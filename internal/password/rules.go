@@ -28,12 +28,8 @@ type Rules struct {
 
 const (
 	defaultMinLength = 15
-	// strengthChars is how much of a password its strength is estimated from: the
-	// estimate's work grows with the square of the length.
+	// strengthChars is how much of a password its strength is estimated from.
 	strengthChars = 100
-	// minScore of zxcvbn, 0 to 4: 3 is "safely unguessable" by a thief of the hashes
-	// who is slowed down as ours is.
-	minScore = 3
 	// maxWords bounds what a password is compared with.
 	maxWords = 200
 )
@@ -71,7 +67,7 @@ func (r *Rules) Check(password string, own []string) ([]string, error) {
 		wrong = append(wrong, "It repeats itself, or follows the alphabet or the keyboard. Use words that do not belong together.")
 	case madeOf(text, words):
 		wrong = append(wrong, "It is little more than a name that others know: yours, your account's or this server's. Use other words.")
-	case strength(cut(text, strengthChars), words) < minScore:
+	case bits(cut(text, strengthChars), words) < enoughBits:
 		wrong = append(wrong, "It is easy to guess. Use more words, and such that do not belong together.")
 	}
 	if r.Breached != nil && text != "" {

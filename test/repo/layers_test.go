@@ -71,7 +71,7 @@ var leafLibraries = []struct{ path, library, why string }{
 	{"dns", "github.com/miekg/dns", "messages and records; hidden behind Resolver"},
 	{"spf", "blitiri.com.ar/go/spf", "evaluates a message's identity; Analyse beside it only explains"},
 	{"dkim", "github.com/ebitengine/purego", "the system's libcrypto without cgo"},
-	{"password", "github.com/ccojocar/zxcvbn-go", "estimates how hard a password is to guess"},
+	{"password", "github.com/ccojocar/zxcvbn-go", "has the lists of common passwords, words and names"},
 	{"report", "github.com/emersion/go-message", "foreign bounces are read by a MIME parser that is not ours"},
 }
 
