@@ -252,16 +252,25 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// answers waits until somebody listens.
+// answers waits until a server greets.
 func answers(addr string, limit time.Duration) error {
 	for deadline := time.Now().Add(limit); ; {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			return conn.Close()
-		}
-		if time.Now().After(deadline) {
+		err := greeted(addr, time.Until(deadline))
+		if err == nil || time.Now().After(deadline) {
 			return err
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// greeted reads the first octet of a greeting: a socket takes connections before
+// its server does.
+func greeted(addr string, limit time.Duration) error {
+	conn, err := net.DialTimeout("tcp", addr, limit)
+	if err != nil {
+		return err
+	}
+	_ = conn.SetDeadline(time.Now().Add(limit)) // a socket has deadlines
+	_, err = conn.Read(make([]byte, 1))
+	return errors.Join(err, conn.Close())
 }
