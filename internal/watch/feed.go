@@ -47,12 +47,13 @@ func nextSlice(ctx context.Context, logs Logs, events, logins store.Cursor, now 
 	end := settled
 	if len(s.logins) >= feedPage {
 		end = earlier(end, latest(len(s.logins), now, func(i int) time.Time { return s.logins[i].At }))
-		s.more = true
 	}
 	if len(s.events) >= feedPage {
 		end = earlier(end, latest(len(s.events), now, func(i int) time.Time { return s.events[i].At }))
-		s.more = true
 	}
+	// What is read but has not settled is not worth another look at once: under load
+	// there are always pages of it.
+	s.more = end.Before(settled)
 	waits := func(at time.Time) bool { return at.After(end) && !at.After(now.Add(ahead)) }
 	for i := range s.logins {
 		if waits(s.logins[i].At) {
