@@ -68,7 +68,7 @@ func (a *App) noticed(f relay.WatchFinding) {
 		"account", f.Account.String(), "key", f.Key.String(), "finding", f.ID.String())
 }
 
-// freshPlaces takes newer files of places.
+// freshPlaces takes newer files of places. What is wrong with one is said once.
 func (a *App) freshPlaces(ctx context.Context) error {
 	if a.places == nil {
 		<-ctx.Done()
@@ -76,17 +76,23 @@ func (a *App) freshPlaces(ctx context.Context) error {
 	}
 	tick := time.NewTicker(placesEvery)
 	defer tick.Stop()
+	said := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		switch changed, err := a.places.Refresh(); {
-		case err != nil:
-			a.log.Warn("app: the new file of places cannot be used; the old one stays", "error", err)
-		case changed:
+		changed, err := a.places.Refresh()
+		if changed {
 			a.log.Info("app: took a new file of places")
+		}
+		switch {
+		case err == nil:
+			said = ""
+		case said != err.Error():
+			said = err.Error()
+			a.log.Warn("app: the new file of places cannot be used; the old one stays", "error", err)
 		}
 	}
 }
