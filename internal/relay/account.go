@@ -208,6 +208,8 @@ type PoolAddress struct {
 	Address    netip.Addr `json:"address"`
 	Helo       string     `json:"helo"`
 	DisabledAt time.Time  `json:"disabled_at,omitzero"`
+	// Warmup is the address's own: the same in every pool that has it.
+	Warmup Warmup `json:"warmup,omitzero"`
 }
 
 // Principal is who is behind a session after AUTH: what every login ends in. It

@@ -11,11 +11,12 @@ import (
 )
 
 const (
-	poolColumns  = `id, account_id, name, retry, tls, return_path_per_recipient, created_at, disabled_at`
-	selectPools  = `SELECT ` + poolColumns + ` FROM pools`
-	insertPool   = `INSERT INTO pools (` + poolColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
-	updatePool   = `UPDATE pools SET name = $1, retry = $2, tls = $3, return_path_per_recipient = $4, disabled_at = $5, rev = $6 WHERE id = $7`
-	selectAddrs  = `SELECT pool_id, address, helo, disabled_at FROM pool_addresses`
+	poolColumns = `id, account_id, name, retry, tls, return_path_per_recipient, created_at, disabled_at`
+	selectPools = `SELECT ` + poolColumns + ` FROM pools`
+	insertPool  = `INSERT INTO pools (` + poolColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+	updatePool  = `UPDATE pools SET name = $1, retry = $2, tls = $3, return_path_per_recipient = $4, disabled_at = $5, rev = $6 WHERE id = $7`
+	selectAddrs = `SELECT a.pool_id, a.address, a.helo, a.disabled_at, COALESCE(w.started_at, 0), COALESCE(w.held, 0)
+		FROM pool_addresses a LEFT JOIN warmups w ON w.address = a.address`
 	insertAddr   = `INSERT INTO pool_addresses (pool_id, address, position, helo, disabled_at) VALUES ($1, $2, $3, $4, $5)`
 	deleteAddrs  = `DELETE FROM pool_addresses WHERE pool_id = $1`
 	addrsInOrder = ` ORDER BY pool_id, position`
@@ -46,8 +47,8 @@ func addAddresses(ctx context.Context, q querier, pools []relay.Pool, cond strin
 	return eachRow(ctx, q, selectAddrs+cond+addrsInOrder, args, func(r *sql.Rows) error {
 		var id []byte
 		var text, helo string
-		var disabled int64
-		if err := r.Scan(&id, &text, &helo, &disabled); err != nil {
+		var disabled, warming, held int64
+		if err := r.Scan(&id, &text, &helo, &disabled, &warming, &held); err != nil {
 			return err
 		}
 		addr, err := netip.ParseAddr(text)
@@ -55,7 +56,8 @@ func addAddresses(ctx context.Context, q querier, pools []relay.Pool, cond strin
 			return fmt.Errorf("%w: pool_addresses.address: %w", ErrDamaged, err)
 		}
 		if i, ok := at[relay.PoolID{ID: idOf(id)}]; ok {
-			pools[i].Addresses = append(pools[i].Addresses, relay.PoolAddress{Address: addr, Helo: helo, DisabledAt: timeOf(disabled)})
+			pools[i].Addresses = append(pools[i].Addresses, relay.PoolAddress{Address: addr, Helo: helo, DisabledAt: timeOf(disabled),
+				Warmup: relay.Warmup{Since: timeOf(warming), Held: int(held)}})
 		}
 		return nil
 	})
@@ -120,7 +122,8 @@ func putAddresses(ctx context.Context, tx *sql.Tx, p *relay.Pool) error {
 
 // UpdatePool replaces what may change, with all its addresses: all but id,
 // Account and CreatedAt. Queued mail names the pool, not an address, so it
-// leaves from what the pool has at that time.
+// leaves from what the pool has at that time. The warm-up of an address is not the
+// pool's, and stays as it is.
 func (s *Store) UpdatePool(ctx context.Context, by By, p relay.Pool) error {
 	return s.changePool(ctx, by, p.ID, "pool.update", func(old relay.Pool) relay.Pool {
 		p.Account, p.CreatedAt = old.Account, old.CreatedAt
