@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// indexPart is how many events one operation indexes: mail waits for no more. In
-	// smaller parts each row costs more, since fewer share a page.
-	indexPart = 512
+	// indexPart is how many events one operation indexes: mail waits for no more, some
+	// 5 ms. In larger parts a row costs no less.
+	indexPart = 64
 	// indexRowBytes is what a row counts for in a batch, roughly: not its own octets,
 	// but the pages of the indexes that go to the log with it. The log is kept short
 	// by this number.
