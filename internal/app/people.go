@@ -39,7 +39,7 @@ func (a *App) makePeople(context.Context) error {
 	}
 	a.people, err = people.New(people.Config{
 		Store: a.store, Auth: a.auth, Sealer: a.sealer, Hasher: password.New(password.Config{}), Rules: rules, Mail: a.letter, URL: a.baseURL,
-		Idle: c.People.SessionIdle.Duration, Life: c.People.SessionLife.Duration,
+		Idle: c.People.SessionIdle.Duration, Life: c.People.SessionLife.Duration, Fresh: c.People.Fresh.Duration,
 		Account: a.directory.Account, AccountNamed: a.directory.AccountNamed, Subuser: a.directory.Subuser,
 		Issuers: issuers, Logger: a.log, Alert: a.alertTenant,
 	})

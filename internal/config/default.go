@@ -40,7 +40,7 @@ func Default() *Config {
 		},
 		Intake: Intake{MessageSize: 10 << 20, PerMinute: 600},
 		HTTP:   HTTP{Listen: []string{"127.0.0.1:8025"}},
-		People: People{SessionIdle: Duration{30 * time.Minute}, SessionLife: Duration{12 * time.Hour}},
+		People: People{SessionIdle: Duration{30 * time.Minute}, SessionLife: Duration{12 * time.Hour}, Fresh: Duration{5 * time.Minute}},
 		Admin:  Admin{Listen: "127.0.0.1:9025"},
 		Log:    Log{Level: "info", Format: "json"},
 	}

@@ -124,6 +124,7 @@ var Docs = map[string]string{
 	"People":                       "Says how persons log in to the console.",
 	"People.BlockedWords":          "Words that no password may be made of, besides the names of the host, the account\nand the person: the company, its products, its town.",
 	"People.BreachedPasswords":     "A file of the SHA-1 of passwords that are known to others, one in a line in\nupper-case hex, sorted, perhaps with \":count\" behind it (the form in which Have I\nBeen Pwned gives it). It is searched on disk. Empty: only the built-in list.",
+	"People.Fresh":                 "What changes security asks for password and second factor again when they were\nlast shown longer ago than this.",
 	"People.PasswordClasses":       "Demand letters of both cases, digits and other characters in passwords. NIST SP\n800-63B advises against it.",
 	"People.PasswordMaxAge":        "Demand a new password so often. 0s: never, as NIST SP 800-63B advises.",
 	"People.SessionIdle":           "A session ends when nothing was done in it for so long.",

@@ -15,6 +15,10 @@ type People struct {
 	// The longest life of a session.
 	SessionLife Duration `toml:"session_life" range:"5m..720h" need:"restart"`
 
+	// What changes security asks for password and second factor again when they were
+	// last shown longer ago than this.
+	Fresh Duration `toml:"fresh" range:"10s..1h" need:"restart"`
+
 	// A file of the SHA-1 of passwords that are known to others, one in a line in
 	// upper-case hex, sorted, perhaps with ":count" behind it (the form in which Have I
 	// Been Pwned gives it). It is searched on disk. Empty: only the built-in list.

@@ -22,8 +22,9 @@ const (
 	mostSessionLife  = 24 * time.Hour // the same
 	mostFailures     = 100            // five times the default
 	mostKeyFailures  = 500            // ten times the default
-	leastKeepReports = 30 * day       // less shows no trend of DMARC
-	mostRotateEvery  = 365 * day      // of DKIM keys
+	mostFresh        = 15 * time.Minute
+	leastKeepReports = 30 * day  // less shows no trend of DMARC
+	mostRotateEvery  = 365 * day // of DKIM keys
 )
 
 // Weak lists the settings that are weaker than recommended, in the order of the
@@ -57,6 +58,8 @@ func (c *Config) Weak() []Weakness {
 		"Who walks away from a screen leaves the door open for so long.", []string{"NIST SP 800-63B-4 §2.2.3", "CIS Controls v8 4.3"}})
 	add(c.People.SessionLife.Duration > mostSessionLife, Weakness{"people.session_life", c.People.SessionLife.String(), "12h",
 		"A stolen session works for so long.", []string{"NIST SP 800-63B-4 §2.2.3"}})
+	add(c.People.Fresh.Duration > mostFresh, Weakness{"people.fresh", c.People.Fresh.String(), "5m",
+		"For so long a stolen session can change passwords and keys without being asked who it is.", []string{"NIST SP 800-63B-4 §2.2.3"}})
 	add(c.People.PasswordClasses, Weakness{"people.password_classes", "true", "false",
 		"Rules about characters make people choose the same few patterns; NIST says that they shall not be imposed.", []string{"NIST SP 800-63B-4 §3.1.1.2"}})
 	add(c.People.PasswordMaxAge.Duration > 0, Weakness{"people.password_max_age", c.People.PasswordMaxAge.String(), "0s",

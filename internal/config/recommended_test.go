@@ -23,6 +23,7 @@ func TestWeak(t *testing.T) {
 		"domains.keep_reports":           func(c *Config) { c.Domains.KeepReports = Duration{29 * day} },
 		"people.session_idle":            func(c *Config) { c.People.SessionIdle = Duration{61 * time.Minute} },
 		"people.session_life":            func(c *Config) { c.People.SessionLife = Duration{25 * time.Hour} },
+		"people.fresh":                   func(c *Config) { c.People.Fresh = Duration{16 * time.Minute} },
 		"people.password_classes":        func(c *Config) { c.People.PasswordClasses = true },
 		"people.password_max_age":        func(c *Config) { c.People.PasswordMaxAge = Duration{90 * day} },
 	} {
