@@ -19,7 +19,9 @@ func (a *App) makeAudit(context.Context) error {
 	a.audits = audit.New(audit.Config{
 		Store: a.store, Log: a.log, Settings: a.weakSettings, Components: a.components,
 		Exported: func(context.Context, relay.AccountID) (bool, error) { return len(a.exports) > 0, nil },
-		Mail:     func(ctx context.Context, l audit.Letter) error { return a.letter(ctx, l.To, l.Subject, l.Text) },
+		Mail: func(ctx context.Context, l audit.Letter) error {
+			return a.letterBoth(ctx, l.To, l.Subject, l.Text, string(l.HTML))
+		},
 	})
 	return nil
 }

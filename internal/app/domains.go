@@ -171,7 +171,12 @@ func (a *App) alertTenant(t relay.Tenant, alert relay.Alert) { a.alert(t, relay.
 
 // letter mails a text from postern itself.
 func (a *App) letter(ctx context.Context, to, subject, text string) error {
-	letter, err := a.notifier(a.cfg.Load()).Letter(to, subject, text+"\n")
+	return a.letterBoth(ctx, to, subject, text, "")
+}
+
+// letterBoth is letter with the same words as HTML.
+func (a *App) letterBoth(ctx context.Context, to, subject, text, html string) error {
+	letter, err := a.notifier(a.cfg.Load()).LetterBoth(to, subject, text+"\n", html)
 	if err != nil {
 		return err
 	}

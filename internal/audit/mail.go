@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"postern/internal/relay"
 	"postern/internal/store"
@@ -18,10 +17,9 @@ type Letter struct {
 	To      string
 	Subject string
 	Text    string
-	// HTML is the whole report as a page that needs nothing else, to be attached under
-	// Name.
+	// HTML is the whole report as a page that needs nothing else: no script, no image,
+	// no request to anywhere. Readers show it instead of the text.
 	HTML []byte
-	Name string
 }
 
 // mail hands a report in for each recipient.
@@ -61,7 +59,7 @@ func (s *Service) letter(ctx context.Context, r *Report, before []store.AuditRep
 	}
 	return Letter{
 		Account: r.Account, Subject: fmt.Sprintf("Audit report of %s: score %d of %d", shown(r.Name), r.Score, r.FullScore),
-		Text: text.String(), HTML: html.Bytes(), Name: "audit-" + r.At.UTC().Format(time.DateOnly) + ".html",
+		Text: text.String(), HTML: html.Bytes(),
 	}, nil
 }
 

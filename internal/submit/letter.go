@@ -13,6 +13,16 @@ import (
 // Letter composes a message from postern to a person, such as the reminder that
 // a key ends soon. It leaves as notices do, and is not answered when it bounces.
 func (n *Notifier) Letter(to, subject, text string) (*store.Acceptance, error) {
+	return n.LetterBoth(to, subject, text, "")
+}
+
+// maxHTML bounds the HTML of a letter, in octets; readers cut longer ones, and then
+// the text alone goes.
+const maxHTML = 512 << 10
+
+// LetterBoth is Letter with the same words as HTML, which must need nothing from
+// elsewhere; readers show the form that they can (RFC 2046 §5.1.4). "": text alone.
+func (n *Notifier) LetterBoth(to, subject, text, html string) (*store.Acceptance, error) {
 	address, err := smtp.ParseAddress(to, true)
 	if err != nil {
 		return nil, fmt.Errorf("letter to %q: %w", to, err)
@@ -26,12 +36,21 @@ func (n *Notifier) Letter(to, subject, text string) (*store.Acceptance, error) {
 		From: o.from, To: []message.Mailbox{{Address: address}}, Subject: subject, Date: o.now, MessageID: o.headerID,
 		// RFC 3834 §5: no program should answer.
 		Extra: []message.Extra{{Name: "Auto-Submitted", Value: "auto-generated"}},
-		Part:  message.Part{Type: "text/plain", Text: wrapped(text)},
+		Part:  letterPart(text, html),
 	}.Compose()
 	if err != nil {
 		return nil, fmt.Errorf("letter to %q: %w", to, err)
 	}
 	return o.end(head, body, address.IsUTF8())
+}
+
+func letterPart(text, html string) message.Part {
+	plain := message.Part{Type: "text/plain", Text: wrapped(text)}
+	if html == "" || len(html) > maxHTML {
+		return plain
+	}
+	// The last is the one to prefer.
+	return message.Part{Type: "multipart/alternative", Parts: []message.Part{plain, {Type: "text/html", Text: html}}}
 }
 
 // verbatim matches lines to copy: of a zone file, its comments, and "Value: …" of a
@@ -45,7 +64,7 @@ func wrapped(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, " \t\r\n")
-		if verbatim.MatchString(line) {
+		if verbatim.MatchString(line) || len(line) <= columns { // also a table's, with its spaces
 			b.WriteString(line + "\n")
 			continue
 		}
