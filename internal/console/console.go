@@ -49,6 +49,8 @@ type Config struct {
 	// Hostname and Ports are where mail is handed in, for the snippets.
 	Hostname string
 	Ports    []Port
+	// Fresh is how long both factors count as just shown; 0: 5 minutes.
+	Fresh time.Duration
 	// Key authenticates the short-lived cookies of notices, 32 octets. nil: made at
 	// random, so that a notice is lost when another node answers.
 	Key []byte
@@ -83,6 +85,9 @@ func New(c Config) (*Console, error) {
 	}
 	if u, err := url.Parse(c.URL()); c.URL() != "" && (err != nil || u.Host == "") {
 		return nil, fmt.Errorf("console: the URL %q has no host", c.URL())
+	}
+	if c.Fresh == 0 {
+		c.Fresh = 5 * time.Minute
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -37,6 +37,9 @@ type page struct {
 	Group, Nav string
 	// MaxBody is the largest form in octets; 0: 64 KiB.
 	MaxBody int64
+	// Secrets are inputs of a page of resources that are typed again where the form is
+	// kept for a confirmation, and stand in no page.
+	Secrets []string
 	Handler func(*Console, *visit) error
 }
 

@@ -84,13 +84,11 @@ func (v *desk) changeQuery() (pairs []string, err error) {
 
 func changeTable(v *desk, list []changeView, caption, empty string) table {
 	slices.SortStableFunc(list, func(a, b changeView) int { return int(b.Seq - a.Seq) })
-	t := table{ID: "changes", Caption: caption, Head: []string{"No.", "When", "Who", "What", "To what", "What became different"}, Empty: empty}
+	t := table{ID: "changes", Caption: caption, Head: []string{"When", "Who", "What", "What became different"}, Empty: empty}
 	for _, c := range list {
-		who := words(c.By)
-		who.Note = c.From
-		t.Rows = append(t.Rows, row{Cells: []cell{
-			words(strconv.FormatInt(c.Seq, 10)), v.at(c.At), who, code(c.Action), words(c.Subject), {Lines: differences(c.Before, c.After)},
-		}})
+		when, who, what := v.at(c.At), words(c.By), code(c.Action)
+		when.Note, who.Note, what.Note = "No. "+strconv.FormatInt(c.Seq, 10), c.From, c.Subject
+		t.Rows = append(t.Rows, row{Cells: []cell{when, who, what, {Lines: differences(c.Before, c.After)}}})
 	}
 	return t
 }

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -26,6 +27,10 @@ func onDesk(h func(*desk) error) func(*Console, *visit) error {
 				return err
 			}
 			d.values = values
+			v.posted = maps.Clone(values)
+			for _, name := range v.page.Secrets {
+				v.posted.Del(name)
+			}
 		}
 		return h(d)
 	}

@@ -94,7 +94,7 @@ func showDMARC(v *desk) error {
 }
 
 func (p *dmarcPage) tables(v *desk, sum *dmarcView) {
-	p.Chart = Chart{ID: "dmarc", Title: "Messages by day", Unit: "messages", Kind: "stack", Series: []Series{{Name: "Aligned", Tone: toneOK}, {Name: "Failing", Tone: toneBad}}}
+	p.Chart = Chart{ID: "dmarc", Title: "What receivers reported", Unit: "messages by day", Kind: "stack", Series: []Series{{Name: "Aligned", Tone: toneOK}, {Name: "Failing", Tone: toneBad}}}
 	for _, day := range sum.Days {
 		at, err := time.Parse(time.DateOnly, day.Date)
 		if err != nil {

@@ -58,6 +58,7 @@ type apiDomainView struct {
 	Subdomains bool              `json:"subdomains"`
 	AllShared  bool              `json:"all_subusers"`
 	Notify     bool              `json:"notify"`
+	IPs        []string          `json:"ips"`
 	RotateDays int64             `json:"rotate_every_days"`
 	Reveal     bool              `json:"reveal_retired_keys"`
 	System     bool              `json:"system"`
@@ -249,6 +250,8 @@ type domainPage struct {
 	Keys     table
 	KeyNext  []link
 	KeyDo    []button
+	SPF      table
+	SPFAdd   form
 	Shared   table
 	Share    form
 	Letter   form
@@ -278,7 +281,8 @@ func (v *desk) showDomain(status int, refused *form) error {
 	p.Next = slices.Concat(v.linkAt("Change it", here+"/edit", "PATCH", apiDomain), v.linkAt("DMARC reports", here+"/dmarc", "GET", apiDomain+"/dmarc"),
 		v.linkAt("History", here+"/history", "GET", apiChanges),
 		v.linkAt("Zone file", here+"/zone", "GET", apiDomain+"/records"), v.linkAt("Delete it", here+"/delete", "DELETE", apiDomain))
-	p.KeyNext = v.linkAt("Change the keys", here+"/rotate", "POST", apiDomain+"/rotate")
+	p.KeyNext = append(v.linkAt("Change the keys", here+"/rotate", "POST", apiDomain+"/rotate"), v.linkAt("Bring a key from elsewhere", here+"/import", "POST", apiDomain+"/keys")...)
+	p.SPF, p.SPFAdd = spfParts(v, &d)
 	if slices.ContainsFunc(d.Keys, func(k apiDKIMKey) bool { return k.State == "waiting" }) && slices.ContainsFunc(d.Keys, func(k apiDKIMKey) bool { return k.Active }) {
 		p.KeyDo = v.do(button{Text: "Give the change of keys up", Action: here + "/cancel"}, "DELETE", apiDomain+"/rotate")
 	}
@@ -286,7 +290,7 @@ func (v *desk) showDomain(status int, refused *form) error {
 	p.sharing(v, &d)
 	p.Letter = letterForm(v, &d)
 	if refused != nil {
-		for _, f := range []*form{&p.Share, &p.Letter} {
+		for _, f := range []*form{&p.Share, &p.Letter, &p.SPFAdd} {
 			if f.Name == refused.Name {
 				*f = *refused
 			}

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"strings"
 	"testing"
 
 	"postern/internal/httpx"
@@ -97,4 +98,37 @@ func TestSenders(t *testing.T) {
 	w.api.on("DELETE /v3/verified_senders/5", nil)
 	w.get("/single-senders/5/delete").says("Mail as news@example.net is refused afterwards.")
 	w.post("/single-senders/5/delete").goes("/single-senders")
+}
+
+// What fewer people need of a domain: addresses of its own, and a key from elsewhere,
+// which is not shown again.
+func TestDomainAddressesAndForeignKeys(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.get("/domains/7").shows("#spf", "192.0.2.70").shows("#spf-add", "IP address").says("Bring a key from elsewhere")
+	w.api.on("POST /v3/whitelabel/domains/7/ips", map[string]any{"id": 7})
+	w.post("/domains/7/ips", "ip", " 2001:db8::7 ").goes("/domains/7")
+	if body := w.asked("POST /v3/whitelabel/domains/7/ips"); body != `{"ip":"2001:db8::7"}` {
+		t.Errorf("asked for %s", body)
+	}
+	field := "ip"
+	w.api.on("POST /v3/whitelabel/domains/7/ips", &relay.Error{Kind: relay.Invalid, Field: field, Public: "Not an IP address."})
+	w.post("/domains/7/ips", "ip", "<none>").want(422).shows("#spf-add", "Not an IP address.")
+	w.api.on("DELETE /v3/whitelabel/domains/7/ips/2001:db8::7", nil)
+	w.post("/domains/7/ips/remove", "ip", "2001:db8::7").goes("/domains/7")
+	if calls := w.api.made("DELETE /v3/whitelabel/domains/7/ips/2001:db8::7"); len(calls) != 1 {
+		t.Errorf("calls: %+v", calls)
+	}
+
+	w.get("/domains/7/import").want(200).shows("#import-key", "Selector")
+	w.api.on("POST /v3/whitelabel/domains/7/keys", map[string]any{"selector": "s1"})
+	w.post("/domains/7/import", "selector", "s1", "private_key", "-----BEGIN PRIVATE KEY-----\r\nAAAA\r\n-----END PRIVATE KEY-----\r\n").goes("/domains/7")
+	if body := w.asked("POST /v3/whitelabel/domains/7/keys"); body != `{"private_key":"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----","selector":"s1"}` {
+		t.Errorf("asked for %s", body)
+	}
+	w.api.on("POST /v3/whitelabel/domains/7/keys", &relay.Error{Kind: relay.Invalid, Field: "private_key", Public: "Not a private key."})
+	r := w.post("/domains/7/import", "selector", "s1", "private_key", "my secret key").want(422).says("Not a private key.")
+	if strings.Contains(r.body, "my secret key") {
+		t.Error("the page shows the private key again")
+	}
 }

@@ -78,12 +78,13 @@ type loginsPage struct {
 	Live   string // where news of the list come from; "": it is a search, which stands still
 	Logins table
 	Sums   []table
+	Lag    string // why the sums may lack the newest
 	Next   []link
 }
 
 func showLogins(v *desk) error {
 	pairs, searched, err := v.loginQuery()
-	p := loginsPage{Search: v.loginForm(), Next: v.linkAt("As a file (CSV)", query(v.path("/logins/export"), pairs...), "GET", apiLogins+"/export")}
+	p := loginsPage{Search: v.loginForm(), Lag: loginLag, Next: v.linkAt("As a file (CSV)", query(v.path("/logins/export"), pairs...), "GET", apiLogins+"/export")}
 	var list loginListView
 	if err == nil {
 		err = v.Call("GET", query(apiLogins, append(pairs, "newest", "true", "limit", "200")...), nil, &list)
@@ -174,7 +175,10 @@ func (v *desk) loginTable(list []loginView) table {
 		}
 		by := words(orNone(l.Mechanism, "none"))
 		by.Note = strings.TrimSpace(l.Protocol + " " + l.Listener)
-		t.Rows = append(t.Rows, row{Cells: []cell{v.at(l.At), result, who, from, by, words(orNone(l.TLS, "none"))}})
+		version, cipher, _ := strings.Cut(l.TLS, " ")
+		tls := words(orNone(version, "none"))
+		tls.Note = cipher
+		t.Rows = append(t.Rows, row{Cells: []cell{v.at(l.At), result, who, from, by, tls}})
 	}
 	return t
 }

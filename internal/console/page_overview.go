@@ -86,7 +86,7 @@ func showOverview(v *desk) error {
 	if err != nil {
 		return err
 	}
-	p.fill(v, &out)
+	p.fill(v, &out, span.by)
 	v.charts = true
 	return v.Render(http.StatusOK, "page_overview", "Overview", p)
 }
@@ -96,8 +96,8 @@ func (v *desk) firstSteps() []link {
 	return slices.Concat(v.linkIf("Mail", "/mail", "GET", apiMessages), v.linkIf("Make a key", "/keys/new", "POST", apiKeys), v.linkIf("Domains", "/domains", "GET", apiDomains))
 }
 
-func (p *overviewPage) fill(v *desk, out *overviewView) {
-	mail := Chart{ID: "mail", Title: "Mail", Unit: "recipients", Kind: "line", Series: []Series{
+func (p *overviewPage) fill(v *desk, out *overviewView, by string) {
+	mail := Chart{ID: "mail", Title: "Mail", Unit: "recipients by " + by, Kind: "line", Note: "Sending and refused count messages, the others recipients.", Series: []Series{
 		{Name: "Sending", Tone: "accent"}, {Name: "Delivered", Tone: toneOK}, {Name: "Put off", Tone: toneWarn},
 		{Name: "Bounced", Tone: toneBad}, {Name: "Refused", Tone: toneInfo}}}
 	sums := make([]float64, len(mail.Series))
@@ -111,7 +111,7 @@ func (p *overviewPage) fill(v *desk, out *overviewView) {
 	for i, s := range mail.Series {
 		p.Figures = append(p.Figures, fact{s.Name, number(int64(sums[i]))})
 	}
-	logins := Chart{ID: "logins", Title: "Logins", Unit: "logins", Kind: "stack", Series: []Series{{Name: "Let in", Tone: toneOK}, {Name: "Refused", Tone: toneBad}}}
+	logins := Chart{ID: "logins", Title: "Logins", Unit: "by " + by, Kind: "stack", Note: loginLag, Series: []Series{{Name: "Let in", Tone: toneOK}, {Name: "Refused", Tone: toneBad}}}
 	for _, l := range out.Logins {
 		logins.At = append(logins.At, l.At)
 		logins.Series[0].Values = append(logins.Series[0].Values, l.OK)
@@ -122,6 +122,10 @@ func (p *overviewPage) fill(v *desk, out *overviewView) {
 	p.Queue.Title = "Queue"
 	p.attention(v, out)
 }
+
+// loginLag explains why the newest logins are in a list and not yet in a sum
+// (store.LoginSettle).
+const loginLag = "Logins are counted about two minutes after they happened. The newest are in the list of logins already."
 
 // severityOrder is how much something matters, most first.
 var severityOrder = []string{"critical", "error", "high", "bad", "warning", "warn", "medium", "notice", "low", "info"}

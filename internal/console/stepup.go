@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"postern/internal/relay"
 	"postern/internal/secret"
@@ -31,6 +32,7 @@ type confirmPage struct {
 	HasKey   bool
 	Passkey  PasskeyForm
 	Issuer   string // of single sign-on, if the session was made by it
+	Fresh    time.Duration
 }
 
 func (v *visit) confirmPage(next, stash string) *confirmPage {
@@ -40,11 +42,14 @@ func (v *visit) confirmPage(next, stash string) *confirmPage {
 		issuer = ""
 	}
 	return &confirmPage{
-		Issuer: issuer,
+		Issuer: issuer, Fresh: v.Fresh,
 		Next:   next, Stash: stash, Password: u.Password != "", TOTP: len(u.TOTP) > 0, HasKey: u.Passkeys > 0,
 		Passkey: PasskeyForm{Action: "/confirm/passkey", Options: "/confirm/passkey/options", Button: "Use a passkey", Next: next, Stash: stash, Wide: true},
 	}
 }
+
+// stashMark begins a form that is kept: also one of a button alone is sent again.
+const stashMark = "?"
 
 // stepUp asks for both factors because a change needs them. A form is kept in the
 // page: what was typed is not lost, and its secrets are typed again.
@@ -52,7 +57,7 @@ func (v *visit) stepUp() error {
 	if v.R.Method == http.MethodGet || v.R.Method == http.MethodHead {
 		return v.to("/confirm?next=" + queryEscape(v.here()))
 	}
-	p := v.confirmPage(v.here(), v.posted.Encode())
+	p := v.confirmPage(v.here(), stashMark+v.posted.Encode())
 	p.Title = "Confirm that it is you"
 	return v.renderStatus(http.StatusForbidden, "confirm", p)
 }
@@ -141,7 +146,7 @@ func (v *visit) confirmed(token secret.Redacted, next, stash string) error {
 	if stash == "" {
 		return v.to(next)
 	}
-	values, err := url.ParseQuery(stash)
+	values, err := url.ParseQuery(strings.TrimPrefix(stash, stashMark))
 	if err != nil {
 		return relay.E(relay.Invalid, "The form cannot be read.")
 	}

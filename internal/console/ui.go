@@ -53,6 +53,7 @@ type Chart struct {
 	ID, Title string
 	Unit      string // "messages"
 	Kind      string // "line", "bar" or "stack"
+	Note      string // a sentence about the numbers; "": none
 	At        []time.Time
 	Series    []Series
 }
@@ -116,6 +117,7 @@ var funcs = template.FuncMap{
 	"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"day":       func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 	"ago":       ago,
+	"lasting":   lasting,
 	"count":     count,
 	"size":      size,
 	"plural":    plural[int],
@@ -159,6 +161,14 @@ func ago(t, now time.Time) string {
 		return text + " ago"
 	}
 	return "in " + text
+}
+
+// lasting is a length of time in words.
+func lasting(d time.Duration) string {
+	if d < time.Minute || d%time.Minute != 0 {
+		return plural(int64(d/time.Second), "second", "seconds")
+	}
+	return plural(int64(d/time.Minute), "minute", "minutes")
 }
 
 func plural[N int | int64 | uint64](n N, one, many string) string {

@@ -222,11 +222,11 @@ func (v *visit) May(method, pattern string) bool {
 }
 
 // freshMargin keeps the step-up from running out while a form is filled in.
-const freshMargin = 2 * time.Minute
+func (c *Console) freshMargin() time.Duration { return min(2*time.Minute, c.Fresh*2/5) }
 
 // stale reports whether both factors were last shown too long ago.
 func (v *visit) stale() bool {
-	return v.Open == nil || v.Open.Session.FreshUntil.Before(v.Now.Add(freshMargin))
+	return v.Open == nil || v.Open.Session.FreshUntil.Before(v.Now.Add(v.freshMargin()))
 }
 
 func (v *visit) visitor() Visitor {
