@@ -38,6 +38,8 @@ type attempt struct {
 	session bool      // a host was talked to
 	slow    bool      // the destination asks for less
 	content error
+	grant   *grant // what the source address in use may send; nil: it is warm
+	full    *full  // a source address that may send no more now
 
 	// Why the undecided are where they are: the last temporary failure, and the
 	// last permanent one. A temporary one wins: some host may yet take the mail.
@@ -204,16 +206,29 @@ func (a *attempt) address(host string, ip netip.Addr, sources []source) {
 		port = via.Port
 	}
 	tried := false
+	var undecided []int // that were tried from some source, and need another address
 	for _, src := range sources {
 		if !src.fits(ip) {
 			continue
 		}
 		tried = true
 		t := &target{host: host, remote: netip.AddrPortFrom(ip, uint16(port)), source: src, via: a.req.Route.via, req: a.level}
-		if a.target(t) {
-			return
+		rest, ok := a.admit(&src)
+		if !ok {
+			continue
+		}
+		usable := a.target(t)
+		a.endGrant()
+		if !usable {
+			a.pending = append(a.pending, rest...)
+			continue
+		}
+		undecided, a.pending = append(undecided, a.pending...), rest
+		if len(rest) == 0 {
+			break
 		}
 	}
+	a.pending = append(undecided, a.pending...)
 	if !tried {
 		a.note(&Outcome{Reply: replyNoSource, Host: host, IP: ip})
 	}
@@ -261,6 +276,7 @@ func (a *attempt) noSession(t *target, err error) bool {
 	o := Outcome{Host: t.host, IP: t.remote.Addr(), LocalIP: t.source.addr}
 	var refused *refusedError
 	if e, ok := errors.AsType[*smtpclient.Error](err); ok {
+		a.grant.refused(e)
 		o.Reply, o.Stage = e.Reply(), e.Stage
 	} else if errors.As(err, &refused) {
 		o.Reply = replyNotPublic
@@ -325,6 +341,9 @@ func (a *attempt) note(o *Outcome) {
 // conclude gives the undecided their outcome.
 func (a *attempt) conclude() {
 	why := a.later
+	if a.full != nil && why == a.full.outcome && len(a.pending) > 0 {
+		a.turnAway()
+	}
 	switch {
 	case a.ctx.Err() != nil && (why == nil || why.Stage == ""):
 		why = &Outcome{Reply: replyInterrupt}
@@ -361,6 +380,8 @@ func (a *attempt) class() Connect {
 	switch {
 	case a.slow:
 		return Throttled
+	case deferred && a.full != nil && !a.session && a.tries == 0:
+		return Untried
 	case deferred && !a.session && a.ctx.Err() == nil && a.content == nil:
 		return ConnFailed
 	}

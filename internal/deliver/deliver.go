@@ -59,6 +59,10 @@ type Config struct {
 	TLS     *tlspolicy.Decider // nil: opportunistic, unless a request asks for more
 	RootCAs *x509.CertPool     // that TLS at level verified trusts; nil: the system's
 
+	// Warmups counts what leaves from addresses that are being warmed up; nil: every
+	// address is warm.
+	Warmups *Warmups
+
 	// Routes are destinations that go to a given host instead of their MX: keys are
 	// domains as A-labels, ".example.test" for all below it, "." for all others.
 	Routes map[string]Smarthost

@@ -13,6 +13,8 @@ import (
 type source struct {
 	addr netip.Addr // zero: the system chooses
 	helo string
+	// warmup is that of a new address; zero: it is warm.
+	warmup relay.Warmup
 }
 
 // sources are the candidates of a pool for one message and domain, the one to
@@ -37,7 +39,7 @@ func (d *Deliverer) sources(p *relay.Pool, m *relay.Message, domain string) []so
 		h.Write(m.ID.ID[:])
 		h.Write([]byte(domain))
 		h.Write(b[:])
-		list = append(list, ranked{source{a.Address.Unmap(), cmp.Or(a.Helo, d.cfg.Hostname)}, mix(h.Sum64())})
+		list = append(list, ranked{source{a.Address.Unmap(), cmp.Or(a.Helo, d.cfg.Hostname), a.Warmup}, mix(h.Sum64())})
 	}
 	slices.SortFunc(list, func(a, b ranked) int { return cmp.Compare(b.rank, a.rank) })
 	out := make([]source, 0, len(list))

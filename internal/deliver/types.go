@@ -60,6 +60,9 @@ type Outcome struct {
 	// NoDSN: delivered to a host without DSN: from here on nobody reports success,
 	// which is "relayed" (RFC 3461 §5.2.2) to whoever asked.
 	NoDSN bool
+	// NextAt is when another attempt has a chance, where that is known: the source
+	// address may send no more before. Zero: the schedule says.
+	NextAt time.Time
 }
 
 // Connect says what an attempt showed about the destination as a whole.
@@ -70,6 +73,7 @@ const (
 	ConnOK     Connect = "ok"        // there was a session, or nothing to say against it
 	ConnFailed Connect = "failed"    // no session could be opened with any host
 	Throttled  Connect = "throttled" // the destination asks for less
+	Untried    Connect = "untried"   // no host was asked: our own limits were in the way
 )
 
 // Result is the end of an attempt.

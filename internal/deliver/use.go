@@ -35,6 +35,7 @@ func (a *attempt) use(t *target, s *smtpclient.Session, reused bool) used {
 			return usedStale
 		}
 		reused = false
+		a.grant.use()
 		a.pending = a.pending[:0:0]
 		for k, i := range list {
 			a.book(i, where, &res.Outcomes[k], res.DSN)
@@ -51,6 +52,7 @@ func (a *attempt) use(t *target, s *smtpclient.Session, reused bool) used {
 // book takes one recipient's outcome of a transaction.
 func (a *attempt) book(i int, o Outcome, r *smtpclient.Outcome, dsn bool) {
 	o.Reply, o.Stage, o.Ambiguous = r.Reply, r.Stage, r.Ambiguous
+	a.grant.answered(r)
 	if r.TooMany || r.Open {
 		a.note(&o)
 		a.pending = append(a.pending, i)

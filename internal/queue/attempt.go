@@ -117,7 +117,9 @@ func (q *Queue) deliver(ctx context.Context, r deliver.Request) deliver.Result {
 		one.Message, one.Recipients = &m, r.Recipients[i:i+1]
 		got := q.cfg.Deliverer.Deliver(ctx, one)
 		sum.Outcomes = append(sum.Outcomes, got.Outcomes...)
-		if got.Connect != deliver.ConnOK {
+		switch {
+		case got.Connect == deliver.Untried && i > 0: // the others say more
+		case got.Connect != deliver.ConnOK, sum.Connect == deliver.Untried:
 			sum.Connect = got.Connect
 		}
 		if got.Content != nil {

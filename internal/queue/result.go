@@ -110,6 +110,9 @@ func (b *resultBuilder) judge(r *relay.Recipient, o *deliver.Outcome, rr *store.
 		return relay.EventBounced
 	}
 	rr.DueAt = nextDue(b.retry, rr.Attempts, b.now, b.j.msg.ExpiresAt)
+	if !o.NextAt.IsZero() { // sooner makes no sense, and later wastes what is allowed
+		rr.DueAt = earlier(later(o.NextAt, b.now.Add(leastNext)), b.j.msg.ExpiresAt)
+	}
 	data.NextAt = rr.DueAt
 	if b.due.IsZero() || rr.DueAt.Before(b.due) {
 		b.due = rr.DueAt

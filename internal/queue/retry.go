@@ -32,6 +32,26 @@ func wait(r relay.Retry, attempts int, u float64) time.Duration {
 	return d - d/5 + time.Duration(u*float64(d)*2/5)
 }
 
+// leastNext is how long a recipient waits at least for a time that somebody else's
+// clock told: ours may be ahead of it.
+const leastNext = time.Minute
+
+// earlier is the first of two moments.
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// later is the last of two moments.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 // nextDue is when a deferred recipient is tried again: by schedule, but once
 // more at the moment it expires, so that nothing expires untried.
 func nextDue(r relay.Retry, attempts int, now, expires time.Time) time.Time {
