@@ -83,6 +83,7 @@ type App struct {
 	audits    *audit.Service
 	queue     *queue.Queue
 	deliverer atomic.Pointer[deliver.Deliverer]
+	warmups   *deliver.Warmups
 	certs     *cert.Source
 	quota     *smtpserver.Quota
 	way       atomic.Pointer[way] // what the HTTP API hands mail in by
@@ -198,6 +199,11 @@ func (a *App) makeSigner(context.Context) error {
 
 func (a *App) makeQueue(ctx context.Context) error {
 	c := a.opt.Config
+	warmups, err := deliver.NewWarmups(ctx, deliver.WarmupConfig{Store: a.store, Clean: a.recovery.Clean, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	a.warmups = warmups
 	dc, err := a.deliverConfig(c)
 	if err != nil {
 		return err
@@ -257,11 +263,15 @@ func (a *App) makeWay(c *config.Config) way {
 func (a *App) Start(ctx context.Context) error {
 	hold := context.WithoutCancel(ctx) // parts end by Stop, in its order
 	a.background("store", hold, a.store.Run)
+	if err := a.warmups.Keep(ctx); err != nil {
+		a.log.Warn("app: counters of addresses in warm-up are not kept", "error", err)
+	}
 	a.background("directory", hold, a.directory.Run)
 	a.background("certificates", hold, a.certs.Run)
 	a.background("login guard", hold, a.keepGuard)
 	a.background("host names", hold, a.hosts.Run)
 	a.background("memory", hold, a.giveMemoryBack)
+	a.background("warm-ups", hold, a.warmups.Run)
 	a.background("deliverer", hold, a.runDeliverers)
 	grace := a.cfg.Load().Queue.DrainTime.Duration
 	a.background("queue", hold, func(ctx context.Context) error { return a.queue.Run(ctx, grace) })

@@ -67,7 +67,7 @@ func (a *App) deliverConfig(c *config.Config) (deliver.Config, error) {
 	return deliver.Config{
 		Resolver: resolver, Hostname: c.Hostname, Port: c.Deliver.Port, Timeouts: t, ConnectTimeout: c.Deliver.ConnectTimeout.Duration,
 		Allow: c.Deliver.AllowNetworks, NoIPv6: !c.Deliver.IPv6, OwnAddrs: a.ownAddrs(), OwnNames: a.ownNames,
-		TLS: decider, RootCAs: roots, Routes: routes, MaxIdle: idleSessions(c.Deliver.IdleSessions),
+		TLS: decider, RootCAs: roots, Routes: routes, Warmups: a.warmups, MaxIdle: idleSessions(c.Deliver.IdleSessions),
 		IdleTimeout: c.Deliver.IdleTimeout.Duration, MessagesPerSession: c.Deliver.MessagesPerSession, Logger: a.log,
 	}, nil
 }

@@ -90,7 +90,8 @@ type turnedKey struct {
 	tenant relay.Tenant
 }
 
-// NewWarmups reads what was kept. It starts nothing: see Run.
+// NewWarmups reads what was kept. It starts nothing: see Run. Call Keep before
+// anything is sent, so that it is known next time if the last process was lost.
 func NewWarmups(ctx context.Context, cfg WarmupConfig) (*Warmups, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -123,7 +124,7 @@ func NewWarmups(ctx context.Context, cfg WarmupConfig) (*Warmups, error) {
 		}
 		w.addrs[s.Address.Unmap()] = r
 	}
-	return w, w.keep(ctx) // that the last process was lost must not be lost
+	return w, nil
 }
 
 func newRamp(up relay.Warmup, now time.Time) *ramp {
@@ -143,9 +144,9 @@ func (w *Warmups) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
-			return w.keep(last)
+			return w.Keep(last)
 		}
-		err := w.keep(ctx)
+		err := w.Keep(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
 			w.cfg.Logger.Warn("deliver: counters of addresses in warm-up are not kept", "error", err)
 		}
@@ -153,8 +154,8 @@ func (w *Warmups) Run(ctx context.Context) error {
 	}
 }
 
-// keep writes what has changed.
-func (w *Warmups) keep(ctx context.Context) error {
+// Keep writes down what has changed.
+func (w *Warmups) Keep(ctx context.Context) error {
 	if w.cfg.Store == nil {
 		return nil
 	}

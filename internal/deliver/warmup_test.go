@@ -66,6 +66,9 @@ func openWarmups(t testing.TB, shelf *warmupShelf, clock *warmClock, clean bool)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := w.Keep(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
@@ -157,7 +160,7 @@ func TestWarmupsRestart(t *testing.T) {
 	if got := takeOne(w, "a", 13); got != 13 {
 		t.Fatal(got)
 	}
-	if err := w.keep(t.Context()); err != nil {
+	if err := w.Keep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w = openWarmups(t, shelf, clock, true)
@@ -210,7 +213,7 @@ func TestWarmupsPause(t *testing.T) {
 		}
 		w.take(newAddr, relay.Warmup{Since: warmDay}, "x", 0)
 		w.end(&grant{addr: newAddr, up: relay.Warmup{Since: warmDay}, site: "site0", hour: hourOf(clock.at), used: true, bad: int64(c.bad)})
-		if err := w.keep(t.Context()); err != nil {
+		if err := w.Keep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		clock.at = warmDay.Add(24 * time.Hour)
@@ -218,7 +221,7 @@ func TestWarmupsPause(t *testing.T) {
 		if got := takeOne(w, "a", 100); got != c.next {
 			t.Errorf("%s: the next day has %d an hour, want %d", c.name, got, c.next)
 		}
-		if err := w.keep(t.Context()); err != nil {
+		if err := w.Keep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		held := shelf.rows[newAddr].Held
