@@ -250,7 +250,7 @@ func (s *Service) EnableTOTP(ctx context.Context, v Visitor, token secret.Redact
 	if err != nil {
 		return "", nil, err
 	}
-	if err := s.cfg.Store.SetTOTP(ctx, byUser(&visit.User, v.Addr), visit.User.ID, sealed, step, now); err != nil {
+	if err := s.cfg.Store.SetTOTP(ctx, byUser(&visit.User, v.Addr), visit.User.ID, sealed, step, now, firstOnly(visit)...); err != nil {
 		return "", nil, err
 	}
 	return s.enrolled(ctx, visit, auth.PersonTOTP, plusTOTP, "An authenticator app was set up")
@@ -305,22 +305,36 @@ func (s *Service) DisableTOTP(ctx context.Context, visit *Visit) error {
 		return relay.E(relay.NotFound, "No authenticator app is set up.")
 	}
 	last := u.Passkeys == 0
-	if err := s.mayLose(&u, last); err != nil {
-		return err
-	}
 	by := byUser(&u, visit.visitor.Addr)
-	if err := s.cfg.Store.SetTOTP(ctx, by, u.ID, nil, 0, s.now()); err != nil {
-		return err
+	if err := s.cfg.Store.SetTOTP(ctx, by, u.ID, nil, 0, s.now(), s.mayLose(&u)...); err != nil {
+		return lastFactor(err)
 	}
 	return s.lost(ctx, visit, by, last, "The authenticator app was removed")
 }
 
-// mayLose refuses to let the last factor go where one is demanded.
-func (s *Service) mayLose(u *relay.User, last bool) error {
-	if last && s.demanded(u) {
-		return relay.E(relay.Conflict, "Your account demands a second factor, and this is the only one you have. Set up another one first.")
+// firstOnly: a session that is for setting up the first factor adds no second one,
+// whatever comes between its being opened and the change.
+func firstOnly(visit *Visit) []store.FactorRule {
+	if visit.Session.Level == relay.SessionEnrol {
+		return []store.FactorRule{store.FirstFactor}
 	}
 	return nil
+}
+
+// mayLose does not let the last factor go where one is demanded.
+func (s *Service) mayLose(u *relay.User) []store.FactorRule {
+	if s.demanded(u) {
+		return []store.FactorRule{store.NotLastFactor}
+	}
+	return nil
+}
+
+// lastFactor says what the store means by it.
+func lastFactor(err error) error {
+	if e, ok := errors.AsType[*relay.Error](err); ok && e.Kind == relay.Conflict && e.Field == "factor" {
+		return relay.E(relay.Conflict, "Your account demands a second factor, and this is the only one you have. Set up another one first.")
+	}
+	return err
 }
 
 // lost is what follows when a factor is gone: without any, recovery codes open

@@ -21,6 +21,7 @@ type memory struct {
 	codes    map[relay.UserID]map[[32]byte]bool
 	keys     []relay.Passkey
 	issued   []relay.Issuance
+	answered map[[32]byte]bool
 	changes  []string // who did what
 	fail     map[string]error
 	asked    map[string]int
@@ -29,7 +30,7 @@ type memory struct {
 func newMemory() *memory {
 	return &memory{
 		users: map[relay.UserID]relay.User{}, sessions: map[[32]byte]relay.Session{}, links: map[[32]byte]relay.Link{},
-		codes: map[relay.UserID]map[[32]byte]bool{}, fail: map[string]error{}, asked: map[string]int{},
+		codes: map[relay.UserID]map[[32]byte]bool{}, answered: map[[32]byte]bool{}, fail: map[string]error{}, asked: map[string]int{},
 	}
 }
 
@@ -140,12 +141,13 @@ func (m *memory) edit(by store.By, id relay.UserID, what string, fn func(*relay.
 	return nil
 }
 
-func (m *memory) UpdateUser(_ context.Context, by store.By, n relay.User) error {
-	return m.edit(by, n.ID, "UpdateUser", func(u *relay.User) error {
-		if err := m.clash(n); err != nil {
-			return err
+func (m *memory) SetGrant(_ context.Context, by store.By, id relay.UserID, was, to store.Grant) error {
+	return m.edit(by, id, "SetGrant", func(u *relay.User) error {
+		if !was.Equal(store.GrantOf(u)) {
+			return errClash
 		}
-		u.FirstName, u.LastName, u.Username, u.Email, u.Role, u.Scopes = n.FirstName, n.LastName, n.Username, n.Email, n.Role, n.Scopes
+		u.Role, u.Scopes, u.Restricted, u.Subusers = to.Role, to.Scopes, to.Restricted, to.Subusers
+		m.drop(id, relay.SessionID{})
 		return nil
 	})
 }
@@ -157,7 +159,7 @@ func (m *memory) SetUserName(_ context.Context, by store.By, id relay.UserID, fi
 	})
 }
 
-func (m *memory) DeleteUser(_ context.Context, by store.By, id relay.UserID, at time.Time) error {
+func (m *memory) DeleteUser(_ context.Context, by store.By, id relay.UserID, at time.Time, _ ...store.Grant) error {
 	return m.edit(by, id, "DeleteUser", func(u *relay.User) error {
 		u.DeletedAt = at
 		m.drop(id, relay.SessionID{})
@@ -478,8 +480,11 @@ func (m *memory) ConfirmEmail(_ context.Context, by store.By, hash [32]byte, at 
 	return before, nil
 }
 
-func (m *memory) SetTOTP(_ context.Context, by store.By, id relay.UserID, sealed []byte, step int64, at time.Time) error {
+func (m *memory) SetTOTP(_ context.Context, by store.By, id relay.UserID, sealed []byte, step int64, at time.Time, rules ...store.FactorRule) error {
 	return m.edit(by, id, "SetTOTP", func(u *relay.User) error {
+		if err := m.ruled(*u, len(sealed) > 0, rules); err != nil {
+			return err
+		}
 		u.TOTP, u.TOTPStep, u.TOTPAt = sealed, step, at
 		return nil
 	})
@@ -517,8 +522,27 @@ func (m *memory) UseRecoveryCode(_ context.Context, by store.By, id relay.UserID
 	return left, err
 }
 
-func (m *memory) AddPasskey(_ context.Context, by store.By, p relay.Passkey) error {
-	return m.edit(by, p.User, "AddPasskey", func(*relay.User) error {
+// ruled judges a factor that comes or goes.
+func (m *memory) ruled(u relay.User, comes bool, rules []store.FactorRule) error {
+	u = m.whole(u)
+	have := u.Passkeys
+	if len(u.TOTP) > 0 {
+		have++
+	}
+	switch {
+	case comes && have > 0 && slices.Contains(rules, store.FirstFactor):
+		return errClash
+	case !comes && have <= 1 && slices.Contains(rules, store.NotLastFactor):
+		return &relay.Error{Kind: relay.Conflict, Field: "factor", Public: "the last"}
+	}
+	return nil
+}
+
+func (m *memory) AddPasskey(_ context.Context, by store.By, p relay.Passkey, rules ...store.FactorRule) error {
+	return m.edit(by, p.User, "AddPasskey", func(u *relay.User) error {
+		if err := m.ruled(*u, true, rules); err != nil {
+			return err
+		}
 		if slices.ContainsFunc(m.keys, func(o relay.Passkey) bool { return string(o.ID) == string(p.ID) }) {
 			return errClash
 		}
@@ -556,7 +580,7 @@ func (m *memory) PasskeyByID(_ context.Context, id []byte) (relay.Passkey, error
 }
 
 // key edits one passkey; user zero: whoever has it.
-func (m *memory) key(call string, by store.By, user relay.UserID, id []byte, fn func(i int)) error {
+func (m *memory) key(call string, by store.By, user relay.UserID, id []byte, fn func(i int) error) error {
 	err := m.begin(call)
 	defer m.mu.Unlock()
 	if err != nil {
@@ -564,7 +588,9 @@ func (m *memory) key(call string, by store.By, user relay.UserID, id []byte, fn 
 	}
 	for i, p := range m.keys {
 		if string(p.ID) == string(id) && (user.IsZero() || p.User == user) {
-			fn(i)
+			if err := fn(i); err != nil {
+				return err
+			}
 			m.note(by, call)
 			return nil
 		}
@@ -572,16 +598,29 @@ func (m *memory) key(call string, by store.By, user relay.UserID, id []byte, fn 
 	return errNone
 }
 
-func (m *memory) UpdatePasskeyUse(_ context.Context, id, credential []byte, at time.Time) error {
-	return m.key("UpdatePasskeyUse", store.By{}, relay.UserID{}, id, func(i int) { m.keys[i].Credential, m.keys[i].UsedAt = credential, at })
+func (m *memory) UsePasskey(_ context.Context, use store.PasskeyUse) error {
+	return m.key("UsePasskey", store.By{}, relay.UserID{}, use.ID, func(i int) error {
+		if m.answered[use.Challenge] || string(m.keys[i].Credential) != string(use.Was) {
+			return errClash
+		}
+		m.answered[use.Challenge] = true
+		m.keys[i].Credential, m.keys[i].UsedAt = use.Credential, use.At
+		return nil
+	})
 }
 
 func (m *memory) RenamePasskey(_ context.Context, by store.By, user relay.UserID, id []byte, name string) error {
-	return m.key("RenamePasskey", by, user, id, func(i int) { m.keys[i].Name = name })
+	return m.key("RenamePasskey", by, user, id, func(i int) error { m.keys[i].Name = name; return nil })
 }
 
-func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID, id []byte) error {
-	return m.key("DeletePasskey", by, user, id, func(i int) { m.keys = slices.Delete(m.keys, i, i+1) })
+func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID, id []byte, rules ...store.FactorRule) error {
+	return m.key("DeletePasskey", by, user, id, func(i int) error {
+		if err := m.ruled(m.users[user], false, rules); err != nil {
+			return err
+		}
+		m.keys = slices.Delete(m.keys, i, i+1)
+		return nil
+	})
 }
 
 func (m *memory) AddIssuance(_ context.Context, by store.By, n relay.Issuance) error {

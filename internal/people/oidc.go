@@ -210,7 +210,7 @@ func (s *Service) returned(ctx context.Context, f *flow, cookie string, query ur
 		return malformed("there is no code")
 	}
 	// The state works once, whatever comes of it: a second try begins anew.
-	if !s.used.take(f.State, now, f.Until) {
+	if !s.states.take(f.State, now, f.Until) {
 		return malformed("the answer came twice")
 	}
 	who, err := is.redeem(ctx, d, s.back(), code, f)

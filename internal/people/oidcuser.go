@@ -2,6 +2,7 @@ package people
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -77,18 +78,23 @@ func (s *Service) governed(ctx context.Context, is *issuer, u *relay.User, who *
 	if role == u.Role && slices.Equal(scopes, u.Scopes) {
 		return u, nil
 	}
-	changed := *u
-	changed.Role, changed.Scopes = role, scopes
-	err := s.cfg.Store.UpdateUser(ctx, store.By{Who: provisionedBy(is), From: is.URL}, changed)
-	switch relay.KindOf(err) {
-	case relay.Conflict: // the last owner stays one
+	was := store.GrantOf(u)
+	to := was
+	to.Role, to.Scopes = role, scopes
+	err := s.cfg.Store.SetGrant(ctx, store.By{Who: provisionedBy(is), From: is.URL}, u.ID, was, to)
+	e, _ := errors.AsType[*relay.Error](err)
+	switch {
+	case err == nil:
+		u.Role, u.Scopes = role, scopes
+		return u, nil
+	case e != nil && e.Kind == relay.Conflict && e.Field == "role": // the last owner stays one
 		s.cfg.Logger.Warn("people: role of single sign-on not set", "user", u.Username, "role", string(role), "error", err)
 		return u, nil
+	case e != nil && e.Kind == relay.Conflict: // somebody has changed it since it was read
+		return u, &notIn{result: relay.LoginUnavailable, detail: "the person's role was changed at the same moment",
+			err: relay.E(relay.Unavailable, "What you may do was changed at this very moment. Log in again.")}
 	}
-	if err != nil {
-		return u, fault(err)
-	}
-	return &changed, nil
+	return u, fault(err)
 }
 
 // link binds an identity to the person of a session who asked for it.

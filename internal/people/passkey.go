@@ -127,6 +127,16 @@ func (s *Service) partyOf(u *url.URL) (*party, error) {
 type holder struct {
 	user        relay.User
 	credentials []webauthn.Credential
+	rows        [][]byte // of the credentials, as they are stored
+}
+
+// row is what is stored of a credential.
+func (h *holder) row(id []byte) []byte {
+	i := slices.IndexFunc(h.credentials, func(c webauthn.Credential) bool { return string(c.ID) == string(id) })
+	if i < 0 {
+		return nil
+	}
+	return h.rows[i]
 }
 
 // WebAuthnID is the person's id: no name, so it may stay in an authenticator.
@@ -157,7 +167,7 @@ func (s *Service) holder(ctx context.Context, u relay.User) (*holder, error) {
 		if err := json.Unmarshal(p.Credential, &c); err != nil {
 			return nil, fmt.Errorf("passkey of %s: %w", u.ID, err)
 		}
-		h.credentials = append(h.credentials, c)
+		h.credentials, h.rows = append(h.credentials, c), append(h.rows, p.Credential)
 	}
 	return h, nil
 }
@@ -271,7 +281,7 @@ func (s *Service) keepPasskey(ctx context.Context, visit *Visit, made *webauthn.
 	}
 	return s.cfg.Store.AddPasskey(ctx, byUser(&visit.User, visit.visitor.Addr), relay.Passkey{
 		ID: made.ID, User: visit.User.ID, Name: name, Credential: row, CreatedAt: s.now(),
-	})
+	}, firstOnly(visit)...)
 }
 
 // unproven logs why a passkey was not accepted: the answer does not say.
@@ -324,15 +334,12 @@ func (s *Service) RemovePasskey(ctx context.Context, visit *Visit, id []byte) er
 		return relay.E(relay.NotFound, "There is no such passkey.")
 	}
 	last := len(all) == 1 && len(u.TOTP) == 0
-	if err := s.mayLose(&u, last); err != nil {
-		return err
-	}
 	if len(all) == 1 && u.Password == "" && !s.linked(ctx, u.ID) {
 		return relay.E(relay.Conflict, "You have no password: without this passkey you could not log in. Set a password first.")
 	}
 	by := byUser(&u, visit.visitor.Addr)
-	if err := s.cfg.Store.DeletePasskey(ctx, by, u.ID, id); err != nil {
-		return err
+	if err := s.cfg.Store.DeletePasskey(ctx, by, u.ID, id, s.mayLose(&u)...); err != nil {
+		return lastFactor(err)
 	}
 	return s.lost(ctx, visit, by, last, "A passkey was removed")
 }

@@ -2,6 +2,7 @@ package people
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"postern/internal/auth"
 	"postern/internal/relay"
 	"postern/internal/secret"
+	"postern/internal/store"
 )
 
 // BeginPasskeyLogin begins a login with a passkey: with the token of a half
@@ -98,9 +100,10 @@ func (s *Service) passkeyAlone(ctx context.Context, v Visitor, handle string, re
 		return refuse(nil, relay.LoginMalformed, "")
 	}
 	var u *relay.User
+	var h *holder
 	var fault error // ours, which the library would take for the visitor's
-	_, credential, err := p.ValidatePasskeyLogin(func(id, handle []byte) (webauthn.User, error) {
-		h, err := s.holderOf(ctx, id, handle)
+	_, credential, err := p.ValidatePasskeyLogin(func(id, handle []byte) (_ webauthn.User, err error) {
+		h, err = s.holderOf(ctx, id, handle)
 		if err != nil && relay.KindOf(err) != relay.NotFound {
 			fault = err
 		}
@@ -127,7 +130,7 @@ func (s *Service) passkeyAlone(ctx context.Context, v Visitor, handle string, re
 	if !ok {
 		return refuse(u, relay.LoginAccess, note)
 	}
-	if err := s.usePasskey(ctx, u, v, c, credential); err != nil {
+	if err := s.usePasskey(ctx, h, v, c, credential); err != nil {
 		if err == ErrPasskey { //nolint:errorlint // bare
 			return refuse(u, relay.LoginWrong, "the passkey was used twice, or is a copy")
 		}
@@ -181,14 +184,15 @@ func (s *Service) provePasskey(ctx context.Context, visit *Visit, kind, handle s
 	if err != nil {
 		return s.unproven(kind, &visit.User, err)
 	}
-	return s.usePasskey(ctx, &visit.User, visit.visitor, c, credential)
+	return s.usePasskey(ctx, h, visit.visitor, c, credential)
 }
 
 // usePasskey takes a proof once. A signature counter that did not grow means that
 // two devices have the key (WebAuthn §6.1.1): it is not accepted, and both the
-// person and the operator hear of it.
-func (s *Service) usePasskey(ctx context.Context, u *relay.User, v Visitor, c challenge, credential *webauthn.Credential) error {
-	now := s.now()
+// person and the operator hear of it. What was shown here before is refused without
+// that alarm; the store refuses what was shown on another node.
+func (s *Service) usePasskey(ctx context.Context, h *holder, v Visitor, c challenge, credential *webauthn.Credential) error {
+	now, u := s.now(), &h.user
 	if !s.used.take(c.Data.Challenge, now, c.Until) {
 		return ErrPasskey
 	}
@@ -201,8 +205,12 @@ func (s *Service) usePasskey(ctx context.Context, u *relay.User, v Visitor, c ch
 	if err != nil {
 		return err
 	}
-	err = s.cfg.Store.UpdatePasskeyUse(ctx, credential.ID, row, now)
-	if relay.KindOf(err) == relay.NotFound { // removed meanwhile
+	err = s.cfg.Store.UsePasskey(ctx, store.PasskeyUse{
+		ID: credential.ID, Was: h.row(credential.ID), Credential: row, Challenge: sha256.Sum256([]byte("passkey challenge\x00" + c.Data.Challenge)),
+		Until: c.Until, At: now,
+	})
+	switch relay.KindOf(err) {
+	case relay.NotFound, relay.Conflict: // removed meanwhile; shown elsewhere
 		return ErrPasskey
 	}
 	return err

@@ -153,7 +153,8 @@ var (
 type Service struct {
 	cfg     Config
 	hasher  Hasher
-	used    onceSet   // challenges that were answered
+	used    onceSet   // challenges of passkeys that were answered here
+	states  onceSet   // of single sign-on that came back; strangers get into it
 	pace    pace      // letters
 	asks    asks      // for reset links
 	jobs    chan job  // what is done after the answer

@@ -130,7 +130,7 @@ func TestNamesSetMeanwhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		down.Role = relay.RoleAuditor
+		was, to := store.GrantOf(&down), store.Grant{Role: relay.RoleAuditor}
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() {
@@ -141,7 +141,7 @@ func TestNamesSetMeanwhile(t *testing.T) {
 				}
 			})
 		}
-		if err := w.cfg.Store.UpdateUser(ctx, operator, down); err != nil {
+		if err := w.cfg.Store.SetGrant(ctx, operator, u.ID, was, to); err != nil {
 			t.Error(err)
 		}
 		wg.Wait()
@@ -159,9 +159,8 @@ func TestSessionsOfDisabledPeople(t *testing.T) {
 	w.person("owner")
 	u := w.withApp("ann")
 	token, _ := w.in("ann")
-	role := w.user(u.ID)
-	role.Role = relay.RoleAuditor
-	if err := st.UpdateUser(ctx, operator, role); err != nil {
+	was := w.user(u.ID)
+	if err := st.SetGrant(ctx, operator, u.ID, store.GrantOf(&was), store.Grant{Role: relay.RoleAuditor}); err != nil {
 		t.Fatal(err)
 	}
 	w.dead("another role", token)

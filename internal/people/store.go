@@ -27,10 +27,12 @@ type UserStore interface {
 	User(ctx context.Context, id relay.UserID) (relay.User, error)
 	// UserNamed finds by username or e-mail address, in any case.
 	UserNamed(ctx context.Context, name string) (relay.User, error)
-	UpdateUser(ctx context.Context, by store.By, u relay.User) error
+	// SetGrant: relay.Conflict unless the person has the grant was. It writes nothing
+	// else of them.
+	SetGrant(ctx context.Context, by store.By, id relay.UserID, was, to store.Grant) error
 	// SetUserName sets first and last name, and nothing else.
 	SetUserName(ctx context.Context, by store.By, id relay.UserID, first, last string) error
-	DeleteUser(ctx context.Context, by store.By, id relay.UserID, at time.Time) error
+	DeleteUser(ctx context.Context, by store.By, id relay.UserID, at time.Time, seen ...store.Grant) error
 	// SetPassword ends all sessions but keep, and unused reset links.
 	SetPassword(ctx context.Context, by store.By, id relay.UserID, hash string, at time.Time, keep relay.SessionID) error
 	// RehashPassword replaces the hash if it still is old; it ends nothing.
@@ -70,18 +72,20 @@ type LinkStore interface {
 
 // FactorStore keeps second factors.
 type FactorStore interface {
-	SetTOTP(ctx context.Context, by store.By, id relay.UserID, sealed []byte, step int64, at time.Time) error
+	SetTOTP(ctx context.Context, by store.By, id relay.UserID, sealed []byte, step int64, at time.Time, rules ...store.FactorRule) error
 	// UseTOTPStep: relay.Conflict unless the step is later than the last one used.
 	UseTOTPStep(ctx context.Context, id relay.UserID, step int64) error
 	SetRecoveryCodes(ctx context.Context, by store.By, id relay.UserID, hashes [][32]byte) error
 	// UseRecoveryCode works once for each: then relay.NotFound.
 	UseRecoveryCode(ctx context.Context, by store.By, id relay.UserID, hash [32]byte, at time.Time) (left int, err error)
-	AddPasskey(ctx context.Context, by store.By, p relay.Passkey) error
+	AddPasskey(ctx context.Context, by store.By, p relay.Passkey, rules ...store.FactorRule) error
 	Passkeys(ctx context.Context, user relay.UserID) ([]relay.Passkey, error)
 	PasskeyByID(ctx context.Context, id []byte) (relay.Passkey, error)
-	UpdatePasskeyUse(ctx context.Context, id []byte, credential []byte, at time.Time) error
+	// UsePasskey: relay.Conflict for a challenge that was answered before, on whatever
+	// node, and for a record that has changed since it was judged by.
+	UsePasskey(ctx context.Context, use store.PasskeyUse) error
 	RenamePasskey(ctx context.Context, by store.By, user relay.UserID, id []byte, name string) error
-	DeletePasskey(ctx context.Context, by store.By, user relay.UserID, id []byte) error
+	DeletePasskey(ctx context.Context, by store.By, user relay.UserID, id []byte, rules ...store.FactorRule) error
 }
 
 // IssuanceStore keeps who people are at issuers of single sign-on.

@@ -104,8 +104,7 @@ func (s *Service) openHandle(kind, handle string, v any) bool {
 	return err == nil && json.Unmarshal(plain, v) == nil
 }
 
-// onceSet remembers challenges that were answered until they have ended anyway.
-// Only a right answer gets into it, so strangers cannot fill it.
+// onceSet remembers what was used on this node until it has ended anyway.
 type onceSet struct {
 	mu   sync.Mutex
 	seen map[[32]byte]time.Time

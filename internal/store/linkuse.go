@@ -70,9 +70,7 @@ func (s *Store) ResetByLink(ctx context.Context, by By, hash [32]byte, password 
 // kind of link, or the person is gone.
 func (s *Store) ConfirmEmail(ctx context.Context, by By, hash [32]byte, at time.Time) (relay.User, error) {
 	before, _, err := s.useOwnLink(ctx, by, hash, relay.LinkEmail, at, "user.email", func(tx *sql.Tx, old *relay.User, l *relay.Link) error {
-		u := *old
-		u.Email = l.Email
-		return writeUser(ctx, tx, old, &u)
+		return writeEmail(ctx, tx, old, l.Email)
 	})
 	return before, err
 }

@@ -14,7 +14,12 @@ const (
 	selectPasskeys = `SELECT ` + passkeyColumns + ` FROM passkeys`
 	insertPasskey  = `INSERT INTO passkeys (` + passkeyColumns + `) VALUES ($1, $2, $3, $4, $5, 0)`
 	countPasskeys  = `SELECT count(*) FROM passkeys WHERE user_id = $1`
-	ofUser         = ` WHERE id = $1 AND user_id = $2`
+	usePasskey     = `UPDATE passkeys SET credential = $1, used_at = $2 WHERE id = $3 AND credential = $4`
+	// insertChallenge keeps an answered challenge among the links, which are whatever
+	// works once; this one is used as it is made.
+	insertChallenge = `INSERT INTO links (hash, kind, account_id, subuser_id, user_id, email, role, scopes, restricted, subusers, created_at, created_by,
+		expires_at, used_at, address) VALUES ($1, 'challenge', $2, $3, $4, '', '', '', 0, '', $5, '', $6, $7, '')`
+	ofUser = ` WHERE id = $1 AND user_id = $2`
 	// MaxPasskeys is how many passkeys a person has at most.
 	MaxPasskeys = 25
 	// maxCredentialID is the most that an authenticator gives (WebAuthn §4, credential
@@ -42,8 +47,8 @@ func checkPasskeyName(name string) error {
 
 // AddPasskey gives a person a passkey. relay.Conflict: the credential is known
 // already, or the person has MaxPasskeys; relay.Invalid: its id or name is too
-// long; relay.NotFound: there is no such person.
-func (s *Store) AddPasskey(ctx context.Context, by By, p relay.Passkey) error {
+// long; relay.NotFound: there is no such person. relay.Conflict also by a rule.
+func (s *Store) AddPasskey(ctx context.Context, by By, p relay.Passkey, rules ...FactorRule) error {
 	if len(p.ID) == 0 || len(p.ID) > maxCredentialID {
 		return &relay.Error{Kind: relay.Invalid, Field: "id", Public: fmt.Sprintf("The id of a passkey has 1 to %d octets.", maxCredentialID)}
 	}
@@ -53,6 +58,9 @@ func (s *Store) AddPasskey(ctx context.Context, by By, p relay.Passkey) error {
 	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, p.User)
 		if err != nil {
+			return note{}, err
+		}
+		if err := mayCome(&u, rules); err != nil {
 			return note{}, err
 		}
 		var n int
@@ -83,10 +91,43 @@ func (s *Store) PasskeyByID(ctx context.Context, id []byte) (relay.Passkey, erro
 	return read(s, "passkey", v, err)
 }
 
-// UpdatePasskeyUse stores a passkey's record as it is after a login, with the new
-// counter. It is no administrative change. relay.NotFound: it is gone.
-func (s *Store) UpdatePasskeyUse(ctx context.Context, id []byte, credential []byte, at time.Time) error {
-	return s.touch(ctx, notFound("passkey"), `UPDATE passkeys SET credential = $1, used_at = $2 WHERE id = $3`, filled(credential), micros(at), filled(id))
+// PasskeyUse is one proof by a passkey that was found right.
+type PasskeyUse struct {
+	ID []byte // of the credential
+	// Was is the passkey's record that the proof was judged by; Credential is its
+	// record afterwards, with the new counter.
+	Was, Credential []byte
+	// Challenge is the SHA-256 of the challenge that was answered, which is good
+	// until Until.
+	Challenge [32]byte
+	Until, At time.Time
+}
+
+// UsePasskey takes a proof by a passkey, once: of however many that show the same
+// one on whatever nodes, one gets nil. It is no administrative change.
+// relay.Conflict: the challenge was answered before, or the passkey's counter was
+// raised meanwhile, so that the proof has to be judged anew; relay.NotFound: the
+// passkey, or its person, is gone.
+func (s *Store) UsePasskey(ctx context.Context, use PasskeyUse) error {
+	return s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
+		p, err := one(ctx, tx, "passkey", scanPasskey, selectPasskeys+` WHERE id = $1`, filled(use.ID))
+		if err != nil {
+			return note{}, err
+		}
+		u, err := s.liveUser(ctx, tx, p.User)
+		if err != nil {
+			return note{}, err
+		}
+		_, err = tx.ExecContext(ctx, insertChallenge, use.Challenge[:], blob(u.Account.ID), blob(u.Subuser.ID), blob(u.ID.ID), micros(use.At), micros(use.Until), micros(use.At))
+		if isUnique(err) {
+			err = relay.E(relay.Conflict, "This challenge was answered before.")
+		}
+		if err != nil {
+			return note{}, err
+		}
+		return note{}, hit(ctx, tx, relay.E(relay.Conflict, "The passkey was used at the same moment."), usePasskey, filled(use.Credential), micros(use.At),
+			filled(use.ID), filled(use.Was))
+	})
 }
 
 // RenamePasskey gives a passkey another name. relay.NotFound: the person has no
@@ -95,7 +136,7 @@ func (s *Store) RenamePasskey(ctx context.Context, by By, user relay.UserID, id 
 	if err := checkPasskeyName(name); err != nil {
 		return err
 	}
-	return s.changePasskey(ctx, by, user, id, "user.passkey.rename", func(tx *sql.Tx, p relay.Passkey) (any, error) {
+	return s.changePasskey(ctx, by, user, id, "user.passkey.rename", func(tx *sql.Tx, _ *relay.User, p relay.Passkey) (any, error) {
 		p.Name = text(name)
 		_, err := tx.ExecContext(ctx, `UPDATE passkeys SET name = $1 WHERE id = $2`, p.Name, id)
 		return p, err
@@ -103,9 +144,12 @@ func (s *Store) RenamePasskey(ctx context.Context, by By, user relay.UserID, id 
 }
 
 // DeletePasskey takes a passkey away. relay.NotFound: the person has no such
-// passkey.
-func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id []byte) error {
-	return s.changePasskey(ctx, by, user, id, "user.passkey.delete", func(tx *sql.Tx, _ relay.Passkey) (any, error) {
+// passkey; relay.Conflict by a rule.
+func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id []byte, rules ...FactorRule) error {
+	return s.changePasskey(ctx, by, user, id, "user.passkey.delete", func(tx *sql.Tx, u *relay.User, _ relay.Passkey) (any, error) {
+		if err := mayGo(u, rules); err != nil {
+			return nil, err
+		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM passkeys WHERE id = $1`, id)
 		return nil, err
 	})
@@ -113,7 +157,7 @@ func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id 
 
 // changePasskey edits a person's passkey; edit returns how it is afterwards.
 func (s *Store) changePasskey(ctx context.Context, by By, user relay.UserID, id []byte, action string,
-	edit func(*sql.Tx, relay.Passkey) (any, error)) error {
+	edit func(*sql.Tx, *relay.User, relay.Passkey) (any, error)) error {
 	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, user)
 		if err != nil {
@@ -123,7 +167,7 @@ func (s *Store) changePasskey(ctx context.Context, by By, user relay.UserID, id 
 		if err != nil {
 			return note{}, err
 		}
-		after, err := edit(tx, old)
+		after, err := edit(tx, &u, old)
 		return note{account: u.Account, action: action, subject: userSubject(&u), before: old, after: after}, err
 	})
 }

@@ -46,8 +46,10 @@ func TestPasskeys(t *testing.T) {
 			wantKind(t, what, s.AddPasskey(ctx, testBy, v.p), relay.Invalid, v.field)
 		}
 		before := changesOf(t, s, a)
+		was := p.Credential
 		p.Credential, p.UsedAt = []byte(`{"counter":2}`), c.now.Add(time.Minute)
-		if err := s.UpdatePasskeyUse(ctx, p.ID, p.Credential, p.UsedAt); err != nil {
+		use := PasskeyUse{ID: p.ID, Was: was, Credential: p.Credential, Challenge: [32]byte{1}, At: p.UsedAt, Until: p.UsedAt.Add(time.Minute)}
+		if err := s.UsePasskey(ctx, use); err != nil {
 			t.Fatal(err)
 		}
 		if changesOf(t, s, a) != before {
@@ -63,7 +65,7 @@ func TestPasskeys(t *testing.T) {
 		for what, err := range map[string]error{
 			"rename another's": s.RenamePasskey(ctx, testBy, other.ID, p.ID, "mine"),
 			"delete another's": s.DeletePasskey(ctx, testBy, other.ID, p.ID),
-			"use of none":      s.UpdatePasskeyUse(ctx, []byte{9}, nil, c.now),
+			"use of none":      s.UsePasskey(ctx, PasskeyUse{ID: []byte{9}, At: c.now, Until: c.now}),
 			"none":             created(s.PasskeyByID(ctx, nil)),
 		} {
 			wantKind(t, what, err, relay.NotFound, "")

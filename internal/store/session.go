@@ -231,8 +231,8 @@ func (s *Store) EndSessions(ctx context.Context, by By, user relay.UserID, keep 
 // learns what it was.
 const linkKeep = 90 * 24 * time.Hour
 
-// PruneSessions forgets sessions that have expired, and links that ended 90 days
-// before. It returns how many rows those were.
+// PruneSessions forgets sessions that have expired, challenges that are over, and
+// links that ended 90 days before. It returns how many rows those were.
 func (s *Store) PruneSessions(ctx context.Context, now time.Time) (int64, error) {
 	var n int64
 	err := s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
@@ -240,6 +240,8 @@ func (s *Store) PruneSessions(ctx context.Context, now time.Time) (int64, error)
 		for query, before := range map[string]time.Time{
 			`DELETE FROM sessions WHERE expires_at <= $1`: now,
 			`DELETE FROM links WHERE expires_at <= $1`:    now.Add(-linkKeep),
+			// Answered challenges (UsePasskey) tell nobody anything.
+			`DELETE FROM links WHERE expires_at <= $1 AND kind = 'challenge'`: now,
 		} {
 			res, err := tx.ExecContext(ctx, query, micros(before))
 			if err != nil {

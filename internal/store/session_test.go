@@ -115,7 +115,7 @@ func TestSessionsEnd(t *testing.T) {
 		update := func(edit func(*relay.User)) func(relay.User, relay.SessionID) error {
 			return func(u relay.User, _ relay.SessionID) error {
 				edit(&u)
-				return s.UpdateUser(ctx, testBy, u)
+				return c.regrant(u)
 			}
 		}
 		for _, v := range []struct {
@@ -141,8 +141,8 @@ func TestSessionsEnd(t *testing.T) {
 			{"other scopes", update(func(u *relay.User) { u.Scopes = []string{"mail.send"} }), 0},
 			{"restricted", update(func(u *relay.User) { u.Restricted = true }), 0},
 			{"restricted to some", update(func(u *relay.User) { u.Restricted, u.Subusers = true, []relay.SubuserID{sub} }), 0},
-			{"another name", update(func(u *relay.User) { u.FirstName, u.Username = "x", u.Username+"x" }), 2},
-			{"another address", update(func(u *relay.User) { u.Email = "x" + u.Email }), 2},
+			{"another name", func(u relay.User, _ relay.SessionID) error { return s.SetUserName(ctx, testBy, u.ID, "x", "y") }, 2},
+			{"another address", func(u relay.User, _ relay.SessionID) error { return c.move(u, "x"+u.Email) }, 2},
 			{"the same scopes", update(func(u *relay.User) { slices.Reverse(u.Scopes) }), 2},
 			{"an app", func(u relay.User, _ relay.SessionID) error { return s.SetTOTP(ctx, testBy, u.ID, []byte{1}, 1, c.now) }, 2},
 		} {

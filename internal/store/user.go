@@ -22,6 +22,7 @@ const (
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`
 	insertName  = `INSERT INTO user_names (name, user_id) VALUES ($1, $2)`
 	lockAccount = `SELECT id FROM accounts WHERE id = $1`
+	lockUser    = `SELECT id FROM users WHERE id = $1 FOR UPDATE`
 	// maxUserName bounds a user name and an e-mail address, in octets: a path of RFC
 	// 5321 §4.5.3.1.3 is shorter.
 	maxUserName = 320
@@ -221,9 +222,16 @@ func (s *Store) holdAccount(ctx context.Context, tx *sql.Tx, id relay.AccountID)
 	return err
 }
 
-// liveUser reads and locks a person who is not deleted, or relay.NotFound.
+// liveUser locks and reads a person who is not deleted, or relay.NotFound. It locks
+// first: a statement that waits for a lock counts passkeys and codes as they were
+// before it waited (PostgreSQL, READ COMMITTED).
 func (s *Store) liveUser(ctx context.Context, tx *sql.Tx, id relay.UserID) (relay.User, error) {
-	return one(ctx, tx, "person", scanUser, selectUsers+` WHERE u.id = $1 AND u.deleted_at = 0`+s.forUpdate(), blob(id.ID))
+	if s.eng.dialect() == dPostgres {
+		if _, err := one(ctx, tx, "person", func(r scanner) (b []byte, err error) { return b, r.Scan(&b) }, lockUser, blob(id.ID)); err != nil {
+			return relay.User{}, err
+		}
+	}
+	return one(ctx, tx, "person", scanUser, selectUsers+` WHERE u.id = $1 AND u.deleted_at = 0`, blob(id.ID))
 }
 
 // changeUser changes a person who is not deleted, and records how they were before

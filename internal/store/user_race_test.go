@@ -76,9 +76,13 @@ func (m *melee) do(s *Store, r *rand.Rand) (string, error) {
 	case 0:
 		return "password", s.SetPassword(ctx, testBy, u.ID, testPassword, m.now, relay.SessionID{})
 	case 1:
-		u.Role = []relay.Role{relay.RoleOwner, relay.RoleAdmin}[r.IntN(2)]
-		u.Username, u.Email = m.people[r.IntN(len(m.people))].Username, "new-"+u.Email // perhaps another's
-		return "update", s.UpdateUser(ctx, testBy, u)
+		now, err := s.User(ctx, u.ID)
+		if err != nil {
+			return "user", err
+		}
+		to := GrantOf(&now)
+		to.Role = []relay.Role{relay.RoleOwner, relay.RoleAdmin}[r.IntN(2)]
+		return "grant", s.SetGrant(ctx, testBy, u.ID, GrantOf(&now), to)
 	case 2:
 		return "disable", s.SetUserDisabled(ctx, testBy, u.ID, m.now)
 	case 3:

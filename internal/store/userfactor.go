@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"postern/internal/relay"
@@ -60,17 +61,58 @@ func (s *Store) RehashPassword(ctx context.Context, id relay.UserID, old, hash s
 	return s.touch(ctx, notFound("password"), rehashPassword, hash, blob(id.ID), text(old))
 }
 
+// FactorRule is on what condition a second factor comes or goes. It is judged in
+// the step that changes it, so that of two who do it at once one is too late.
+type FactorRule int
+
+const (
+	// FirstFactor: relay.Conflict if the person has a second factor by now. Who is
+	// to set up the first one has shown a password only.
+	FirstFactor FactorRule = iota + 1
+	// NotLastFactor: relay.Conflict (Field "factor") if none would be left.
+	NotLastFactor
+)
+
+// mayCome judges a factor that a locked person is to get.
+func mayCome(u *relay.User, rules []FactorRule) error {
+	if slices.Contains(rules, FirstFactor) && u.SecondFactor() {
+		return relay.E(relay.Conflict, "A second factor was set up meanwhile. Log in with it.")
+	}
+	return nil
+}
+
+// mayGo judges whether a locked person may lose one of their factors.
+func mayGo(u *relay.User, rules []FactorRule) error {
+	have := u.Passkeys
+	if len(u.TOTP) > 0 {
+		have++
+	}
+	if have <= 1 && slices.Contains(rules, NotLastFactor) {
+		return &relay.Error{Kind: relay.Conflict, Field: "factor", Public: "This is the only second factor. Set up another one first."}
+	}
+	return nil
+}
+
 // SetTOTP gives a person an authenticator app: its sealed secret, and the time
 // step of the code that proved it, which is used by that. A nil secret takes the
-// app away. relay.NotFound: there is no such person.
-func (s *Store) SetTOTP(ctx context.Context, by By, id relay.UserID, sealed []byte, step int64, at time.Time) error {
+// app away. relay.NotFound: there is no such person; relay.Conflict by a rule.
+func (s *Store) SetTOTP(ctx context.Context, by By, id relay.UserID, sealed []byte, step int64, at time.Time, rules ...FactorRule) error {
 	action := "user.totp.set"
 	if len(sealed) == 0 {
 		action, step, at = "user.totp.remove", 0, time.Time{}
 	}
 	return s.changeUser(ctx, by, id, action, func(tx *sql.Tx, old *relay.User) error {
-		if len(sealed) == 0 && len(old.TOTP) == 0 {
+		switch {
+		case len(sealed) == 0 && len(old.TOTP) == 0:
 			return errUnchanged
+		case len(sealed) == 0:
+			if err := mayGo(old, rules); err != nil {
+				return err
+			}
+		default:
+			if err := mayCome(old, rules); err != nil {
+				return err
+			}
 		}
 		_, err := tx.ExecContext(ctx, setTOTP, filled(sealed), step, micros(at), blob(id.ID))
 		return err
@@ -148,9 +190,13 @@ func (s *Store) UseRecoveryCode(ctx context.Context, by By, id relay.UserID, has
 
 // ResetFactors takes a person's authenticator app, passkeys and recovery codes
 // away, and ends their sessions and unused links: the next login enrols anew.
-// relay.NotFound: there is no such person.
-func (s *Store) ResetFactors(ctx context.Context, by By, id relay.UserID) error {
-	return s.changeUser(ctx, by, id, "user.factors.reset", func(tx *sql.Tx, _ *relay.User) error {
+// seen is as for SetUserDisabled. relay.NotFound: there is no such person;
+// relay.Conflict: the grant is another one by now.
+func (s *Store) ResetFactors(ctx context.Context, by By, id relay.UserID, seen ...Grant) error {
+	return s.changeUser(ctx, by, id, "user.factors.reset", func(tx *sql.Tx, old *relay.User) error {
+		if err := still(old, seen); err != nil {
+			return err
+		}
 		if _, err := tx.ExecContext(ctx, setTOTP, noBlob, int64(0), int64(0), blob(id.ID)); err != nil {
 			return err
 		}

@@ -40,10 +40,12 @@ func init() {
 			return ask{Path: path}
 		}, Absent: absent}
 	}
+	unread := mail(200, "/body", "")
+	unread.KeyStatus = 403 // a program reads no mail
 	addFixtures(map[string]fixture{
 		"GET /v3/messages":                   busy("/v3/messages", ask{}),
 		"GET /v3/messages/{msg_id}":          mail(200, "", ""),
-		"GET /v3/messages/{msg_id}/body":     mail(200, "/body", ""),
+		"GET /v3/messages/{msg_id}/body":     unread,
 		"POST /v3/messages/{msg_id}/hold":    mail(200, "/hold", `{"reason":"x"}`),
 		"POST /v3/messages/{msg_id}/release": mail(200, "/release", ""),
 		"POST /v3/messages/{msg_id}/retry":   mail(200, "/retry", `{}`),

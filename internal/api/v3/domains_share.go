@@ -37,12 +37,12 @@ var domainShareRoutes = []Route{
 		Query:   shareUser, Answers: map[int]any{204: nil}, Handler: (*API).unshareAll,
 	},
 	{
-		Method: "POST", Pattern: pathDomain + "/subuser", Scope: scopeDomainChange, ParentOnly: true,
+		Method: "POST", Pattern: pathDomain + "/subuser", Scope: scopeDomainChange, ParentOnly: true, StepUp: true,
 		Summary: "Share a domain with a subuser: it may send as the domain, and see it",
 		Body:    domainShare{}, Answers: map[int]any{201: domainView{}}, Handler: (*API).shareDomain,
 	},
 	{
-		Method: "POST", Pattern: pathDomain + "/subuser:add", Scope: scopeDomainChange, ParentOnly: true,
+		Method: "POST", Pattern: pathDomain + "/subuser:add", Scope: scopeDomainChange, ParentOnly: true, StepUp: true,
 		Summary: "Share a domain with a subuser that has fewer than five shared domains",
 		Body:    domainShare{}, Answers: map[int]any{201: domainView{}}, Handler: (*API).shareDomainOfFive,
 	},

@@ -11,6 +11,9 @@ import (
 type fixture struct {
 	// Status is that of the answer to what Make asks.
 	Status int
+	// KeyStatus is that of the answer to a key, where it is another than a person's and
+	// the operator's.
+	KeyStatus int
 	// Make prepares the world so that the request works for a tenant, and returns
 	// it. Things that the request names belong to that tenant.
 	Make func(w *world, of relay.Tenant) ask

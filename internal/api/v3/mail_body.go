@@ -8,11 +8,17 @@ import (
 	"postern/internal/store"
 )
 
-// showBody shows what a message says. That somebody looked is recorded before.
+// showBody shows a person, or the operator, what a message says. That they looked
+// is recorded before.
 func (a *API) showBody(c *Call) error {
 	f, err := a.pathMail(c)
 	if err != nil {
 		return err
+	}
+	// A key that leaks with messages.read must not hand out what people wrote to each
+	// other. Somebody who looks at mail is a person, with a name in the record.
+	if !c.Operator && (c.Principal == nil || c.Principal.User == nil) {
+		return refused("", "Only people read mail, in the console; a key does not.")
 	}
 	account, _ := a.Directory.Account(f.tenant.Account)
 	if !account.Policy.PreviewBodies {

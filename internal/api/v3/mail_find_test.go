@@ -183,7 +183,7 @@ func TestBodyPreview(t *testing.T) {
 	w := newWorld(t)
 	f := consoleOf(w)
 	id := f.addMail(w.acme, "ann@dest.test")
-	c := w.as(w.acme, scopeMail)
+	c := w.person(w.addUser(w.acme, relay.RoleCustom, scopeMail), true)
 	path := "/v3/messages/" + id.String() + "/body"
 	c.refused("GET", path, "", 403, "lets nobody read mail", "")
 	w.operator("acme").refused("GET", path, "", 403, "lets nobody read mail", "")
@@ -191,6 +191,11 @@ func TestBodyPreview(t *testing.T) {
 		t.Errorf("%q", w.changes)
 	}
 	f.allowPreview(w.acme)
+	// A key reads none, whatever its scopes.
+	w.as(w.acme, relay.Scopes...).refused("GET", path, "", 403, "Only people read mail", "")
+	if len(w.changes) > 0 {
+		t.Errorf("%q", w.changes)
+	}
 	var b mailBody
 	c.want("GET", path, "", 200, &b)
 	if b.Text != "Hello\r\n" || b.Headers[2] != [2]string{"Subject", "Grüße"} || !strings.Contains(w.changes[0], "message.read message "+id.String()) {

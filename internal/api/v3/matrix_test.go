@@ -64,6 +64,9 @@ func (m *matrix) cell(name string, c *client, a ask, status int, message string)
 	return got
 }
 
+// keyStatus is that of the answer to a key that may.
+func (m *matrix) keyStatus() int { return cmp.Or(m.f.KeyStatus, m.f.Status) }
+
 // right is a key with the scope of the route and no other, but for what acting
 // for a subuser needs.
 func (m *matrix) right(w *world, of relay.Tenant, more ...string) *client {
@@ -128,7 +131,7 @@ func (m *matrix) strangers() {
 // scopes: the route's own lets in, every other one does not.
 func (m *matrix) scopes() {
 	w := newWorld(m.T)
-	m.cell("right scope", m.right(w, w.acme), m.f.Make(w, w.acme), m.f.Status, "")
+	m.cell("right scope", m.right(w, w.acme), m.f.Make(w, w.acme), m.keyStatus(), "")
 	if m.route.Scope == "" {
 		return
 	}
@@ -163,9 +166,9 @@ func (m *matrix) tenants() {
 		return
 	}
 	w := newWorld(m.T)
-	m.apart(w, "a subuser's key", m.cell("a subuser's key", m.right(w, w.staging), m.f.Make(w, w.staging), m.f.Status, ""), w.staging)
+	m.apart(w, "a subuser's key", m.cell("a subuser's key", m.right(w, w.staging), m.f.Make(w, w.staging), m.keyStatus(), ""), w.staging)
 	w = newWorld(m.T)
-	m.apart(w, "on-behalf-of", m.cell("on-behalf-of", m.right(w, w.acme, scopeBehalf).with("on-behalf-of", "staging"), m.f.Make(w, w.staging), m.f.Status, ""), w.staging)
+	m.apart(w, "on-behalf-of", m.cell("on-behalf-of", m.right(w, w.acme, scopeBehalf).with("on-behalf-of", "staging"), m.f.Make(w, w.staging), m.keyStatus(), ""), w.staging)
 
 	w = newWorld(m.T)
 	a := m.f.Make(w, w.staging)

@@ -188,5 +188,13 @@ func (a *API) patchSSO(c *Call) error {
 	if err != nil {
 		return err
 	}
-	return a.regrant(c, &body, func(u *relay.User) { u.FirstName, u.LastName = in.FirstName, in.LastName })
+	u, err := a.regrant(c, &body)
+	if err != nil {
+		return err
+	}
+	if err := a.Users.SetUserName(c.R.Context(), c.By, u.ID, in.FirstName, in.LastName); err != nil {
+		return hidden(err)
+	}
+	u.FirstName, u.LastName = in.FirstName, in.LastName
+	return c.JSON(http.StatusOK, a.viewTeammate(&u))
 }

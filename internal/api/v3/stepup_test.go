@@ -17,6 +17,9 @@ func TestRoutesThatNeedBothFactors(t *testing.T) {
 		"PATCH /v3/access_settings/mode", "POST /v3/access_settings/revert", "PATCH /v3/user/policy", "PUT /v3/user/email",
 		"PATCH /v3/user/settings/enforced_tls", "PATCH /v3/watch/settings", "PATCH /v3/audit/schedule",
 		"POST /v3/whitelabel/domains/{domain_id}/keys", "POST /v3/whitelabel/domains/{domain_id}/rotate",
+		// Who may log in, and who may send as whom.
+		"PATCH /v3/subusers/{subuser_name}", "PATCH /v3/subusers/{subuser_name}/website_access",
+		"POST /v3/whitelabel/domains/{domain_id}/subuser", "POST /v3/whitelabel/domains/{domain_id}/subuser:add",
 	} {
 		need[name] = true
 	}

@@ -52,7 +52,7 @@ var subuserRoutes = []Route{
 		Answers: map[int]any{200: []reputation{}}, Handler: (*API).listReputations,
 	},
 	{
-		Method: "PATCH", Pattern: "/v3/subusers/{subuser_name}", Scope: "subusers.update", ParentOnly: true,
+		Method: "PATCH", Pattern: "/v3/subusers/{subuser_name}", Scope: "subusers.update", ParentOnly: true, StepUp: true,
 		Summary: "Switch a subuser off or on. While it is off its keys do not work, and its queued mail waits until it is on again or expires",
 		Body:    switchRequest{}, Answers: map[int]any{204: nil}, Handler: (*API).switchSubuser,
 	},
@@ -63,7 +63,7 @@ var subuserRoutes = []Route{
 		Answers: map[int]any{200: deletion{}, 204: nil}, Handler: (*API).deleteSubuser,
 	},
 	{
-		Method: "PATCH", Pattern: "/v3/subusers/{subuser_name}/website_access", Scope: "subusers.update", ParentOnly: true,
+		Method: "PATCH", Pattern: "/v3/subusers/{subuser_name}/website_access", Scope: "subusers.update", ParentOnly: true, StepUp: true,
 		Summary: "Keep a subuser's people out of the console, or let them in; its keys go on working",
 		Body:    switchRequest{}, Answers: map[int]any{204: nil}, Handler: (*API).switchWebsite,
 	},

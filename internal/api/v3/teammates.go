@@ -34,16 +34,18 @@ type People interface {
 }
 
 // Users keeps people; *store.Store is one. Absent ones are relay.NotFound; what
-// would leave an account without an owner is relay.Conflict.
+// would leave an account without an owner is relay.Conflict, and so is what was
+// decided on a grant that the person does not have any more.
 type Users interface {
 	// Users are those of an account and of its subusers.
 	Users(ctx context.Context, account relay.AccountID) ([]relay.User, error)
 	// UserNamed finds a person by username or email.
 	UserNamed(ctx context.Context, name string) (relay.User, error)
-	UpdateUser(ctx context.Context, by store.By, u relay.User) error
-	SetUserDisabled(ctx context.Context, by store.By, id relay.UserID, at time.Time) error
-	DeleteUser(ctx context.Context, by store.By, id relay.UserID, at time.Time) error
-	ResetFactors(ctx context.Context, by store.By, id relay.UserID) error
+	SetGrant(ctx context.Context, by store.By, id relay.UserID, was, to store.Grant) error
+	SetUserName(ctx context.Context, by store.By, id relay.UserID, first, last string) error
+	SetUserDisabled(ctx context.Context, by store.By, id relay.UserID, at time.Time, seen ...store.Grant) error
+	DeleteUser(ctx context.Context, by store.By, id relay.UserID, at time.Time, seen ...store.Grant) error
+	ResetFactors(ctx context.Context, by store.By, id relay.UserID, seen ...store.Grant) error
 	Sessions(ctx context.Context, user relay.UserID) ([]relay.Session, error)
 	EndSession(ctx context.Context, by store.By, user relay.UserID, id relay.SessionID) error
 	EndSessions(ctx context.Context, by store.By, user relay.UserID, keep relay.SessionID) (int, error)

@@ -2,9 +2,11 @@ package v3
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // teammatePatch changes what a person may do.
@@ -20,36 +22,36 @@ func (a *API) patchTeammate(c *Call) error {
 	if in == (teammatePatch{}) {
 		return invalid("", "Give at least one member to change.")
 	}
-	return a.regrant(c, &in.grantBody, nil)
-}
-
-// regrant gives the person of the path another grant; edit changes more of them.
-func (a *API) regrant(c *Call, in *grantBody, edit func(*relay.User)) error {
-	defer a.edits.lock(c.Tenant.Account)()
-	u, err := a.otherTeammate(c)
+	u, err := a.regrant(c, &in.grantBody)
 	if err != nil {
 		return err
-	}
-	was := grantOf(&u)
-	g, err := in.read(a, c, was)
-	if err != nil {
-		return err
-	}
-	if err := c.mayGive(&was, g); err != nil {
-		return err
-	}
-	u.Role, u.Scopes, u.Restricted, u.Subusers = g.role, g.scopes, g.restricted, g.subusers
-	if edit != nil {
-		edit(&u)
-	}
-	if err := a.Users.UpdateUser(c.R.Context(), c.By, u); err != nil {
-		return hidden(err)
 	}
 	return c.JSON(http.StatusOK, a.viewTeammate(&u))
 }
 
-// otherTeammate is the person of the path, to be changed: never the caller, and an
-// owner only by an owner.
+// regrant gives the person of the path another grant. It is judged by the one that
+// was read, so it is given only to somebody who still has that: whoever was made
+// more meanwhile, on whatever node, is not made less by whom could not.
+func (a *API) regrant(c *Call, in *grantBody) (relay.User, error) {
+	defer a.edits.lock(c.Tenant.Account)()
+	u, err := a.otherTeammate(c)
+	if err != nil {
+		return u, err
+	}
+	was, seen := grantOf(&u), store.GrantOf(&u)
+	g, err := in.read(a, c, was)
+	if err != nil {
+		return u, err
+	}
+	if err := c.mayGive(&was, g); err != nil {
+		return u, err
+	}
+	u.Role, u.Scopes, u.Restricted, u.Subusers = g.role, g.scopes, g.restricted, g.subusers
+	return u, hidden(a.Users.SetGrant(c.R.Context(), c.By, u.ID, seen, store.GrantOf(&u)))
+}
+
+// otherTeammate is the person of the path, to be changed: never the caller, and
+// only somebody whom the caller may touch.
 func (a *API) otherTeammate(c *Call) (relay.User, error) {
 	u, err := a.teammate(c, c.R.PathValue("username"))
 	switch {
@@ -65,10 +67,17 @@ func (c *Call) isSelf(u *relay.User) bool {
 	return c.Principal != nil && c.Principal.User != nil && c.Principal.User.ID == u.ID
 }
 
-// mayTouch: what is done to an owner, an owner does.
+// mayTouch: what is done to an owner, an owner does; and what is done to an admin,
+// whoever may do as much. Otherwise somebody with a few scopes could be rid of those
+// who would stop them.
 func (c *Call) mayTouch(u *relay.User) error {
-	if u.Role == relay.RoleOwner && !c.Operator && !c.isOwner() {
+	switch {
+	case c.Operator || c.isSelf(u):
+		return nil
+	case u.Role == relay.RoleOwner && !c.isOwner():
 		return refused("", "Only an owner changes an owner.")
+	case u.Role == relay.RoleAdmin && slices.ContainsFunc(u.Role.Scopes(), func(s string) bool { return !c.Allows(s) }):
+		return refused("", "Only an owner, or another admin, changes an admin.")
 	}
 	return nil
 }
@@ -82,7 +91,7 @@ func (a *API) deleteTeammate(c *Call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Users.DeleteUser(c.R.Context(), c.By, u.ID, c.Now); err != nil {
+	if err := a.Users.DeleteUser(c.R.Context(), c.By, u.ID, c.Now, store.GrantOf(&u)); err != nil {
 		return hidden(err)
 	}
 	return c.Empty(http.StatusNoContent)
@@ -106,7 +115,7 @@ func (a *API) switchTeammate(c *Call, off bool) error {
 	} else if err := c.mayRestore(&u); err != nil {
 		return err
 	}
-	if err := a.Users.SetUserDisabled(c.R.Context(), c.By, u.ID, u.DisabledAt); err != nil {
+	if err := a.Users.SetUserDisabled(c.R.Context(), c.By, u.ID, u.DisabledAt, store.GrantOf(&u)); err != nil {
 		return hidden(err)
 	}
 	return c.JSON(http.StatusOK, a.viewTeammate(&u))
@@ -120,7 +129,7 @@ func (a *API) resetTeammateFactors(c *Call) error {
 	if err := c.mayRestore(&u); err != nil {
 		return err
 	}
-	if err := a.Users.ResetFactors(c.R.Context(), c.By, u.ID); err != nil {
+	if err := a.Users.ResetFactors(c.R.Context(), c.By, u.ID, store.GrantOf(&u)); err != nil {
 		return hidden(err)
 	}
 	u.TOTP, u.Passkeys, u.RecoveryCodes = nil, 0, 0

@@ -82,6 +82,8 @@ type fakePeople struct {
 	links    []relay.Link
 	sessions map[relay.UserID][]relay.Session
 	reset    []string // who was mailed
+	// meanwhile is what another node does to whoever is changed next.
+	meanwhile func(*relay.User)
 }
 
 func peopleOf(w *world) *fakePeople { return w.extra["people"].(*fakePeople) }
@@ -192,19 +194,58 @@ func (f *fakePeople) edit(by store.By, id relay.UserID, what string, change func
 	return f.noted(by, what+" "+was.Username)
 }
 
-func (f *fakePeople) UpdateUser(_ context.Context, by store.By, u relay.User) error {
-	return f.edit(by, u.ID, "user.update", func(to *relay.User) { *to = u })
+// seen checks that a person has the grant that was decided on. meanwhile, if set, is
+// what another node does to them just before.
+func (f *fakePeople) seen(id relay.UserID, seen []store.Grant) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.users, func(u relay.User) bool { return u.ID == id })
+	if i < 0 {
+		return relay.E(relay.NotFound, "There is no such person.")
+	}
+	if f.meanwhile != nil {
+		f.meanwhile(&f.users[i])
+		f.meanwhile = nil
+	}
+	for _, g := range seen {
+		if !g.Equal(store.GrantOf(&f.users[i])) {
+			return relay.E(relay.Conflict, "changed meanwhile")
+		}
+	}
+	return nil
 }
 
-func (f *fakePeople) SetUserDisabled(_ context.Context, by store.By, id relay.UserID, at time.Time) error {
+func (f *fakePeople) SetGrant(_ context.Context, by store.By, id relay.UserID, was, to store.Grant) error {
+	if err := f.seen(id, []store.Grant{was}); err != nil {
+		return err
+	}
+	return f.edit(by, id, "user.update", func(u *relay.User) {
+		u.Role, u.Scopes, u.Restricted, u.Subusers = to.Role, to.Scopes, to.Restricted, to.Subusers
+	})
+}
+
+func (f *fakePeople) SetUserName(_ context.Context, by store.By, id relay.UserID, first, last string) error {
+	return f.edit(by, id, "user.name", func(u *relay.User) { u.FirstName, u.LastName = first, last })
+}
+
+func (f *fakePeople) SetUserDisabled(_ context.Context, by store.By, id relay.UserID, at time.Time, seen ...store.Grant) error {
+	if err := f.seen(id, seen); err != nil {
+		return err
+	}
 	return f.edit(by, id, "user.disabled", func(u *relay.User) { u.DisabledAt = at; delete(f.sessions, id) })
 }
 
-func (f *fakePeople) DeleteUser(_ context.Context, by store.By, id relay.UserID, at time.Time) error {
+func (f *fakePeople) DeleteUser(_ context.Context, by store.By, id relay.UserID, at time.Time, seen ...store.Grant) error {
+	if err := f.seen(id, seen); err != nil {
+		return err
+	}
 	return f.edit(by, id, "user.delete", func(u *relay.User) { u.DeletedAt = at; delete(f.sessions, id) })
 }
 
-func (f *fakePeople) ResetFactors(_ context.Context, by store.By, id relay.UserID) error {
+func (f *fakePeople) ResetFactors(_ context.Context, by store.By, id relay.UserID, seen ...store.Grant) error {
+	if err := f.seen(id, seen); err != nil {
+		return err
+	}
 	return f.edit(by, id, "user.factors", func(u *relay.User) { u.TOTP, u.Passkeys, u.RecoveryCodes = nil, 0, 0; delete(f.sessions, id) })
 }
 

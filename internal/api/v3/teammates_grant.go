@@ -159,9 +159,7 @@ func (c *Call) mayGive(was *grant, g grant) error {
 	if owner && !c.isOwner() {
 		return refused("role", "Only an owner makes somebody an owner, or ends it.")
 	}
-	seesMore := was == nil || was.restricted && (!g.restricted || slices.ContainsFunc(g.subusers, func(id relay.SubuserID) bool {
-		return !slices.Contains(was.subusers, id)
-	}))
+	seesMore := was == nil || g.seesMore(was)
 	if seesMore && g.restricted && !c.Allows(scopeBehalf) {
 		return refused("subusers", "You do not have the scope %s, so you cannot give sight of subusers.", scopeBehalf)
 	}
@@ -171,6 +169,19 @@ func (c *Call) mayGive(was *grant, g grant) error {
 		}
 	}
 	return nil
+}
+
+// seesMore reports whether a grant shows somebody tenants that another one does
+// not. Who is restricted to subusers acts for them without further ado; who is not
+// needs a scope for it, so that naming subusers can be more than naming none.
+func (g *grant) seesMore(was *grant) bool {
+	if !g.restricted {
+		return was.restricted
+	}
+	if !was.restricted {
+		return !slices.Contains(was.all(), scopeBehalf)
+	}
+	return slices.ContainsFunc(g.subusers, func(id relay.SubuserID) bool { return !slices.Contains(was.subusers, id) })
 }
 
 // isOwner: the caller is a person with that role. A key is none, whatever it may do.

@@ -92,6 +92,13 @@ func TestTeammatesGiveNoMore(t *testing.T) {
 		"make owner":          {w.person(admin, true), "PATCH", dev.Username, `{"role":"owner"}`, 403, "Only an owner", "role"},
 		"factors of stronger": {w.person(hr, true), "POST", dev.Username + "/reset_factors", "", 403, "do not have the scope", "scopes"},
 		"enable stronger":     {w.person(hr, true), "POST", off.Username + "/enable", "", 403, "do not have the scope", "scopes"},
+		"admin's role":        {w.person(hr, true), "PATCH", admin.Username, `{"scopes":["mail.send"]}`, 403, "another admin", ""},
+		"admin's switch":      {w.person(hr, true), "POST", admin.Username + "/disable", "", 403, "another admin", ""},
+		"admin's factors":     {w.person(hr, true), "POST", admin.Username + "/reset_factors", "", 403, "another admin", ""},
+		"admin's password":    {w.person(hr, true), "POST", admin.Username + "/reset_password", "", 403, "another admin", ""},
+		"admin's sessions":    {w.person(hr, true), "POST", admin.Username + "/end_sessions", "", 403, "another admin", ""},
+		"an admin's end":      {w.as(w.acme, "teammates.delete", "teammates.update"), "DELETE", admin.Username, "", 403, "another admin", ""},
+		"admin by SSO":        {w.as(w.acme, "sso.teammates.update"), "PATCH", "../sso/teammates/" + admin.Username, `{"first_name":"A","last_name":"B","persona":"observer"}`, 403, "another admin", ""},
 		"auto scope":          {w.person(owner, true), "POST", "", mail + `"scopes":["2fa_required"]}`, 400, "cannot be given", "scopes.0"},
 		"password scope":      {w.person(owner, true), "POST", "", mail + `"scopes":["user.password.update"]}`, 400, "cannot be given", "scopes.0"},
 		"unknown scope":       {w.person(owner, true), "POST", "", mail + `"scopes":["root"]}`, 400, "There is no scope", "scopes.0"},
@@ -111,7 +118,7 @@ func TestTeammatesGiveNoMore(t *testing.T) {
 			peopleOf(w).links = nil
 			path := "/v3/teammates"
 			if tt.path != "" {
-				path += "/" + tt.path
+				path = strings.Replace(path+"/"+tt.path, "teammates/../", "", 1)
 			}
 			if tt.status < 300 {
 				tt.c.want(tt.method, path, tt.body, tt.status, nil)
@@ -155,6 +162,15 @@ func TestRestrictedTeammates(t *testing.T) {
 	if l := peopleOf(w).links[0]; !l.Restricted || len(l.Subusers) != 1 || l.Subusers[0] != w.staging.Subuser {
 		t.Errorf("%+v", l)
 	}
+	// Named, a subuser is somebody's who could not act for any before: they would make
+	// keys there.
+	dev := w.addUser(w.acme, relay.RoleDeveloper)
+	hr.refused("PATCH", "/v3/teammates/"+dev.Username, `{"restricted":true,"subusers":["staging"]}`, 403, "sight of subusers", "subusers")
+	sees := w.person(w.addUser(w.acme, relay.RoleCustom, "mail.send", "subusers.read", "teammates.update"), true)
+	sees.refused("PATCH", "/v3/teammates/"+dev.Username, `{"restricted":true,"subusers":["staging"]}`, 403, "do not have the scope", "scopes")
+	// Who could act for all of them is only held to one.
+	wide := w.addUser(w.acme, relay.RoleCustom, "api_keys.create", "subusers.read")
+	sees.want("PATCH", "/v3/teammates/"+wide.Username, `{"restricted":true,"subusers":["staging"]}`, 200, nil)
 	weak := w.restrict(w.addUser(w.acme, relay.RoleDeveloper), w.staging)
 	// Freed of the restriction, a developer's scopes would count for the account.
 	hr.refused("PATCH", "/v3/teammates/"+weak.Username, `{"restricted":false}`, 403, "do not have the scope", "scopes")

@@ -1,0 +1,75 @@
+package v3
+
+import (
+	"testing"
+
+	"postern/internal/relay"
+)
+
+// AC-11, AP-03: what was judged by a person's grant is done only while they have it.
+// Another node may make them more, or less, between the look and the change.
+func TestTeammatesChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ method, suffix, body string }{
+		"grant":   {"PATCH", "", `{"scopes":["mail.send"]}`},
+		"disable": {"POST", "/disable", ""},
+		"enable":  {"POST", "/enable", ""},
+		"factors": {"POST", "/reset_factors", ""},
+		"delete":  {"DELETE", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			f := peopleOf(w)
+			hr := w.person(w.addUser(w.acme, relay.RoleCustom, "mail.send", "stats.read", "teammates.delete", "teammates.update"), true)
+			u := w.addUser(w.acme, relay.RoleCustom, "mail.send", "stats.read")
+			if name == "enable" {
+				w.users[len(w.users)-1].DisabledAt = t0
+			}
+			// They become an owner, whom hr must not touch.
+			f.meanwhile = func(u *relay.User) { u.Role, u.Scopes = relay.RoleOwner, nil }
+			before := w.users[len(w.users)-1]
+			hr.refused(tt.method, "/v3/teammates/"+u.Username+tt.suffix, tt.body, 409, "changed meanwhile", "")
+			after := w.users[len(w.users)-1]
+			if after.Role != relay.RoleOwner || !after.DeletedAt.IsZero() || after.DisabledAt != before.DisabledAt || after.SecondFactor() != before.SecondFactor() {
+				t.Errorf("%+v", after)
+			}
+			if len(w.changes) > 0 {
+				t.Errorf("%q", w.changes)
+			}
+		})
+	}
+}
+
+// AP-01: who is restricted to some subusers sees and changes people of no others,
+// and none of the account's, whatever scopes they have.
+func TestRestrictedPersonAmongPeople(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	scopes := []string{"subusers.read", "teammates.create", "teammates.delete", "teammates.read", "teammates.update"}
+	c := w.person(w.restrict(w.addUser(w.acme, relay.RoleCustom, scopes...), w.staging), true)
+	boss, kin, stranger := w.addUser(w.acme, relay.RoleDeveloper), w.addUser(w.staging, relay.RoleCustom, "teammates.read"), w.addUser(w.receipts, relay.RoleDeveloper)
+	for _, u := range []relay.User{boss, kin, stranger} {
+		c.refused("GET", "/v3/teammates/"+u.Username, "", 403, textNoScope, "") // for the account
+	}
+	c.refused("GET", "/v3/teammates", "", 403, textNoScope, "")
+	c.refused("GET", "/v3/teammates?subusers=true", "", 403, textNoScope, "")
+	at := c.with("on-behalf-of", "staging")
+	var list teammateList
+	at.want("GET", "/v3/teammates", "", 200, &list)
+	if len(list.Result) != 1 || list.Result[0].Username != kin.Username {
+		t.Errorf("%+v", list.Result)
+	}
+	at.refused("GET", "/v3/teammates?subusers=true", "", 403, textNoScope, "")
+	for _, u := range []relay.User{boss, stranger} {
+		for _, ask := range [][3]string{
+			{"GET", "", ""}, {"GET", "/sessions", ""}, {"PATCH", "", `{"scopes":["teammates.read"]}`}, {"DELETE", "", ""}, {"POST", "/disable", ""},
+			{"POST", "/reset_factors", ""}, {"POST", "/reset_password", ""}, {"POST", "/end_sessions", ""},
+		} {
+			at.refused(ask[0], "/v3/teammates/"+u.Username+ask[1], ask[2], 404, textNotFound, "")
+		}
+	}
+	at.refused("POST", "/v3/teammates", `{"email":"new@people.example","scopes":["mail.send"]}`, 403, "do not have the scope", "scopes")
+	at.want("PATCH", "/v3/teammates/"+kin.Username, `{"scopes":["teammates.create"]}`, 200, nil)
+	c.with("on-behalf-of", "receipts").refused("GET", "/v3/teammates", "", 404, textNotFound, "")
+}
