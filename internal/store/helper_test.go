@@ -10,7 +10,9 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,12 +48,48 @@ func openTest(t testing.TB, cfg Config) (*Store, Recovery) {
 	if cfg.Logger == nil {
 		cfg.Logger = quiet
 	}
+	if cfg.URL == "" {
+		putBlank(t, cfg.Path)
+	}
 	s, rec, err := Open(context.Background(), cfg)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return s, rec
+}
+
+// blank is a database with the newest schema that nobody has opened a store on: to
+// migrate one anew is most of what a short test costs under the race detector.
+var blank = sync.OnceValues(func() (_ []byte, err error) {
+	dir, err := os.MkdirTemp("", "postern-blank-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	s := &Store{cfg: Config{Path: filepath.Join(dir, "postern.db"), Logger: quiet}}
+	if err := s.openSQLite(context.Background()); err != nil {
+		return nil, err
+	}
+	if err := s.eng.close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(s.cfg.Path)
+})
+
+// putBlank puts one where there is no file yet.
+func putBlank(t testing.TB, path string) {
+	t.Helper()
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	db, err := blank()
+	if err == nil {
+		err = os.WriteFile(path, db, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // runTest runs a store until the test ends, or stop is called.
