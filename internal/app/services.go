@@ -39,7 +39,7 @@ func (a *App) apiServices(listener string) v3.Services {
 			MaxKeys:   c.Auth.MaxKeys, AppPasswords: c.Auth.AppPasswords, Issuers: issuers,
 		},
 		TenantServices: v3.TenantServices{
-			Subusers: subusers{a.store, a}, AccessLists: a.store, ShutsOut: a.shutsOut, Bans: a.guard, RecordChange: a.store.RecordChange, Records: a.store,
+			Subusers: subusers{a.store, a}, Warmups: a.store, AccessLists: a.store, ShutsOut: a.shutsOut, Bans: a.guard, RecordChange: a.store.RecordChange, Records: a.store,
 			CursorKey: a.sealer.Derive("record cursor"), Tokens: a.auth, Revoked: a.store,
 		},
 		PeopleServices:  a.peopleServices(listener),

@@ -36,7 +36,9 @@ type poolAddress struct {
 	Address  netip.Addr `json:"address"`
 	Helo     string     `json:"helo"`
 	Disabled bool       `json:"disabled"`
-	State    string     `json:"state" doc:"active or disabled"`
+	State    string     `json:"state" doc:"active, warming or disabled"`
+	// Warmup is there while the address is being warmed up.
+	Warmup *warmupStage `json:"warmup,omitempty"`
 }
 
 type backingOff struct {
@@ -68,11 +70,7 @@ func (a *API) listPools(c *Call) error {
 			Waiting: waiting[p.ID], BackingOff: resting[p.ID],
 		}
 		for _, x := range p.Addresses {
-			state := "active"
-			if !x.DisabledAt.IsZero() {
-				state = "disabled"
-			}
-			v.Addresses = append(v.Addresses, poolAddress{Address: x.Address, Helo: x.Helo, Disabled: state == "disabled", State: state})
+			v.Addresses = append(v.Addresses, addressView(&x, c.Now))
 		}
 		if v.BackingOff == nil {
 			v.BackingOff = []backingOff{}
@@ -81,6 +79,21 @@ func (a *API) listPools(c *Call) error {
 	}
 	slices.SortFunc(out.Result, func(x, y poolView) int { return strings.Compare(x.Name, y.Name) })
 	return c.JSON(http.StatusOK, out)
+}
+
+func addressView(x *relay.PoolAddress, now time.Time) poolAddress {
+	v := poolAddress{Address: x.Address, Helo: x.Helo, Disabled: !x.DisabledAt.IsZero(), State: "active"}
+	switch {
+	case v.Disabled:
+		v.State = "disabled"
+	case x.Warmup.Warming(now):
+		v.State = "warming"
+	}
+	if x.Warmup.Warming(now) {
+		stage := stageOf(x.Warmup, now)
+		v.Warmup = &stage
+	}
+	return v
 }
 
 // resting are the destinations of the tenant's lanes that are given a rest.

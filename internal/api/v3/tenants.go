@@ -12,6 +12,7 @@ import (
 // TenantServices is what subusers, IP access, tokens and records need.
 type TenantServices struct {
 	Subusers    SubuserStore
+	Warmups     WarmupStore
 	AccessLists AccessStore
 	// ShutsOut reports whether a list, if it counted from now on, would refuse an
 	// address. Host names are resolved, so it may take time.
@@ -28,4 +29,4 @@ type TenantServices struct {
 	Revoked   RevokedTokens
 }
 
-var tenantRoutes = slices.Concat(subuserRoutes, creditRoutes, subuserPlanRoutes, accessRoutes, banRoutes, loginRoutes, changeRoutes, proofRoutes, tokenRoutes)
+var tenantRoutes = slices.Concat(subuserRoutes, creditRoutes, subuserPlanRoutes, accessRoutes, banRoutes, loginRoutes, changeRoutes, proofRoutes, tokenRoutes, warmupRoutes)
