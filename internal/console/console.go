@@ -71,7 +71,7 @@ type Config struct {
 // Console answers with pages.
 type Console struct {
 	Config
-	templates map[string]*view
+	templates map[string]view
 	pages     []page
 	live      *lives
 	hints     chan struct{} // who judges a password right now

@@ -20,18 +20,20 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// view is the parsed template of one page, with the frame around it.
-type view struct{ set *template.Template }
+// view parses the template of one page, with the frame around it, when it is first
+// shown: all of them take 14 MB, and most people see a few.
+type view func() (*template.Template, error)
 
 // shared are the templates that every page has: the frame and its parts.
 var shared = []string{"templates/layout.html", "templates/parts.html", "templates/page_parts.html"}
 
-// parsed are the templates, parsed once in a process: they are embedded, and never change.
-var parsed = sync.OnceValues(parseTemplates)
+// parsed are the pages by name, parsed once in a process: they are embedded, and
+// never change.
+var parsed = sync.OnceValues(readTemplates)
 
-// parseTemplates parses every page. A page's file is a template of its own
-// set, so that each can define "main".
-func parseTemplates() (map[string]*view, error) {
+// readTemplates finds every page. A page's file is a template of its own set, so
+// that each can define "main".
+func readTemplates() (map[string]view, error) {
 	base, err := template.New("layout").Funcs(funcs).ParseFS(templateFiles, shared...)
 	if err != nil {
 		return nil, err
@@ -40,24 +42,28 @@ func parseTemplates() (map[string]*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	views := map[string]*view{}
+	views := map[string]view{}
 	for _, name := range names {
 		if slices.Contains(shared, name) {
 			continue
 		}
-		set, err := base.Clone()
-		if err == nil {
-			set, err = set.ParseFS(templateFiles, name)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if set.Lookup("main") == nil {
-			return nil, fmt.Errorf("template %s does not define main", name)
-		}
-		views[strings.TrimSuffix(path.Base(name), ".html")] = &view{set}
+		views[strings.TrimSuffix(path.Base(name), ".html")] = sync.OnceValues(func() (*template.Template, error) { return parsePage(base, name) })
 	}
 	return views, nil
+}
+
+func parsePage(base *template.Template, name string) (*template.Template, error) {
+	set, err := base.Clone()
+	if err != nil {
+		return nil, err
+	}
+	if set, err = set.ParseFS(templateFiles, name); err != nil {
+		return nil, err
+	}
+	if set.Lookup("main") == nil {
+		return nil, fmt.Errorf("template %s does not define main", name)
+	}
+	return set, nil
 }
 
 // render answers with a page: the name of its template without .html, and its
@@ -75,17 +81,21 @@ func (v *visit) renderStatus(status int, name string, p framed) error {
 // write makes the whole page before its first octet goes out: a fault in a
 // template is an error page, and never half a page.
 func (c *Console) write(w http.ResponseWriter, status int, name string, p any) error {
-	t := c.templates[name]
-	if t == nil {
+	page := c.templates[name]
+	if page == nil {
 		return fmt.Errorf("console: no template %s", name)
 	}
+	set, err := page()
+	if err != nil {
+		return fmt.Errorf("render %s: %w", name, err)
+	}
 	var b bytes.Buffer
-	if err := t.set.ExecuteTemplate(&b, "layout", p); err != nil {
+	if err := set.ExecuteTemplate(&b, "layout", p); err != nil {
 		return fmt.Errorf("render %s: %w", name, err)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, err := w.Write(b.Bytes())
+	_, err = w.Write(b.Bytes())
 	return err
 }
 
