@@ -19,8 +19,8 @@ func (a *App) makeConsole() (*console.Console, error) {
 	return console.New(console.Config{
 		People: a.people, API: v3.NewDirect(a.apiServices("console")), Tenants: tenants{a}, URL: a.baseURL,
 		Hostname: c.Hostname, Ports: a.submissionPorts(), Key: a.sealer.Derive("console notice"),
-		Secure:   func(r *http.Request) bool { return r.TLS != nil || strings.HasPrefix(a.baseURL(), "https://") },
-		Fresh: c.People.Fresh.Duration, Listener: "http", Version: a.opt.Version, Done: a.leaving, Logger: a.log,
+		Secure: func(r *http.Request) bool { return r.TLS != nil || strings.HasPrefix(a.baseURL(), "https://") },
+		Fresh:  c.People.Fresh.Duration, Listener: "http", Version: a.opt.Version, Done: a.leaving, Logger: a.log,
 	})
 }
 

@@ -171,12 +171,13 @@ func (v *desk) auditPage(r *auditView) auditPage {
 		}
 		p.Senders.Rows = append(p.Senders.Rows, row{Cells: []cell{name, orAll(s.Senders, "all of its own"), orAll(s.From, "anywhere"), last, number(s.Findings)}})
 	}
-	p.Clients = table{ID: "clients", Caption: "Programs, by their last login", Head: []string{"Key", "From", "Calls itself", "By", "TLS", "Last", "Logins", "Weak"}}
+	p.Clients = table{ID: "clients", Caption: "Programs, by their last login", Head: []string{"Key", "From", "By", "TLS", "Last", "Weak"}}
 	for _, c := range r.Clients {
 		by := words(orNone(c.Mechanism, "none"))
 		by.Note = c.Protocol
-		p.Clients.Rows = append(p.Clients.Rows, row{Cells: []cell{v.keyCell(c.Key, c.KeyName), words(c.Addr), words(c.Helo), by, words(orNone(c.TLS, "none")), v.at(c.Last),
-			number(c.Logins), {Lines: c.Weak}}})
+		from, last := words(c.Addr), v.at(c.Last)
+		from.Note, last.Note = c.Helo, things(c.Logins, "login")
+		p.Clients.Rows = append(p.Clients.Rows, row{Cells: []cell{v.keyCell(c.Key, c.KeyName), from, by, tlsCell(c.TLS), last, {Lines: c.Weak}}})
 	}
 	p.Components = table{ID: "components", Caption: "Versions", Head: []string{"Part", "Version", "Released", "Supported until"}}
 	for _, c := range r.Components {

@@ -34,13 +34,14 @@ type keyUsersView struct {
 
 // table lists a key's users.
 func (u *keyUsersView) table(v *desk, caption, empty string) table {
-	t := table{ID: "users", Caption: caption, Head: []string{"From", "Calls itself", "By", "TLS", "First", "Last", "Logins"}, Empty: empty}
+	t := table{ID: "users", Caption: caption, Head: []string{"From", "By", "TLS", "First", "Last", "Logins"}, Empty: empty}
 	for _, x := range u.Users {
 		from := words(x.Addr)
 		if v.May("GET", "/v3/logins") && x.Addr != "" {
 			from = to(x.Addr, query(v.path("/logins"), "addr", x.Addr))
 		}
-		t.Rows = append(t.Rows, row{Cells: []cell{from, words(x.Helo), words(x.Mechanism), words(orNone(x.TLS, "none")), v.at(x.First), v.at(x.Last), number(x.Logins)}})
+		from.Note = x.Helo
+		t.Rows = append(t.Rows, row{Cells: []cell{from, words(x.Mechanism), tlsCell(x.TLS), v.at(x.First), v.at(x.Last), number(x.Logins)}})
 	}
 	return t
 }

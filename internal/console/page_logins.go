@@ -175,12 +175,17 @@ func (v *desk) loginTable(list []loginView) table {
 		}
 		by := words(orNone(l.Mechanism, "none"))
 		by.Note = strings.TrimSpace(l.Protocol + " " + l.Listener)
-		version, cipher, _ := strings.Cut(l.TLS, " ")
-		tls := words(orNone(version, "none"))
-		tls.Note = cipher
-		t.Rows = append(t.Rows, row{Cells: []cell{v.at(l.At), result, who, from, by, tls}})
+		t.Rows = append(t.Rows, row{Cells: []cell{v.at(l.At), result, who, from, by, tlsCell(l.TLS)}})
 	}
 	return t
+}
+
+// tlsCell is a version with its cipher suite below it.
+func tlsCell(s string) cell {
+	version, cipher, _ := strings.Cut(s, " ")
+	c := words(orNone(version, "none"))
+	c.Note = cipher
+	return c
 }
 
 type nameCount struct {

@@ -43,7 +43,7 @@ func (v *visit) confirmPage(next, stash string) *confirmPage {
 	}
 	return &confirmPage{
 		Issuer: issuer, Fresh: v.Fresh,
-		Next:   next, Stash: stash, Password: u.Password != "", TOTP: len(u.TOTP) > 0, HasKey: u.Passkeys > 0,
+		Next: next, Stash: stash, Password: u.Password != "", TOTP: len(u.TOTP) > 0, HasKey: u.Passkeys > 0,
 		Passkey: PasskeyForm{Action: "/confirm/passkey", Options: "/confirm/passkey/options", Button: "Use a passkey", Next: next, Stash: stash, Wide: true},
 	}
 }
