@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -33,7 +34,7 @@ func (c *cli) poolCommand() *cobra.Command {
 			return replace(cmd, c, "/pools"+segment(args[0])+"/addresses", set, c.showPool)
 		},
 	}
-	cmd.AddCommand(add, addressesCommand, retryCommand(c, "pool", "/pools", c.showPool),
+	cmd.AddCommand(add, addressesCommand, c.poolWarmup(), retryCommand(c, "pool", "/pools", c.showPool),
 		listCommand(c, "pools", "/pools", byAccount, func(t *table, p relay.Pool) {
 			owner := "shared"
 			if !p.Account.IsZero() {
@@ -59,7 +60,11 @@ func parseAddresses(args []string) []api.NewAddress {
 func poolAddresses(p relay.Pool) []string {
 	var out []string
 	for _, a := range p.Addresses {
-		out = append(out, fmt.Sprintf("%s=%s", a.Address, a.Helo))
+		text := fmt.Sprintf("%s=%s", a.Address, a.Helo)
+		if now := time.Now(); a.Warmup.Warming(now) {
+			text += fmt.Sprintf(" (day %d of its warm-up)", a.Warmup.Day(now))
+		}
+		out = append(out, text)
 	}
 	return out
 }
