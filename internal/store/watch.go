@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +18,9 @@ import (
 const (
 	WatchEvents = "watch"
 	WatchLogins = "watch.logins"
+	// These read ahead of the two before, for what cannot wait.
+	WatchEventsAhead = "watch.ahead"
+	WatchLoginsAhead = "watch.logins.ahead"
 )
 
 // keepFindings is how long findings, and baselines of keys that nobody uses, are
@@ -57,8 +62,8 @@ type WatchCommit struct {
 	Keys     map[relay.KeyID][]byte // baselines; under the zero id, of failed logins
 	Findings []relay.WatchFinding
 	Taken    []relay.WatchID // decisions that it knows of now
-	// Events and Logins are how far it read; nil: no further than before.
-	Events, Logins *Cursor
+	// Read is how far it read, by consumer; one that is absent is where it was.
+	Read map[string]Cursor
 }
 
 // PutWatch keeps what the watch learned and found, with its places in the logs.
@@ -85,11 +90,8 @@ func (s *Store) PutWatch(ctx context.Context, c WatchCommit) error {
 	for _, id := range c.Taken {
 		o.add(stmtWatchTaken, blob(id.ID))
 	}
-	if c.Events != nil {
-		s.moveConsumer(o, WatchEvents, *c.Events)
-	}
-	if c.Logins != nil {
-		s.moveConsumer(o, WatchLogins, *c.Logins)
+	for _, name := range slices.Sorted(maps.Keys(c.Read)) {
+		s.moveConsumer(o, name, c.Read[name])
 	}
 	return s.w.doLow(ctx, o)
 }

@@ -144,11 +144,11 @@ func TestWatchCommitsWithItsPlace(t *testing.T) {
 		if err != nil || len(events) != 1 {
 			t.Fatalf("%d events, %v", len(events), err)
 		}
-		if err := s.PutWatch(ctx, WatchCommit{Keys: map[relay.KeyID][]byte{key: []byte("one"), {}: []byte("all")}, Events: &next}); err != nil {
+		if err := s.PutWatch(ctx, WatchCommit{Keys: map[relay.KeyID][]byte{key: []byte("one"), {}: []byte("all")}, Read: map[string]Cursor{WatchEvents: next}}); err != nil {
 			t.Fatal(err)
 		}
 		// The same reading again, as after a restart that did not hear of the commit.
-		err = s.PutWatch(ctx, WatchCommit{Keys: map[relay.KeyID][]byte{key: []byte("two")}, Events: &next})
+		err = s.PutWatch(ctx, WatchCommit{Keys: map[relay.KeyID][]byte{key: []byte("two")}, Read: map[string]Cursor{WatchEvents: next}})
 		if !errors.Is(err, ErrLeaseLost) {
 			t.Errorf("counted twice: %v", err)
 		}

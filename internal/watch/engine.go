@@ -27,6 +27,8 @@ type Config struct {
 	MaxKeys int
 	// Only are the rules that run; empty: all.
 	Only []relay.WatchRule
+	// Ahead: what cannot wait is given to Urgent, and Observe leaves it out.
+	Ahead bool
 }
 
 // defaultKeys bounds the baselines in memory.
@@ -69,19 +71,42 @@ func (e *Engine) Observe(ctx context.Context, events []relay.Event, logins []sto
 		return nil, err
 	}
 	e.turn++
-	e.fresh = e.fresh[:0]
 	for _, i := range merge(events, logins) {
-		if i.login != nil {
-			e.login(&i.login.Login)
-		} else {
-			e.event(i.event)
+		if !e.cfg.Ahead || !i.urgent() {
+			e.take(i)
 		}
 	}
+	return e.found(), nil
+}
+
+// Urgent takes in what cannot wait until the logs have settled, the tries of canary
+// keys, and leaves out everything else. It is Observe otherwise, for an engine with
+// Ahead.
+func (e *Engine) Urgent(events []relay.Event, logins []store.StoredLogin) []relay.WatchFinding {
+	for _, i := range merge(events, logins) {
+		if i.urgent() {
+			e.take(i)
+		}
+	}
+	return e.found()
+}
+
+func (e *Engine) take(i item) {
+	if i.login != nil {
+		e.login(&i.login.Login)
+	} else {
+		e.event(i.event)
+	}
+}
+
+// found returns the findings that are new since the last call.
+func (e *Engine) found() []relay.WatchFinding {
 	out := make([]relay.WatchFinding, 0, len(e.fresh))
 	for _, f := range e.fresh {
 		out = append(out, copyFinding(f))
 	}
-	return out, nil
+	e.fresh = e.fresh[:0]
+	return out
 }
 
 // load makes sure that the baselines of all keys of a batch are in memory.

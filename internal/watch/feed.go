@@ -17,6 +17,9 @@ type Logs interface {
 const (
 	// feedPage is how many events, and how many logins, are read at once.
 	feedPage = 2000
+	// urgentSettle is how far behind the watch reads for what cannot wait: the login
+	// record and the alert of one attempt are both written by then.
+	urgentSettle = 3 * time.Second
 	// ahead is how far a node's clock may be wrong. What is later still is not waited
 	// for, or one bad clock would stop the watch.
 	ahead = 5 * time.Minute
@@ -25,23 +28,25 @@ const (
 // slice is a piece of both logs up to one moment: no later piece has anything
 // before it, but for what a node wrote late.
 type slice struct {
-	events     []relay.Event
-	logins     []store.StoredLogin
-	eventsNext store.Cursor
-	loginsNext store.Cursor
-	more       bool // there is more to read already
+	events []relay.Event
+	logins []store.StoredLogin
+	next   position // after it
+	more   bool     // there is more to read already
 }
 
-// nextSlice reads on in both logs. Live and in a replay it cuts the logs at the
-// same kind of place: neither runs ahead of the other.
-func nextSlice(ctx context.Context, logs Logs, events, logins store.Cursor, now time.Time) (slice, error) {
-	settled := now.Add(-store.LoginSettle)
+// position is how far both logs were read.
+type position struct{ events, logins store.Cursor }
+
+// nextSlice reads on in both logs, up to settle ago. Live and in a replay it cuts
+// the logs at the same kind of place: neither runs ahead of the other.
+func nextSlice(ctx context.Context, logs Logs, from position, now time.Time, settle time.Duration) (slice, error) {
+	settled := now.Add(-settle)
 	var s slice
 	var err error
-	if s.logins, s.loginsNext, err = logs.ReadLogins(ctx, logins, settled, feedPage); err != nil {
+	if s.logins, s.next.logins, err = logs.ReadLogins(ctx, from.logins, settled, feedPage); err != nil {
 		return s, err
 	}
-	if s.events, s.eventsNext, err = logs.ReadEvents(ctx, events, feedPage); err != nil {
+	if s.events, s.next.events, err = logs.ReadEvents(ctx, from.events, feedPage); err != nil {
 		return s, err
 	}
 	end := settled
@@ -58,14 +63,14 @@ func nextSlice(ctx context.Context, logs Logs, events, logins store.Cursor, now 
 	for i := range s.logins {
 		if waits(s.logins[i].At) {
 			s.logins = s.logins[:i]
-			s.loginsNext = s.loginsNext.AfterLogins(s.logins)
+			s.next.logins = s.next.logins.AfterLogins(s.logins)
 			break
 		}
 	}
 	for i := range s.events {
 		if waits(s.events[i].At) {
 			s.events = s.events[:i]
-			s.eventsNext = s.eventsNext.After(s.events)
+			s.next.events = s.next.events.After(s.events)
 			break
 		}
 	}

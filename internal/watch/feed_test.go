@@ -48,7 +48,7 @@ func TestUnsettledEventsAreWaitedFor(t *testing.T) {
 		for i := range c.n {
 			l.at = append(l.at, c.at(i))
 		}
-		s, err := nextSlice(t.Context(), l, store.Cursor{}, store.Cursor{}, now)
+		s, err := nextSlice(t.Context(), l, position{}, now, store.LoginSettle)
 		if err != nil || len(s.events) != c.taken || s.more != c.more {
 			t.Errorf("%s: %d events, more %v (%v), want %d, %v", c.name, len(s.events), s.more, err, c.taken, c.more)
 		}

@@ -40,6 +40,19 @@ func kindOf(i item) int {
 	return 1
 }
 
+// urgent reports whether it is a sign that does not depend on what came before it,
+// and that a person should hear of at once.
+func (i *item) urgent() bool {
+	if i.login != nil {
+		return i.login.Result == relay.LoginCanary
+	}
+	if i.event.Kind != relay.EventAlert {
+		return false
+	}
+	d := read(i.event)
+	return d.Alert != nil && d.Alert.Kind == relay.AlertCanary
+}
+
 // detail is what the rules read of an event's data.
 type detail struct {
 	Recipients []string      `json:"recipients"`

@@ -39,20 +39,20 @@ type Progress struct {
 func Replay(ctx context.Context, cfg ReplayConfig) (Progress, error) {
 	cfg.Engine.Load = nil
 	e := New(cfg.Engine)
-	var events, logins store.Cursor
+	var at position
 	var p Progress
 	if cfg.Until.IsZero() {
 		cfg.Until = time.Now()
 	}
 	for {
-		s, err := nextSlice(ctx, cfg.Logs, events, logins, cfg.Until)
+		s, err := nextSlice(ctx, cfg.Logs, at, cfg.Until, store.LoginSettle)
 		if err != nil {
 			return p, err
 		}
 		if len(s.events)+len(s.logins) == 0 && !s.more {
 			return p, nil
 		}
-		events, logins = s.eventsNext, s.loginsNext
+		at = s.next
 		done := cfg.narrow(&s)
 		fresh, err := e.Observe(ctx, s.events, s.logins)
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 type Store interface {
 	Logs
 	Consumer(ctx context.Context, name string) (store.Cursor, error)
+	SetConsumer(ctx context.Context, name string, c store.Cursor) error
 	LeaseConsumer(ctx context.Context, name string, ttl time.Duration) (bool, error)
 	FreeConsumer(ctx context.Context, name string) error
 	WatchBaselines(ctx context.Context, keys []relay.KeyID) (map[relay.KeyID][]byte, error)
@@ -54,11 +55,12 @@ const (
 // the consumer lets one of them work, and what it keeps commits with its place.
 type Runner struct {
 	cfg      RunnerConfig
-	engine   *Engine // nil: to be read from the store
-	events   store.Cursor
-	logins   store.Cursor
+	engine   *Engine  // nil: to be read from the store
+	at       position // up to which all is learned
+	ahead    position // up to which what cannot wait is told
 	prunedAt time.Time
-	held     atomic.Bool // this node runs the watch
+	wake     chan struct{} // there are findings to answer
+	held     atomic.Bool   // this node runs the watch
 
 	mu       sync.Mutex
 	settings map[relay.AccountID]relay.WatchSettings // guarded by mu
@@ -75,7 +77,7 @@ func NewRunner(cfg RunnerConfig) *Runner {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Runner{cfg: cfg}
+	return &Runner{cfg: cfg, wake: make(chan struct{}, 1)}
 }
 
 // Run watches until ctx ends. An error matches store.ErrStopped: the store is
@@ -132,6 +134,7 @@ func (r *Runner) answer(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-r.wake:
 		}
 		if !r.held.Load() || r.cfg.Answers == nil {
 			continue
@@ -166,11 +169,24 @@ func (r *Runner) Step(ctx context.Context) (more bool, err error) {
 	if err := r.prepare(ctx); err != nil {
 		return false, err
 	}
-	s, err := nextSlice(ctx, r.cfg.Store, r.events, r.logins, r.cfg.Now())
+	taken, decideErr := r.decisions(ctx)
+	first, err := nextSlice(ctx, r.cfg.Store, r.ahead, r.cfg.Now(), urgentSettle)
 	if err != nil {
 		return false, err
 	}
-	taken, err := r.decisions(ctx)
+	// What cannot wait is kept by itself: nothing that is wrong with the rest keeps
+	// it from being told.
+	if fresh := r.engine.Urgent(first.events, first.logins); len(r.engine.changed) > 0 {
+		if err := r.keep(ctx, r.at, first.next, taken); err != nil {
+			return false, err
+		}
+		r.tell(fresh)
+		taken = nil
+	}
+	if decideErr != nil {
+		return false, decideErr
+	}
+	s, err := nextSlice(ctx, r.cfg.Store, r.at, r.cfg.Now(), store.LoginSettle)
 	if err != nil {
 		return false, err
 	}
@@ -178,9 +194,15 @@ func (r *Runner) Step(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := r.keep(ctx, &s, taken); err != nil {
+	if err := r.keep(ctx, s.next, first.next, taken); err != nil {
 		return false, err
 	}
+	r.tell(fresh)
+	return s.more || first.more, r.prune(ctx)
+}
+
+// tell passes new findings on.
+func (r *Runner) tell(fresh []relay.WatchFinding) {
 	for i := range fresh {
 		f := &fresh[i]
 		r.cfg.Logger.Info("watch: finding", "rule", string(f.Rule), "severity", string(f.Severity), "account", f.Account.String(), "key", f.Key.String(), "title", f.Title)
@@ -188,7 +210,12 @@ func (r *Runner) Step(ctx context.Context) (more bool, err error) {
 			r.cfg.OnFinding(*f)
 		}
 	}
-	return s.more, r.prune(ctx)
+	if len(fresh) > 0 {
+		select {
+		case r.wake <- struct{}{}:
+		default: // it is awake already
+		}
+	}
 }
 
 // prepare reads settings, and what is kept where nothing is in memory.
@@ -203,11 +230,8 @@ func (r *Runner) prepare(ctx context.Context) error {
 	if r.engine != nil {
 		return nil
 	}
-	e := New(Config{Places: r.cfg.Places, Settings: r.Settings, Key: r.cfg.Key, Account: r.cfg.Account, Load: r.cfg.Store.WatchBaselines})
-	if r.events, err = r.cfg.Store.Consumer(ctx, store.WatchEvents); err != nil {
-		return err
-	}
-	if r.logins, err = r.cfg.Store.Consumer(ctx, store.WatchLogins); err != nil {
+	e := New(Config{Places: r.cfg.Places, Settings: r.Settings, Key: r.cfg.Key, Account: r.cfg.Account, Load: r.cfg.Store.WatchBaselines, Ahead: true})
+	if err := r.places(ctx); err != nil {
 		return err
 	}
 	shared, err := r.cfg.Store.WatchBaselines(ctx, []relay.KeyID{{}})
@@ -225,6 +249,32 @@ func (r *Runner) prepare(ctx context.Context) error {
 	return nil
 }
 
+// places reads how far the watch has come. Where nothing was read ahead yet, by a
+// release that did not, that begins where the rest is: what is before it was found.
+func (r *Runner) places(ctx context.Context) error {
+	for _, c := range []struct {
+		name  string
+		at    *store.Cursor
+		begin *store.Cursor
+	}{
+		{store.WatchEvents, &r.at.events, nil}, {store.WatchLogins, &r.at.logins, nil},
+		{store.WatchEventsAhead, &r.ahead.events, &r.at.events}, {store.WatchLoginsAhead, &r.ahead.logins, &r.at.logins},
+	} {
+		var err error
+		if *c.at, err = r.cfg.Store.Consumer(ctx, c.name); err != nil {
+			return err
+		}
+		if c.begin == nil || !c.at.IsZero() || c.begin.IsZero() {
+			continue
+		}
+		if err := r.cfg.Store.SetConsumer(ctx, c.name, *c.begin); err != nil {
+			return err
+		}
+		*c.at = *c.begin
+	}
+	return nil
+}
+
 // Settings are those of an account, as they were when the last step began.
 func (r *Runner) Settings(account relay.AccountID) relay.WatchSettings {
 	r.mu.Lock()
@@ -232,7 +282,8 @@ func (r *Runner) Settings(account relay.AccountID) relay.WatchSettings {
 	return r.settings[account]
 }
 
-// decisions tells the engine what people decided.
+// decisions tells the engine what people decided. With an error it returns those
+// that the engine knows of.
 func (r *Runner) decisions(ctx context.Context) ([]relay.WatchID, error) {
 	decided, err := r.cfg.Store.UntakenWatch(ctx)
 	if err != nil {
@@ -241,7 +292,7 @@ func (r *Runner) decisions(ctx context.Context) ([]relay.WatchID, error) {
 	var taken []relay.WatchID
 	for _, f := range decided {
 		if err := r.engine.Decide(ctx, f); err != nil {
-			return nil, err
+			return taken, err
 		}
 		taken = append(taken, f.ID)
 	}
@@ -250,32 +301,29 @@ func (r *Runner) decisions(ctx context.Context) ([]relay.WatchID, error) {
 
 // keep commits what was learned with the places in the logs. A crash before it
 // repeats the piece from what was kept before; after it, nothing is repeated.
-func (r *Runner) keep(ctx context.Context, s *slice, taken []relay.WatchID) error {
+func (r *Runner) keep(ctx context.Context, at, ahead position, taken []relay.WatchID) error {
 	c, err := r.engine.Changes()
 	if err != nil {
 		return err
 	}
-	commit := store.WatchCommit{Keys: c.Keys, Findings: c.Findings, Taken: taken}
+	commit := store.WatchCommit{Keys: c.Keys, Findings: c.Findings, Taken: taken, Read: map[string]store.Cursor{}}
 	if c.Shared != nil {
 		commit.Keys[relay.KeyID{}] = c.Shared
 	}
-	if s.eventsNext.String() != r.events.String() {
-		commit.Events = &s.eventsNext
+	for name, was := range map[string][2]store.Cursor{
+		store.WatchEvents: {r.at.events, at.events}, store.WatchLogins: {r.at.logins, at.logins},
+		store.WatchEventsAhead: {r.ahead.events, ahead.events}, store.WatchLoginsAhead: {r.ahead.logins, ahead.logins},
+	} {
+		if was[0].String() != was[1].String() {
+			commit.Read[name] = was[1]
+		}
 	}
-	if s.loginsNext.String() != r.logins.String() {
-		commit.Logins = &s.loginsNext
-	}
-	if len(commit.Keys)+len(commit.Findings)+len(taken) > 0 || commit.Events != nil || commit.Logins != nil {
+	if len(commit.Keys)+len(commit.Findings)+len(taken)+len(commit.Read) > 0 {
 		if err := r.cfg.Store.PutWatch(ctx, commit); err != nil {
 			return err
 		}
 	}
-	if commit.Events != nil {
-		r.events = s.eventsNext
-	}
-	if commit.Logins != nil {
-		r.logins = s.loginsNext
-	}
+	r.at, r.ahead = at, ahead
 	r.engine.Saved()
 	return nil
 }
