@@ -56,7 +56,7 @@ func (a *Authenticator) PersonAllowed(_ context.Context, t PersonTry) error {
 	}
 	known := !t.User.IsZero() && !s.manual && g.knowsPerson(s.from, t.User, now)
 	if s.refused() && !known {
-		a.recordPerson(t, now, relay.LoginThrottled, "too many failed logins from there")
+		a.refusedUnseen(t, now)
 		return refusal(s, now)
 	}
 	switch {
@@ -72,6 +72,45 @@ func (a *Authenticator) PersonAllowed(_ context.Context, t PersonTry) error {
 		return errPersonThrottled
 	}
 	return nil
+}
+
+// refusedUnseen records a try that was not looked at. What the stranger typed, and
+// how their browser is named, is left out: all of an address are one record a
+// minute, however they differ, so that who is refused cannot fill the disk.
+func (a *Authenticator) refusedUnseen(t PersonTry, now time.Time) {
+	t.Tried, t.Agent, t.User, t.Tenant = "", "", relay.UserID{}, relay.Tenant{}
+	a.recordPerson(t, now, relay.LoginThrottled, "too many failed logins from there")
+}
+
+// PersonStanding is how a try stands before a password is compared, which is work
+// that others wait for.
+type PersonStanding struct {
+	// Address is an IPv4 address or IPv6 /64, Network the /24 or /48 around it; both
+	// are zero for who comes from this machine's socket.
+	Address, Network netip.Prefix
+	Known            bool // the person has logged in from there, or from the network
+	Failed           bool // failures of the address or the network still count
+}
+
+// PersonStanding looks up how a try stands. It decides nothing, and counts nothing.
+func (a *Authenticator) PersonStanding(t PersonTry) PersonStanding {
+	from := placeOf(normal(t.Addr))
+	if from.kind == nowhere {
+		return PersonStanding{Known: !t.User.IsZero()}
+	}
+	out := PersonStanding{Address: from.prefix(), Network: from.network().prefix()}
+	g := a.cfg.Guard
+	if g == nil {
+		return out
+	}
+	now := a.cfg.Now()
+	s := g.stand(t.Addr, now)
+	out.Known = !s.manual && !t.User.IsZero() && g.knowsPerson(s.from, t.User, now)
+	out.Failed = s.refused() || s.level >= 0.5
+	g.networks.see(from.network(), func(n *tally) {
+		out.Failed = out.Failed || n.level(now.UnixNano(), g.byNetwork.halfLife) >= float64(g.slowFrom())
+	})
+	return out
 }
 
 // PersonAdmitted judges an address by the access lists of a person's account and

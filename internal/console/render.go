@@ -117,7 +117,7 @@ func (v *visit) fail(err error, name string, p former) error {
 		return err
 	}
 	status, _ := httpx.Answer(err, "")
-	if status == http.StatusTooManyRequests {
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		v.W.Header().Set("Retry-After", httpx.RetryAfter(err))
 	}
 	return v.renderStatus(status, name, p)

@@ -154,10 +154,10 @@ func (s *Service) Reauth(ctx context.Context, v Visitor, token, pw secret.Redact
 		mechanism = auth.PersonTOTP
 	}
 	err = s.tryFactor(ctx, visit, mechanism, func(*Visit) error {
-		ok, _, err := s.hasher.Verify(ctx, u.Password, pw)
+		ok, err := s.verify(ctx, u, pw)
 		switch {
 		case err != nil:
-			return busy(err)
+			return err
 		case !ok:
 			return ErrCode
 		case len(u.TOTP) > 0:

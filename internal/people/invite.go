@@ -216,7 +216,7 @@ func (s *Service) Accept(ctx context.Context, v Visitor, token secret.Redacted, 
 	if err != nil {
 		return "", relay.Session{}, err
 	}
-	if u.Password, err = s.newPassword(ctx, n.Password, &u); err != nil {
+	if u.Password, err = s.newPassword(ctx, n.Password, &u, relay.UserID{ID: relay.ID(l.Hash[:16])}); err != nil {
 		return "", relay.Session{}, err
 	}
 	u.PasswordAt = now

@@ -73,10 +73,10 @@ func (s *Service) loginPassword(ctx context.Context, v Visitor, name string, pw 
 	if u != nil && refused == nil {
 		stored = u.Password
 	}
-	ok, stale, err := s.hasher.Verify(ctx, stored, pw)
+	ok, stale, err := s.inLine(ctx, t, stored, pw)
 	switch {
 	case err != nil:
-		return "", relay.Session{}, busy(err)
+		return "", relay.Session{}, err
 	case refused != nil:
 		return "", relay.Session{}, ErrLogin
 	}
@@ -108,6 +108,56 @@ func (s *Service) loginPassword(ctx context.Context, v Visitor, name string, pw 
 	}
 	s.entered(ctx, u, v, t, detail)
 	return token, session, nil
+}
+
+// inLine compares a password when it is the visitor's turn. An address that was
+// refused while it waited is not looked at any more.
+func (s *Service) inLine(ctx context.Context, t auth.PersonTry, stored string, pw secret.Redacted) (ok, stale bool, err error) {
+	at := s.cfg.Auth.PersonStanding(t)
+	a := applicant{rank: rankNew, address: at.Address, network: at.Network}
+	switch {
+	case at.Known:
+		a.rank, a.person = rankKnown, t.User
+	case at.Failed:
+		a.rank = rankFailed
+	}
+	leave, waited, err := s.line.enter(ctx, a)
+	if err != nil {
+		crowd := try(Visitor{Addr: t.Addr, Listener: t.Listener}, t.Mechanism, "", nil) // one record for all of an address
+		s.ended(ctx, crowd, relay.LoginUnavailable, "too many logins at once")
+		return false, false, err
+	}
+	defer leave()
+	if waited {
+		if refused := s.cfg.Auth.PersonAllowed(ctx, t); relay.KindOf(refused) == relay.RateLimited {
+			return false, false, refused
+		}
+	}
+	ok, stale, err = s.hasher.Verify(ctx, stored, pw)
+	return ok, stale, busy(err)
+}
+
+// verify compares the password of somebody who has a session: they go first.
+func (s *Service) verify(ctx context.Context, u *relay.User, pw secret.Redacted) (bool, error) {
+	leave, _, err := s.line.enter(ctx, applicant{rank: rankKnown, person: u.ID})
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	ok, _, err := s.hasher.Verify(ctx, u.Password, pw)
+	return ok, busy(err)
+}
+
+// hash makes the hash of a new password of somebody who has a session or a link: of
+// is the person, or stands for the link.
+func (s *Service) hash(ctx context.Context, of relay.UserID, pw secret.Redacted) (string, error) {
+	leave, _, err := s.line.enter(ctx, applicant{rank: rankKnown, person: of})
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	hash, err := s.hasher.Hash(ctx, pw)
+	return hash, busy(err)
 }
 
 // named finds who a typed name is; nil: nobody.
@@ -225,7 +275,7 @@ func (s *Service) open(ctx context.Context, session relay.Session) (secret.Redac
 // rehash keeps a right password under the parameters of today. That it fails is
 // no reason not to let the person in.
 func (s *Service) rehash(ctx context.Context, u *relay.User, pw secret.Redacted) {
-	hash, err := s.hasher.Hash(ctx, pw)
+	hash, err := s.hash(ctx, u.ID, pw)
 	if err == nil {
 		err = s.cfg.Store.RehashPassword(ctx, u.ID, u.Password, hash)
 	}

@@ -33,8 +33,8 @@ func (s *Service) OwnNames(u *relay.User) []string {
 }
 
 // newPassword judges and hashes a new password. What is wrong with it is
-// relay.Invalid of the field "password".
-func (s *Service) newPassword(ctx context.Context, pw secret.Redacted, u *relay.User) (string, error) {
+// relay.Invalid of the field "password". of is as for hash.
+func (s *Service) newPassword(ctx context.Context, pw secret.Redacted, u *relay.User, of relay.UserID) (string, error) {
 	wrong, err := s.CheckPassword(pw, s.OwnNames(u))
 	if err != nil {
 		return "", fmt.Errorf("judge a new password: %w", err)
@@ -42,8 +42,7 @@ func (s *Service) newPassword(ctx context.Context, pw secret.Redacted, u *relay.
 	if len(wrong) > 0 {
 		return "", &relay.Error{Kind: relay.Invalid, Field: "password", Public: strings.Join(wrong, " ")}
 	}
-	hash, err := s.hasher.Hash(ctx, pw)
-	return hash, busy(err)
+	return s.hash(ctx, of, pw)
 }
 
 // ChangePassword sets a new password. All other sessions end; so do reset links.
@@ -56,11 +55,11 @@ func (s *Service) ChangePassword(ctx context.Context, visit *Visit, old, next se
 	u := &visit.User
 	if u.Password != "" {
 		err := s.tryFactor(ctx, visit, auth.PersonPassword, func(*Visit) error {
-			ok, _, err := s.hasher.Verify(ctx, u.Password, old)
+			ok, err := s.verify(ctx, u, old)
 			if err == nil && !ok {
 				return ErrLogin
 			}
-			return busy(err)
+			return err
 		})
 		if err == ErrLogin { //nolint:errorlint // bare
 			return &relay.Error{Kind: relay.Invalid, Field: "old_password", Public: "This is not your password."}
@@ -72,7 +71,7 @@ func (s *Service) ChangePassword(ctx context.Context, visit *Visit, old, next se
 			return &relay.Error{Kind: relay.Invalid, Field: "password", Public: "This is the password that you have."}
 		}
 	}
-	hash, err := s.newPassword(ctx, next, u)
+	hash, err := s.newPassword(ctx, next, u, u.ID)
 	if err != nil {
 		return err
 	}

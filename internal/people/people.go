@@ -155,6 +155,7 @@ type Service struct {
 	hasher  Hasher
 	used    onceSet   // challenges of passkeys that were answered here
 	states  onceSet   // of single sign-on that came back; strangers get into it
+	line    line      // before the hasher
 	pace    pace      // letters
 	asks    asks      // for reset links
 	jobs    chan job  // what is done after the answer

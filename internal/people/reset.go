@@ -136,7 +136,7 @@ func (s *Service) Reset(ctx context.Context, v Visitor, token, pw secret.Redacte
 	if err != nil {
 		return err
 	}
-	hash, err := s.newPassword(ctx, pw, u)
+	hash, err := s.newPassword(ctx, pw, u, u.ID)
 	if err != nil {
 		return err
 	}

@@ -105,6 +105,8 @@ type Door interface {
 	// PersonDone returns what to answer instead of a refusal, if anything.
 	PersonDone(ctx context.Context, t auth.PersonTry, result relay.LoginResult, detail string) (instead error)
 	PersonForgiven(id relay.UserID)
+	// PersonStanding says how a try stands in the line before a password is compared.
+	PersonStanding(t auth.PersonTry) auth.PersonStanding
 	// PersonKnown says whether the person has logged in from there before.
 	PersonKnown(t auth.PersonTry) bool
 }
