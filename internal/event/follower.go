@@ -68,7 +68,7 @@ type Follower[T any] struct {
 	// Behind measures the backlog, and OnLag gets it: what is unread, and for how long
 	// the oldest has waited. Both may be nil.
 	Behind func(ctx context.Context, c store.Cursor) (store.Behind, error)
-	OnLag  func(events int64, age time.Duration)
+	OnLag  func(records int64, age time.Duration)
 	// Missing counts what a batch lacks since retention was faster; nil: unknown.
 	Missing func(batch []T, next store.Cursor) int64
 	// Logger gets failures when they begin and end; nil: slog.Default.
@@ -85,15 +85,19 @@ func Events(name string, s *store.Store, apply func(context.Context, []relay.Eve
 
 // Logins makes a Follower of the login records, once their counts no longer rise.
 func Logins(name string, s *store.Store, apply func(context.Context, []store.StoredLogin, store.Cursor) error) *Follower[store.StoredLogin] {
+	settled := func() time.Time { return time.Now().Add(-store.LoginSettle) }
 	return &Follower[store.StoredLogin]{Name: name, Log: s, Apply: apply, Every: 5 * time.Second, Gather: 5 * time.Second,
 		Read: func(ctx context.Context, c store.Cursor, limit int) ([]store.StoredLogin, store.Cursor, error) {
-			return s.ReadLogins(ctx, c, time.Now().Add(-store.LoginSettle), limit)
+			return s.ReadLogins(ctx, c, settled(), limit)
+		},
+		Behind: func(ctx context.Context, c store.Cursor) (store.Behind, error) {
+			return s.LoginsBehind(ctx, c, settled())
 		}}
 }
 
 // Changes makes a Follower of the administrative changes.
 func Changes(name string, s *store.Store, apply func(context.Context, []store.StoredChange, store.Cursor) error) *Follower[store.StoredChange] {
-	return &Follower[store.StoredChange]{Name: name, Log: s, Read: s.ReadChanges, Apply: apply}
+	return &Follower[store.StoredChange]{Name: name, Log: s, Read: s.ReadChanges, Apply: apply, Behind: s.ChangesBehind}
 }
 
 // Run follows the log until ctx ends, and returns nil then, or an error that
@@ -176,6 +180,7 @@ func (r *run[T]) step(ctx context.Context) (more bool, err error) {
 	if err := r.apply(ctx, batch, next); err != nil {
 		r.held = r.held && !errors.Is(err, store.ErrLeaseLost) // read anew how far it is
 		r.size = max(1, len(batch)/2)
+		r.lag(ctx, false)
 		return false, err
 	}
 	r.c, r.size = next, min(2*r.size, r.batch())
@@ -254,10 +259,10 @@ func (r *run[T]) lag(ctx context.Context, none bool) {
 	}
 	r.lagAt = time.Now()
 	b, err := r.Behind(ctx, r.c)
-	if err != nil || b.Events == 0 {
+	if err != nil || b.Records == 0 {
 		return // the next reading meets the same error
 	}
-	r.OnLag(b.Events, max(0, r.now().Sub(b.Oldest)))
+	r.OnLag(b.Records, max(0, r.now().Sub(b.Oldest)))
 }
 
 // await returns when there may be something new.

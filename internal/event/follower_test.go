@@ -306,7 +306,7 @@ func TestFollowerLag(t *testing.T) {
 		f := &Follower[int]{Name: "x", Log: l, Read: l.read, Batch: 10,
 			Apply: func(context.Context, []int, store.Cursor) error { time.Sleep(11 * time.Second); return nil },
 			Behind: func(_ context.Context, c store.Cursor) (store.Behind, error) {
-				return store.Behind{Events: int64(l.end - numberOf(c)), Oldest: time.Now().Add(-time.Hour)}, nil
+				return store.Behind{Records: int64(l.end - numberOf(c)), Oldest: time.Now().Add(-time.Hour)}, nil
 			},
 			OnLag: func(n int64, age time.Duration) { lags = append(lags, fmt.Sprint(n, " ", age)) }}
 		stop := started(t, f)
@@ -315,6 +315,39 @@ func TestFollowerLag(t *testing.T) {
 		lags = slices.Compact(lags)
 		if fmt.Sprint(lags) != "[20 1h0m0s 10 1h0m0s 0 0s]" {
 			t.Errorf("%v", lags)
+		}
+	})
+}
+
+// TestFollowerLagOfFailures: what cannot be applied is behind, too, and for as long as
+// it cannot.
+func TestFollowerLagOfFailures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &fakeLog{end: 30}
+		var lags []string
+		down := true
+		f := &Follower[int]{Name: "x", Log: l, Read: l.read, Batch: 100, Logger: slog.New(slog.DiscardHandler),
+			Apply: func(context.Context, []int, store.Cursor) error {
+				if down {
+					return errors.New("target is down")
+				}
+				return nil
+			},
+			Behind: func(_ context.Context, c store.Cursor) (store.Behind, error) {
+				return store.Behind{Records: int64(l.end - numberOf(c)), Oldest: time.Now().Add(-time.Hour)}, nil
+			},
+			OnLag: func(n int64, _ time.Duration) { lags = append(lags, fmt.Sprint(n)) }}
+		stop := started(t, f)
+		time.Sleep(time.Minute)
+		if n := len(lags); n < 2 || lags[n-1] != "30" {
+			t.Errorf("while it is down: %v", lags)
+		}
+		down = false
+		time.Sleep(time.Minute)
+		stop()
+		if lags[len(lags)-1] != "0" {
+			t.Errorf("in the end: %v", lags)
 		}
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -161,43 +160,3 @@ func (n *news) tell() {
 // Take it before reading, so that none falls between. What other nodes commit is
 // found by reading now and then.
 func (s *Store) Committed() <-chan struct{} { return s.w.news.wait() }
-
-// Behind is what a consumer has not read.
-type Behind struct {
-	Events int64     // those in the log; as of epochs' last sequences
-	Oldest time.Time // when the first of them happened; zero: there is none
-}
-
-// EventsBehind tells how many events a cursor has before it, and since when. What
-// retention dropped of an epoch's middle counts as if it were there.
-func (s *Store) EventsBehind(ctx context.Context, c Cursor) (Behind, error) {
-	var b Behind
-	first, _, err := s.ReadEvents(ctx, c, 1)
-	if err != nil || len(first) == 0 {
-		return b, err
-	}
-	b.Oldest = first[0].At
-	next := c.next()
-	epochs, err := s.openEpochs(ctx, &next)
-	if err != nil {
-		return b, fmt.Errorf("read events: %w", s.readError(err))
-	}
-	for _, e := range epochs {
-		after := next.at(e.epoch)
-		lo, hi := position(e.epoch, after), position(e.epoch+1, 0)
-		var ends []int64
-		for _, t := range s.tables(eventFamily, 0, endOfTime) {
-			pos, err := column[int64](ctx, s.db, "SELECT COALESCE(MAX(pos), 0) FROM "+t+" WHERE pos > $1 AND pos < $2", lo, hi)
-			if err != nil {
-				return b, fmt.Errorf("read events: %w", s.readError(err))
-			}
-			ends = append(ends, pos...)
-		}
-		if len(ends) > 0 {
-			if last := slices.Max(ends); last > 0 {
-				b.Events += last - lo
-			}
-		}
-	}
-	return b, nil
-}

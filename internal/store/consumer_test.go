@@ -160,10 +160,10 @@ func TestReadEventsOfManyNodes(t *testing.T) {
 		read = append(read, more...)
 	}
 	wantWhole(t, nodes[0], read)
-	if b, err := nodes[1].EventsBehind(context.Background(), Cursor{}); err != nil || b.Events != int64(len(read)) || b.Oldest.IsZero() {
+	if b, err := nodes[1].EventsBehind(context.Background(), Cursor{}); err != nil || b.Records != int64(len(read)) || b.Oldest.IsZero() {
 		t.Errorf("behind %+v, %v", b, err)
 	}
-	if b, err := nodes[1].EventsBehind(context.Background(), c); err != nil || b.Events != 0 || !b.Oldest.IsZero() {
+	if b, err := nodes[1].EventsBehind(context.Background(), c); err != nil || b.Records != 0 || !b.Oldest.IsZero() {
 		t.Errorf("at the end, behind %+v, %v", b, err)
 	}
 }
