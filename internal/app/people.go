@@ -91,7 +91,7 @@ func (a *App) peopleServices(listener string) v3.PeopleServices {
 	return v3.PeopleServices{
 		People: a.people, Users: a.store,
 		AskReset: func(ctx context.Context, from netip.Addr, email string) error {
-			return a.people.AskReset(ctx, people.Visitor{Addr: from, Listener: listener}, email)
+			return a.people.SendReset(ctx, people.Visitor{Addr: from, Listener: listener}, email)
 		},
 	}
 }

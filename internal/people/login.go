@@ -92,7 +92,7 @@ func (s *Service) loginPassword(ctx context.Context, v Visitor, name string, pw 
 	}
 	if s.cfg.Rules.Due(u.PasswordAt, begun) {
 		s.ended(ctx, t, relay.LoginExpired, "the password is older than the policy allows")
-		s.later(job{reset: u.Email, due: true})
+		s.later(job{reset: u.Email, why: resetDue, v: v})
 		return "", relay.Session{}, relay.E(relay.Forbidden, "Your password is older than this installation allows. A link to set a new one was mailed to you.")
 	}
 	level := s.levelOf(u, false)

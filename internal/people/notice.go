@@ -105,3 +105,30 @@ func (a *asks) take(addr netip.Addr, now time.Time) bool {
 	a.from[p]++
 	return a.from[p] <= asksMost
 }
+
+// resets bounds how many links to a new password one person is mailed in 24 hours:
+// a stranger may ask for them for ever.
+type resets struct {
+	mu    sync.Mutex
+	began time.Time
+	sent  map[relay.UserID]*[resetWhys]int // since began
+}
+
+// take counts a link, if it may go.
+func (r *resets) take(id relay.UserID, why resetWhy, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sent == nil || now.Sub(r.began).Abs() >= paceSpan || len(r.sent) >= maxPaced {
+		r.began, r.sent = now, map[relay.UserID]*[resetWhys]int{}
+	}
+	n := r.sent[id]
+	if n == nil {
+		n = new([resetWhys]int)
+		r.sent[id] = n
+	}
+	if n[why] >= resetsPerDay[why] {
+		return false
+	}
+	n[why]++
+	return true
+}

@@ -158,6 +158,7 @@ type Service struct {
 	line    line      // before the hasher
 	pace    pace      // letters
 	asks    asks      // for reset links
+	resets  resets    // that were mailed
 	jobs    chan job  // what is done after the answer
 	issuers []*issuer // in the order of the configuration
 

@@ -24,8 +24,24 @@ const (
 // nor its outcome shows.
 type job struct {
 	reset string // who asked for a link: a user name or an address
-	due   bool   // because the password is too old
+	why   resetWhy
+	v     Visitor // who asked
 }
+
+// resetWhy is what a reset link is mailed for. Each has a budget of its own for a
+// person, so that strangers who ask use up nobody's.
+type resetWhy int
+
+const (
+	resetStranger resetWhy = iota // asked for where the person never logged in
+	resetKnown                    // asked for where they have
+	resetDue                      // the password is too old; it was right
+	resetAdmin                    // somebody who looks after the account asked
+	resetWhys
+)
+
+// resetsPerDay of one person, for each reason.
+var resetsPerDay = [resetWhys]int{resetStranger: 5, resetKnown: 5, resetDue: 5, resetAdmin: 10}
 
 // Run does what answers do not wait for: it mails reset links. It returns nil when
 // ctx ends.
@@ -63,7 +79,16 @@ func (s *Service) AskReset(ctx context.Context, v Visitor, email string) error {
 	}
 	email = strings.TrimSpace(email)
 	if email != "" && len(email) <= maxName {
-		s.later(job{reset: email})
+		s.later(job{reset: email, v: v})
+	}
+	return nil
+}
+
+// SendReset is AskReset for somebody who may do it to this person, and was looked
+// at for it: strangers who have asked for links too often do not keep it from them.
+func (s *Service) SendReset(_ context.Context, v Visitor, email string) error {
+	if email = strings.TrimSpace(email); email != "" && len(email) <= maxName {
+		s.later(job{reset: email, why: resetAdmin, v: v})
 	}
 	return nil
 }
@@ -91,6 +116,13 @@ func (s *Service) mailReset(ctx context.Context, j job) error {
 			return nil
 		}
 	}
+	if j.why == resetStranger && s.cfg.Auth.PersonKnown(try(j.v, "RESET", "", u)) {
+		j.why = resetKnown
+	}
+	if !s.resets.take(u.ID, j.why, now) {
+		s.cfg.Logger.Warn("people: reset link not mailed, there were too many in 24 hours", "user", u.Username)
+		return nil
+	}
 	token, hash := newToken()
 	l := relay.Link{
 		Hash: hash, Kind: relay.LinkReset, Account: u.Account, Subuser: u.Subuser, User: u.ID, Email: u.Email,
@@ -99,13 +131,33 @@ func (s *Service) mailReset(ctx context.Context, j job) error {
 	if err := s.cfg.Store.CreateLink(ctx, store.By{Who: "reset", From: "login page"}, l); err != nil {
 		return err
 	}
-	why := "Somebody, most likely you, asked for a new password"
-	if j.due {
-		why = "The password is older than this installation allows. Set a new one"
-	}
-	text := fmt.Sprintf("%s for the account %q at %s.\n\nTo set one, open this link:\n\n%s/reset/%s\n\nThe link works once, and until %s. Your second factor stays as it is: you need it to\nlog in afterwards.\n\nIf it was not you, do nothing: your password stays.\n",
-		why, u.Username, s.product(), s.base(), token.Reveal(), when(l.ExpiresAt))
+	text := fmt.Sprintf("%s for the account %q at %s.\n\nTo set one, open this link:\n\n%s/reset/%s\n\nThe link works once, and until %s. Your second factor stays as it is: you need it to\nlog in afterwards.\n\n%s\nIf it was not you, do nothing: your password stays.\n",
+		j.why, u.Username, s.product(), s.base(), token.Reveal(), when(l.ExpiresAt), asked(&j, now))
 	return s.cfg.Mail(ctx, u.Email, s.product()+": Set a new password", text)
+}
+
+// String is how the letter begins.
+func (w resetWhy) String() string {
+	switch w {
+	case resetDue:
+		return "The password is older than this installation allows. Set a new one"
+	case resetAdmin:
+		return "Somebody who looks after your account asked to have a new password set"
+	}
+	return "Somebody, most likely you, asked for a new password"
+}
+
+// asked says who asked, from where. How the browser names itself is left out: it is
+// a stranger's text, and would stand in a letter of ours.
+func asked(j *job, now time.Time) string {
+	if j.why == resetDue || j.why == resetAdmin || !j.v.Addr.IsValid() {
+		return ""
+	}
+	place := ", where you have not logged in before"
+	if j.why == resetKnown {
+		place = ", where you have logged in before"
+	}
+	return fmt.Sprintf("It was asked for on %s\nfrom the address %s%s.\n", when(now), j.v.Addr.Unmap().WithZone(""), place)
 }
 
 // resetUser finds whose password a link is for. AC-09: a link from before the

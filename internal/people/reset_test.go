@@ -1,0 +1,54 @@
+package people
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// A stranger may ask for links for ever, every five minutes and from everywhere: the
+// person gets a few a day, with the address that asked, and those that they ask for
+// themselves, or that an admin has sent, all the same.
+func TestResetsOfADay(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.withApp("ann")
+		w.in("ann") // from home
+		mailed := func() int { w.jobsDone(); return w.told(u.Email, "Set a new password") }
+		evil := from(1)
+		evil.Agent = "Visit https://evil.example now"
+		for i := range 40 {
+			evil.Addr = from(i).Addr
+			if err := w.AskReset(ctx, evil, "ann"); err != nil {
+				t.Fatal(err)
+			}
+			mailed()
+			w.pass(resetEvery)
+		}
+		if n := mailed(); n != resetsPerDay[resetStranger] {
+			t.Errorf("%d letters for strangers", n)
+		}
+		text := w.mails[len(w.mails)-1].text
+		if !strings.Contains(text, "from the address 198.18.4.9, where you have not logged in before") || strings.Contains(text, "evil") {
+			t.Errorf("letter:\n%s", text)
+		}
+		if err := w.AskReset(ctx, home, "ann"); err != nil || mailed() != 6 {
+			t.Errorf("%d letters, the person's own is not among them (%v)", mailed(), err)
+		}
+		if text := w.mails[len(w.mails)-1].text; !strings.Contains(text, "192.0.2.7, where you have logged in before") {
+			t.Errorf("letter:\n%s", text)
+		}
+		w.pass(resetEvery)
+		if err := w.SendReset(ctx, from(9), u.Email); err != nil || mailed() != 7 {
+			t.Errorf("%d letters, that of an admin is not among them (%v)", mailed(), err)
+		}
+		if text := w.mails[len(w.mails)-1].text; !strings.Contains(text, "looks after your account") || strings.Contains(text, "198.18") {
+			t.Errorf("letter:\n%s", text)
+		}
+		w.pass(24 * time.Hour)
+		if err := w.AskReset(ctx, evil, "ann"); err != nil || mailed() != 8 {
+			t.Errorf("%d letters the next day (%v)", mailed(), err)
+		}
+	})
+}
