@@ -4,20 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 )
 
-const (
-	apiQueue = "/v3/queue"
-	apiPools = "/v3/pools"
-)
+const apiQueue = "/v3/queue"
 
-// queuePages are the pages of what waits, and of where mail leaves from.
+// queuePages are the pages of what waits.
 var queuePages = []page{
 	{Method: "GET", Pattern: "/queue", Title: "Queue", Group: "Mail", Nav: "Queue", Needs: []string{"GET " + apiQueue}, Handler: onDesk(showQueue)},
 	{Method: "GET", Pattern: "/queue/{site}", Title: "Queue", Needs: []string{"GET " + apiQueue + "/{site}"}, Handler: onDesk(showSite)},
-	{Method: "GET", Pattern: "/pools", Title: "Pools", Group: "Sending", Nav: "Pools", Needs: []string{"GET " + apiPools}, Handler: onDesk(showPools)},
 }
 
 type laneView struct {
@@ -126,67 +121,4 @@ func showSite(v *desk) error {
 		p.Mail.Caption, p.Mail.Next = "Mail to it that was put off", nil
 	}
 	return v.Render(http.StatusOK, "page_queue", "Queue to "+site, p)
-}
-
-// poolsPage is where mail leaves from.
-type poolsPage struct {
-	Pools []poolPart
-	None  table
-}
-
-// poolPart is one pool.
-type poolPart struct {
-	Is        facts
-	Addresses table
-	Sites     table
-}
-
-func showPools(v *desk) error {
-	list, err := ask[struct {
-		Result []struct {
-			Name      string `json:"name"`
-			Waiting   int64  `json:"waiting"`
-			Addresses []struct {
-				Address  string    `json:"address"`
-				Helo     string    `json:"helo"`
-				Disabled bool      `json:"disabled"`
-				State    string    `json:"state"`
-				Warmup   string    `json:"warmup"`
-				Until    time.Time `json:"warmup_until"`
-			} `json:"addresses"`
-			BackingOff []struct {
-				Site   string    `json:"site"`
-				Until  time.Time `json:"until"`
-				Reason string    `json:"reason"`
-			} `json:"backing_off"`
-		} `json:"result"`
-	}](v, apiPools)
-	if err != nil {
-		return err
-	}
-	p := poolsPage{None: table{Empty: "There is no pool: the system chooses the address that mail leaves from. The operator makes pools."}}
-	for _, x := range list.Result {
-		part := poolPart{Is: facts{Title: x.Name}}
-		part.Is.add("Waiting recipients", number(x.Waiting))
-		part.Addresses = table{Caption: "Addresses of " + x.Name, Head: []string{"Address", "Calls itself", "State"}, Empty: "The system chooses the address."}
-		for _, a := range x.Addresses {
-			state := tagged(orNone(a.State, "in use"), toneOK)
-			if a.Disabled {
-				state = tagged("switched off", toneMute)
-			}
-			state.Note = strings.TrimSpace(a.Warmup)
-			part.Addresses.Rows = append(part.Addresses.Rows, row{Cells: []cell{code(a.Address), words(a.Helo), state}})
-		}
-		part.Sites = table{Caption: "Destinations that asked " + x.Name + " for patience", Head: []string{"To", "Until", "Why"}}
-		for _, b := range x.BackingOff {
-			site := words(b.Site)
-			if v.May("GET", apiQueue+"/{site}") {
-				site = to(b.Site, v.path("/queue", b.Site))
-			}
-			part.Sites.Rows = append(part.Sites.Rows, row{Cells: []cell{site, v.at(b.Until), words(b.Reason)}})
-		}
-		p.Pools = append(p.Pools, part)
-		p.None.Empty = ""
-	}
-	return v.Render(http.StatusOK, "page_pools", "Pools", p)
 }
