@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,8 +18,11 @@ import (
 // Who is known goes first: people in a session, and those who have logged in from
 // there before. Then, three to one, come addresses that have not failed lately and
 // those that have. Within a rank the networks take turns, and within a network the
-// requests as they came. When the line is full, the newest of the network that has
-// the most in the lowest rank gives way.
+// requests as they came. Where the oldest has waited for longer than a second there
+// is more than can be done: then the network that came last is served, so that
+// whoever comes is soon through, and not behind a crowd that is there all the time.
+// When the line is full, the newest of the network that has the most in the lowest
+// rank gives way.
 
 const (
 	// lineTotal wait at most, lineAddress of one IPv4 address or IPv6 /64, lineNetwork
@@ -31,6 +35,8 @@ const (
 	linePerson  = 16
 	// linePatience is how long one waits.
 	linePatience = 10 * time.Second
+	// lineCalm is how long the oldest waits at most before the newest goes first.
+	lineCalm = time.Second
 	// rankShare: so many of the better rank, then one of the other.
 	rankShare = 3
 )
@@ -89,6 +95,7 @@ type turns struct {
 
 type waiter struct {
 	applicant
+	since time.Time
 	ready chan error // nil: it is your turn
 }
 
@@ -114,7 +121,7 @@ func (l *line) enter(ctx context.Context, a applicant) (leave func(), waited boo
 		l.mu.Unlock()
 		return nil, false, errBusy
 	}
-	w := &waiter{a, make(chan error, 1)}
+	w := &waiter{a, time.Now(), make(chan error, 1)}
 	l.hold(a, 1)
 	l.waiting++
 	l.queues[a.rank].add(w)
@@ -204,7 +211,7 @@ func (l *line) next() *waiter {
 		order = [...]rank{rankKnown, rankFailed, rankNew}
 	}
 	for _, r := range order {
-		w := l.queues[r].next()
+		w := l.queues[r].next(r != rankKnown)
 		switch {
 		case w == nil:
 			continue
@@ -256,17 +263,25 @@ func (t *turns) add(w *waiter) {
 	t.of[w.network] = append(t.of[w.network], w)
 }
 
-// next takes the oldest of the network whose turn it is.
-func (t *turns) next() *waiter {
+// next takes the oldest of the network whose turn it is; with newest, of the network
+// that came last if there is more than can be done.
+func (t *turns) next(newest bool) *waiter {
 	if len(t.order) == 0 {
 		return nil
 	}
-	n := t.order[0]
+	at := 0
+	if newest && time.Since(t.of[t.order[0]][0].since) > lineCalm {
+		at = len(t.order) - 1
+	}
+	n := t.order[at]
 	w := t.of[n][0]
-	t.order = append(t.order[:0], t.order[1:]...)
-	if t.of[n] = t.of[n][1:]; len(t.of[n]) == 0 {
+	t.order = slices.Delete(t.order, at, at+1)
+	switch t.of[n] = t.of[n][1:]; {
+	case len(t.of[n]) == 0:
 		delete(t.of, n)
-	} else {
+	case at > 0:
+		t.order = slices.Insert(t.order, 0, n) // it was served: others come first
+	default:
 		t.order = append(t.order, n)
 	}
 	return w
@@ -275,22 +290,16 @@ func (t *turns) next() *waiter {
 // remove takes somebody out who does not wait any longer; false: they did not.
 func (t *turns) remove(w *waiter) bool {
 	all := t.of[w.network]
-	for i, x := range all {
-		if x != w {
-			continue
-		}
-		if all = append(all[:i:i], all[i+1:]...); len(all) > 0 {
-			t.of[w.network] = all
-			return true
-		}
-		delete(t.of, w.network)
-		for i, n := range t.order {
-			if n == w.network {
-				t.order = append(t.order[:i], t.order[i+1:]...)
-				break
-			}
-		}
+	i := slices.Index(all, w)
+	if i < 0 {
+		return false
+	}
+	if all = slices.Delete(slices.Clone(all), i, i+1); len(all) > 0 {
+		t.of[w.network] = all
 		return true
 	}
-	return false
+	delete(t.of, w.network)
+	at := slices.Index(t.order, w.network)
+	t.order = slices.Delete(t.order, at, at+1)
+	return true
 }

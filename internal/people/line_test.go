@@ -76,6 +76,47 @@ func TestLineIsFair(t *testing.T) {
 	})
 }
 
+// Where more stand there than can be served, whoever comes is served next, and the
+// crowd waits.
+func TestLineServesWhoComes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, done := oneTurn(t)
+		served := make(chan string, 100)
+		join := func(name string, a applicant) {
+			go func() {
+				leave, _, err := l.enter(t.Context(), a)
+				if err != nil {
+					served <- name + " gives up"
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+				served <- name
+				leave()
+			}()
+			synctest.Wait()
+		}
+		for i := range 40 {
+			join("crowd", at(rankNew, i, 1))
+			join("crowd", at(rankNew, i, 2))
+		}
+		time.Sleep(2 * lineCalm)
+		join("new", at(rankNew, 100, 1))
+		join("newer", at(rankNew, 101, 1))
+		done()
+		if one, two, three := <-served, <-served, <-served; one != "newer" || two != "new" || three != "crowd" {
+			t.Errorf("served %s, %s, %s", one, two, three)
+		}
+		for range 79 {
+			<-served
+		}
+		synctest.Wait()
+		if l.waiting != 0 || l.free != 1 || len(l.held) != 0 {
+			t.Errorf("left behind: %d free, %d waiting, %v", l.free, l.waiting, l.held)
+		}
+	})
+}
+
 // The line is bounded by address, network and person, and in all; and who waits too
 // long, or goes away, leaves nothing behind.
 func TestLineIsBounded(t *testing.T) {
