@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"postern/internal/audit"
 	"postern/internal/relay"
 )
@@ -23,7 +25,7 @@ const oneReport = `{"id":"r1","account":"acme","at":"2026-03-04T11:00:00Z","scor
 func init() {
 	for what, s := range map[string]string{
 		"GET /v3/watch/findings": `{"result":[` + oneFinding + `],"next":"c2"}`, "GET /v3/watch/findings/f1": oneFinding,
-		"GET /v3/watch/settings": `{"rules":[{"rule":"canary","answer":"tell","margin":1,"answers":["record","tell","slow","hold","stop"]},{"rule":"burst","answer":"slow","margin":3,"answers":["record","tell","slow","hold","stop"]},
+		"GET /v3/watch/settings": `{"rules":[{"rule":"canary","answer":"tell","default_answer":"tell","margin":1,"answers":["record","tell","slow","hold","stop"]},{"rule":"burst","answer":"slow","default_answer":"tell","margin":3,"floor":50,"answers":["record","tell","slow","hold","stop"]},
 			{"rule":"sweep","off":true,"answer":"record","margin":1,"answers":["record","tell"]}],"mail_to":["ops@example.com"],"webhook":"https://hooks.example.com/x","webhook_secrets":1}`,
 		"GET /v3/audit/report":     oneReport,
 		"GET /v3/audit/reports":    `{"result":[{"id":"r1","at":"2026-03-01T00:00:00Z","score":800,"findings":9}]}`,
@@ -38,7 +40,7 @@ func init() {
 func TestWatchFindings(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())
-	w.get("/watch").want(200).says("The key shop is used from a new network", "4 times since", "tell by mail and webhook").shows("a[href=/keys/k1]", "shop").shows("a[rel=next]", "Next")
+	w.get("/watch").want(200).says("The key shop is used from a new network", "4 times since", "tell me").shows("a[href=/keys/k1]", "shop").shows("a[rel=next]", "Next")
 	if path := w.api.made("GET /v3/watch/findings")[0].Path; path != "/v3/watch/findings?state=open" {
 		t.Errorf("asked for %s", path)
 	}
@@ -63,22 +65,39 @@ func TestWatchFindings(t *testing.T) {
 func TestWatchSettings(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())
-	w.get("/watch/settings").want(200).shows("option[value=slow][selected]", "slow the key down").shows("option[value=off][selected]", "do not look").
-		shows("option[value=3][selected]", "3 times the usual measure").shows("textarea[name=mail_to]", "ops@example.com")
+	page := w.get("/watch/settings").want(200).shows("option[value=slow][selected]", "slow down").shows("option[value=off][selected]", "do not look").
+		shows("option[value=3][selected]", "3 times as far").shows("textarea[name=mail_to]", "ops@example.com")
+	// Each rule is a row: what it looks for, what it does now, and inputs with names of
+	// their own, which belong to the one form.
+	page.shows("#rules tbody th[scope=row]", "A decoy key is tried").shows("#rules td", "the default")
+	var answers []string
+	for _, o := range page.all("select[name=rules.burst] option") {
+		answers = append(answers, text(o))
+	}
+	if d := cmp.Diff([]string{"record only", "tell me", "slow down", "hold for release", "stop the key", "do not look for it"}, answers); d != "" {
+		t.Errorf("answers of a burst: %s", d)
+	}
+	page.shows("label[for=watch-rules.burst]", "What is done: A key sends far more").shows("label[for=watch-rules.burst.margin]", "How far beyond the usual: A key sends").
+		shows("label[for=watch-rules.burst.floor]", "At least: A key sends").shows("#watch-rules.burst.floor-hint", "recipients in an hour beyond the usual; empty: 30").
+		shows("select[name=rules.burst][form=watch]", "stop the key").lacks("[name=rules.canary.margin]").lacks("[name=rules.canary.floor]").
+		lacks("form[id=watch] [name=rules.burst]").shows("form[id=watch] button", "Save all settings")
+	if v := page.all("input[name=rules.burst.floor]"); len(v) != 1 || attribute(v[0], "value") != "50" {
+		t.Errorf("the floor of a burst: %v", v)
+	}
 	for _, r := range relay.WatchRules {
 		if ruleWords[r] == "" {
 			t.Errorf("the rule %s has no words", r)
 		}
 	}
 	w.api.on("PATCH /v3/watch/settings", nil)
-	w.post("/watch/settings", "rules.canary", "stop", "rules.sweep", "off", "rules.burst", "hold", "rules.burst.margin", "2", "mail_to", "a@example.com", "no_mail", "on").goes("/watch/settings")
+	w.post("/watch/settings", "rules.canary", "stop", "rules.sweep", "off", "rules.burst", "hold", "rules.burst.margin", "2", "rules.burst.floor", "", "rules.sweep.floor", "9", "mail_to", "a@example.com", "no_mail", "on").goes("/watch/settings")
 	body := w.asked("PATCH /v3/watch/settings")
-	for _, want := range []string{`"canary":{"off":false,"answer":"stop","margin":1}`, `"sweep":{"off":true,"answer":"record","margin":1}`, `"burst":{"off":false,"answer":"hold","margin":2}`, `"mail_to":["a@example.com"]`, `"no_mail":true`} {
+	for _, want := range []string{`"canary":{"off":false,"answer":"stop","margin":1}`, `"sweep":{"off":true,"answer":"record","margin":1,"floor":9}`, `"burst":{"off":false,"answer":"hold","margin":2,"floor":0}`, `"mail_to":["a@example.com"]`, `"no_mail":true`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s lacks %s", body, want)
 		}
 	}
-	if n := len(w.get("/watch/settings").all("select[name=rules.sweep] option")); n != 3 {
+	if n := len(w.get("/watch/settings").all("select[name=rules.sweep] option")); n != 3 { // record, tell, off
 		t.Errorf("a sweep can be answered in %d ways", n)
 	}
 	w.api.on("PATCH /v3/watch/settings", map[string]string{"webhook_secret": "whsec_once"})
@@ -89,8 +108,11 @@ func TestWatchSettings(t *testing.T) {
 	w.get("/watch/settings").never("whsec_once")
 	w.api.on("PATCH /v3/watch/settings", &relay.Error{Kind: relay.Invalid, Field: "webhook", Public: "It must begin with https."})
 	w.post("/watch/settings", "webhook", "http://x").want(422).shows("#watch-webhook-error", "https")
+	w.post("/watch/settings", "rules.burst", "hold", "rules.burst.floor", "many").want(422).shows("#rules .wrong", "Write a whole number.").shows("option[value=hold][selected]", "hold")
+	w.api.on("PATCH /v3/watch/settings", &relay.Error{Kind: relay.Invalid, Field: "rules.burst", Public: "A floor is a number from 0."})
+	w.post("/watch/settings", "rules.burst.floor", "-1").want(422).shows("#watch-rules.burst-error", "A floor is a number")
 	w.api.denied = []string{"PATCH /v3/watch/settings"}
-	w.get("/watch/settings").want(200).shows("#rules", "tell, and slow the key down").lacks("form[id=watch]")
+	w.get("/watch/settings").want(200).shows("#rules", "slow down").lacks("form[id=watch]").lacks("#rules select").lacks("#rules input")
 }
 
 func TestAuditReport(t *testing.T) {

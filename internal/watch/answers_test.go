@@ -294,3 +294,13 @@ func TestTelling(t *testing.T) {
 		t.Errorf("told by mail: %q, %v", l.mails, err)
 	}
 }
+
+// What a rule can be set to is said in words: a number has its unit.
+func TestMeasures(t *testing.T) {
+	t.Parallel()
+	for _, r := range relay.WatchRules {
+		if m := MeasureOf(r); (m.Unit == "") != (m.Floor == 0) || m.Unit != "" && m.Margin == "" || Describe(r) == "" {
+			t.Errorf("%s: %+v", r, m)
+		}
+	}
+}

@@ -25,7 +25,32 @@ var descriptions = map[relay.WatchRule]string{
 	relay.WatchDomain:     "the DNS records of a domain vanished",
 }
 
-// Answers that a rule may have: what slows, holds or stops a key needs a key that
+// Measure is what an account can set of a rule beside its answer.
+type Measure struct {
+	// Margin says of what a rule's margin is a multiple; empty: it has none.
+	Margin string
+	// Unit is of what its floor is a number, Floor the rule's own; empty: it has none.
+	Unit  string
+	Floor int64
+}
+
+// MeasureOf is the measure of a rule; the zero Measure for one that tells of every
+// sign.
+func MeasureOf(r relay.WatchRule) Measure { return measures[r] }
+
+var measures = map[relay.WatchRule]Measure{
+	relay.WatchTravel:     {Margin: "of 500 km and 1,000 km/h"},
+	relay.WatchPlaces:     {"of twice the most places of a day so far, and three", "places in a day", placesFloor},
+	relay.WatchBurst:      {"of the largest hour so far", "recipients in an hour beyond the usual", burstFloor},
+	relay.WatchHours:      {"of the least number", "messages in an hour", hoursFloor},
+	relay.WatchRecipients: {"of the largest day so far", "new recipients in a day", int64(newRecipients.floor)},
+	relay.WatchBounces:    {"of the largest day so far", "bounces in a day", int64(bounceMeasure.floor)},
+	relay.WatchUnknown:    {"of the largest day so far", "unknown recipients in a day", int64(unknownMeasure.floor)},
+	relay.WatchSpread:     {"of three times the most addresses so far", "addresses in an hour", spreadHour},
+	relay.WatchSweep:      {"of the least number", "accounts in a day", sweepAccounts},
+}
+
+// AnswersOf are the answers that a rule may have: what slows, holds or stops a key needs a key that
 // the finding is about. Failed logins are not the fault of the key that was tried.
 func AnswersOf(r relay.WatchRule) []relay.WatchAnswer {
 	if slices.Contains([]relay.WatchRule{relay.WatchCanary, relay.WatchSpread, relay.WatchSweep, relay.WatchDomain}, r) {

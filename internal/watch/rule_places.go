@@ -9,6 +9,9 @@ import (
 	"postern/internal/relay"
 )
 
+// placesFloor is how many places in a day are worth a finding at least.
+const placesFloor = 5
+
 // places looks for a key that is used from many more places in a day than it ever
 // was: it stands in a list that others pass on.
 func (s *scene) places(b *baseline, o *origin) {
@@ -20,7 +23,7 @@ func (s *scene) places(b *baseline, o *origin) {
 	w.Today = append(w.Today, h)
 	set, on := s.set(relay.WatchPlaces)
 	usual := float64(w.Places.Max)
-	limit := math.Max(floor(set, 5), set.Margin*(2*usual+3))
+	limit := math.Max(floor(set, placesFloor), set.Margin*(2*usual+3))
 	if !on || float64(len(w.Today)) < limit || !b.known(s.clock, networkAge, networkDays+1) {
 		return
 	}
