@@ -51,8 +51,9 @@ type Config struct {
 // cookie, and dials no address that is not public: each one that a name resolves
 // to is judged at the dial, so a name that changes in between helps nobody (AP-17).
 type Client struct {
-	cfg  Config
-	http *http.Client
+	cfg    Config
+	dialer *net.Dialer
+	http   *http.Client
 }
 
 // errAddress is why a dial was refused.
@@ -70,12 +71,12 @@ func NewClient(cfg Config) *Client {
 		cfg.Now = time.Now
 	}
 	c := &Client{cfg: cfg}
-	dialer := &net.Dialer{Timeout: dialTime, Control: c.guard}
+	c.dialer = &net.Dialer{Timeout: dialTime, Control: c.guard}
 	c.http = &http.Client{
 		Timeout:       postTime,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{RootCAs: cfg.Roots, Certificates: cfg.Certificates, MinVersion: tls.VersionTLS12},
+			DialContext: c.dialer.DialContext, TLSClientConfig: &tls.Config{RootCAs: cfg.Roots, Certificates: cfg.Certificates, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout: dialTime, ResponseHeaderTimeout: postTime, MaxResponseHeaderBytes: maxHeader,
 			MaxIdleConns: idleClients, IdleConnTimeout: time.Minute, DisableCompression: true, ForceAttemptHTTP2: true,
 		},
