@@ -196,7 +196,7 @@ func askWarmup(v *desk) error {
 		n.Text = "It begins with 20 recipients an hour and may send 1.4 times as much on each day. No other warm address is left in " + strings.Join(alone, ", ") +
 			": mail beyond that waits for another hour, and is returned to its sender if it waits longer than its life."
 	}
-	return v.sure(surePage{Notice: n, Button: button{Text: "Warm it up", Action: v.path("/pools", addr.String()) + "/warm-up"}, Back: v.path("/pools")}, "Warm "+addr.String()+" up")
+	return v.sure(surePage{Notice: n, Button: button{Text: "Warm it up", Action: v.path("/pools", addr.String()) + "/warm-up", Tone: "primary"}, Back: v.path("/pools")}, "Warm "+addr.String()+" up")
 }
 
 func startWarmup(v *desk) error {
