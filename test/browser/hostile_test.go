@@ -1,9 +1,12 @@
 package browser
 
 import (
+	"bytes"
 	"net/http"
+	"net/mail"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What strangers and tenants may say of themselves. Each would show itself if a page,
@@ -12,24 +15,22 @@ const (
 	hostileName    = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
 	hostileSubject = `{{.}}</title><script>alert(3)</script><svg onload=alert(4)> ${alert(5)}`
 	hostileHelo    = `<img/src=x onerror=alert(6)>.test`
+	hostileReason  = `</textarea><script>alert(8)</script><b onmouseover=alert(8)>`
 )
 
 // TestHostileWords: WB: a subject, a display name, a key's name, a greeting and a
-// bounce that are markup are text on every page that shows them.
+// bounce that are markup are text on every page that shows them, and in letters.
 func TestHostileWords(t *testing.T) {
 	t.Parallel()
 	w := theWorld(t)
 	account := w.account(t, "hostile")
 	w.operate(t, nil, "domain", "add", "hostile.test", "--account", account, "--assert", "--quiet")
 	b, _ := w.owner(t, account, "hedda")
-	b.visit("/keys/new?for=full")
-	b.fill("[name=name]", hostileName)
-	b.press("Make the key")
-	key := b.secretShown()
+	key := b.makeKey("full", hostileName)
 	raw := func(to string) string {
 		return "From: \"" + strings.ReplaceAll(hostileName, `"`, `\"`) + "\" <a@hostile.test>\nTo: " + to + "\nSubject: " + hostileSubject + "\n\n<script>alert(7)</script>\n"
 	}
-	for _, to := range []string{hostileAt, fullAt} {
+	for _, to := range []string{hostileAt, hostileLaterAt} {
 		m := message{key, "hostile.test", "a@hostile.test", to, raw(to)}
 		if err := w.deliver(t, m); err != nil {
 			t.Fatal(err)
@@ -45,29 +46,86 @@ func TestHostileWords(t *testing.T) {
 	if err := w.deliver(t, wrong); err == nil {
 		t.Fatal("a wrong key was taken")
 	}
-	bounced, waiting := w.wait(t, key, hostileAt, "bounced"), w.wait(t, key, fullAt, "deferred")
-	var keys struct{ Result []apiKey }
-	w.api(t, key, "GET", "/v3/api_keys", nil, &keys, nil)
-	for path, words := range map[string][]string{
-		"/": nil, "/keys": {hostileName}, "/keys/" + keys.Result[0].ID: {hostileName}, "/keys/" + keys.Result[0].ID + "/revoke": {hostileName},
-		"/mail": {hostileSubject, bounceText}, "/mail/" + bounced: {hostileSubject, bounceText, hostileName}, "/mail/" + waiting: {hostileSubject},
-		"/mail/" + bounced + "/body": nil, "/mail/" + waiting + "/do/cancel": nil,
-		"/queue": nil, "/queue/inbox.test": nil, "/logins": {hostileHelo}, "/changes": {hostileName}, "/watch": nil, "/audit": {hostileName},
+	bounced, waiting := w.wait(t, key, hostileAt, "bounced"), w.wait(t, key, hostileLaterAt, "deferred")
+	decoy := w.newKey(t, key, map[string]any{"name": hostileName, "scopes": []string{"mail.send"}, "canary": true})
+	ends := w.newKey(t, key, map[string]any{"name": hostileName, "scopes": []string{"mail.send"}, "expires_at": time.Now().AddDate(0, 0, 3).UTC().Format(time.RFC3339)})
+	if err := w.deliver(t, letterTo(decoy.Secret, "a@hostile.test", "a@inbox.test", "x")); err == nil {
+		t.Fatal("a decoy was taken")
+	}
+	w.api(t, key, "PATCH", "/v3/teammates/hedda", map[string]any{"first_name": hostileName, "last_name": hostileName}, nil, nil)
+	w.api(t, key, "POST", "/v3/messages/"+waiting+"/hold", map[string]string{"reason": hostileReason}, nil, nil)
+
+	for _, look := range []struct {
+		path  string
+		words []string
+	}{
+		{"/", []string{hostileName}}, {"/?span=month", []string{hostileName}},
+		{"/keys", []string{hostileName}}, {"/keys/" + ends.ID, []string{hostileName}}, {"/keys/" + ends.ID + "/revoke", []string{hostileName}},
+		{"/keys/" + ends.ID + "/rotate", []string{hostileName}}, {"/keys/" + ends.ID + "/edit", nil},
+		{"/mail", []string{hostileSubject, bounceText}}, {"/mail?subject=alert", []string{hostileSubject}},
+		{"/mail?to=" + hostileAt, []string{hostileSubject, bounceText}}, {"/mail?state=bounced&from=a@hostile.test", []string{bounceText}},
+		{"/mail?key=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&match=prefix", nil}, {"/mail?to=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", nil},
+		{"/mail/" + bounced, []string{hostileSubject, bounceText, hostileName}}, {"/mail/" + waiting, []string{hostileSubject, laterText, hostileReason}},
+		{"/mail/" + bounced + "/body", nil}, {"/mail/" + waiting + "/do/cancel", nil},
+		{"/queue", nil}, {"/queue/inbox.test", nil}, {"/queue/%3Cscript%3Ealert(1)%3C%2Fscript%3E", nil},
+		{"/logins", []string{hostileHelo}}, {"/logins?tried=%3Cscript%3Ealert(1)%3C/script%3E", nil},
+		{"/changes", []string{hostileName}}, {"/watch", []string{hostileName}}, {"finding", []string{hostileName}},
+		{"/audit", []string{hostileName, hostileHelo}}, {"/audit/print", []string{hostileName, hostileHelo}},
+		{"/people", []string{hostileName}}, {"/people/hedda", []string{hostileName}}, {"/profile", []string{hostileName}},
 	} {
-		b.visit(path)
-		if path == "/logins" { // on record some seconds later
-			b.later("#logins", hostileHelo)
-		}
-		for _, s := range words {
-			if !script[bool](b, `document.querySelector("main").textContent.includes(`+quote(s)+`)`) {
-				t.Errorf("%s does not show %q as text:\n%s", path, s, b.text("main"))
+		if look.path == "finding" { // of the decoy, which the watch takes a moment for
+			for deadline := time.Now().Add(2 * patience); b.count(`main table a[href^="/watch/"]`) == 0 && time.Now().Before(deadline); time.Sleep(time.Second) {
+				b.visit("/watch")
 			}
+			look.path = script[string](b, `document.querySelector('main table a[href^="/watch/"]').getAttribute("href")`)
 		}
-		if n := b.count("main script, main img:not([src^='data:']), main [onerror], main [onload], main svg[onload]"); n != 0 {
-			t.Errorf("%s: %d elements that nobody wrote", path, n)
+		b.visit(look.path)
+		for _, s := range look.words {
+			b.laterText(s)
+		}
+		if n := b.count("main script, main img:not([src^='data:']), main [onerror], main [onload], main [onmouseover], main svg[onload]"); n != 0 {
+			t.Errorf("%s: %d elements that nobody wrote", look.path, n)
 		}
 		if b.count("h1") != 1 {
-			t.Errorf("%s is no page: %s", path, b.text("body"))
+			t.Errorf("%s is no page: %s", look.path, b.text("body"))
+		}
+	}
+	w.hostileLetters(t, b)
+}
+
+// laterText loads the page again until its text has words: records are written some
+// seconds after what they record.
+func (b *tab) laterText(words string) {
+	b.t.Helper()
+	has := `document.body.textContent.includes(` + quote(words) + `)`
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
+		if script[bool](b, has) {
+			return
+		}
+		b.visit(b.at())
+	}
+	b.t.Errorf("%s does not show %q as text:\n%s", b.at(), words, b.text("body"))
+}
+
+// hostileLetters are those that postern writes with such words in them: what the watch
+// noticed, and an invitation. They are plain text, in which markup is nothing.
+func (w *world) hostileLetters(t *testing.T, b *tab) {
+	t.Helper()
+	b.visit("/people/invite")
+	b.fill("#invite [name=email]", "hostile.guest@inbox.test")
+	b.press("Mail the invitation")
+	b.arrives("/people")
+	for to, words := range map[string]string{"hostile.guest@inbox.test": "/invite/", "hedda@inbox.test": "canary"} {
+		l := w.arrived(t, to, words)
+		m, err := mail.ReadMessage(bytes.NewReader(l.Raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kind := m.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain") {
+			t.Errorf("the letter to %s is %s:\n%s", to, kind, l.Raw)
+		}
+		if len(m.Header["Subject"]) != 1 || len(m.Header["From"]) != 1 || len(m.Header["To"]) != 1 {
+			t.Errorf("the letter to %s has a header of another: %v", to, m.Header)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package browser
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,8 +71,8 @@ var elsewhere = map[string]bool{
 func furnished(t *testing.T, w *world) (*tab, []look) {
 	t.Helper()
 	full := w.APIKey
-	web := w.newKey(t, full, map[string]any{"name": "web shop", "scopes": []string{"mail.send"}, "senders": []string{"acme.test"}, "networks": []string{"127.0.0.0/8"}, "per_hour": 2000})
-	crm := w.newKey(t, full, map[string]any{"name": "newsletter", "scopes": []string{"mail.send"}, "mode": "hold", "expires_at": time.Now().AddDate(0, 0, 9).UTC().Format(time.RFC3339)})
+	web := w.keys["web shop"]
+	crm := w.newKey(t, full, map[string]any{"name": "winter campaign", "scopes": []string{"mail.send"}, "mode": "hold", "expires_at": time.Now().AddDate(0, 0, 9).UTC().Format(time.RFC3339)})
 	decoy := w.newKey(t, full, map[string]any{"name": "backup of the web shop", "scopes": []string{"mail.send"}, "canary": true})
 	for i, subject := range []string{"Your order 10482", "Your order 10483", "Your invoice for November", "Your order 10484 is on its way", "Reset your password"} {
 		if err := w.deliver(t, letterTo(web.Secret, "shop@acme.test", fmt.Sprintf("customer%d@inbox.test", i+1), subject)); err != nil {
@@ -102,12 +101,15 @@ func furnished(t *testing.T, w *world) (*tab, []look) {
 		Name string `json:"domain"`
 	}
 	w.api(t, full, "GET", "/v3/whitelabel/domains", nil, &domains, nil)
-	domain := fmt.Sprint(domains[slices.IndexFunc(domains, func(d struct {
-		ID   int64  `json:"id"`
-		Name string `json:"domain"`
-	}) bool {
-		return d.Name == "shop.test"
-	})].ID)
+	number := func(name string) string {
+		for _, d := range domains {
+			if d.Name == name {
+				return fmt.Sprint(d.ID)
+			}
+		}
+		t.Fatalf("no domain %s", name)
+		return ""
+	}
 	bounced, waiting, held := w.wait(t, full, goneAt, "bounced"), w.wait(t, full, fullAt, "deferred"), w.wait(t, full, "reader@inbox.test", "held")
 	delivered := w.wait(t, full, "customer4@inbox.test", "delivered")
 
@@ -128,7 +130,7 @@ func furnished(t *testing.T, w *world) (*tab, []look) {
 	report := script[string](b, `document.querySelector('main table a[href^="/audit/reports/"]')?.getAttribute("href") ?? ""`)
 	b.visit("/access")
 	rule := script[string](b, `document.querySelector('main a[href$="/remove"]')?.getAttribute("href") ?? ""`)
-	key, d := "/keys/"+web.ID, "/domains/"+domain
+	key, d := "/keys/"+web.ID, "/domains/"+number("shop.test")
 	return b, []look{
 		// First those that want both factors to have been shown lately.
 		{"/keys/new", "key-new", "", false},
@@ -148,6 +150,7 @@ func furnished(t *testing.T, w *world) (*tab, []look) {
 		{"/factors/app/remove", "factor-remove", "", false},
 		{"/factors/codes", "factor-codes", "", false},
 		{"/{$}", "overview", "", true},
+		{"/{$}", "overview-month", "/?span=month", true},
 		{"/keys", "keys", "", false},
 		{"/keys/{key}", "key", key, false},
 		{"/mail", "mail", "", false},
@@ -166,7 +169,8 @@ func furnished(t *testing.T, w *world) (*tab, []look) {
 		{"/domains/{domain}/zone", "domain-zone", d + "/zone", false},
 		{"/domains/{domain}/edit", "domain-edit", d + "/edit", false},
 		{"/domains/{domain}/history", "domain-history", d + "/history", false},
-		{"/domains/{domain}/dmarc", "domain-dmarc", d + "/dmarc", false},
+		{"/domains/{domain}/dmarc", "domain-dmarc", "/domains/" + number("acme.test") + "/dmarc", true},
+		{"/domains/{domain}/import", "domain-import", d + "/import", false},
 		{"/domains/{domain}/delete", "domain-delete", d + "/delete", false},
 		{"/single-senders", "senders", "", false},
 		{"/single-senders/{sender}", "sender", "main table a", false},

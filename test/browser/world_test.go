@@ -2,10 +2,13 @@ package browser
 
 import (
 	"bytes"
+	"context"
 	"encoding/base32"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime/quotedprintable"
 	"net/http"
 	"net/mail"
@@ -34,10 +37,11 @@ type world struct {
 	From         string `json:"from"`
 	DataDir      string `json:"data_dir"`
 
-	bin string
-	cmd *exec.Cmd
-	log string
-	end chan struct{}
+	bin  string
+	cmd  *exec.Cmd
+	log  string
+	end  chan struct{}
+	keys map[string]apiKey // of the programs that have a history, by name
 }
 
 // What the receiving server says to some recipients: words that are markup, if
@@ -47,6 +51,9 @@ const (
 	fullAt     = "full@inbox.test"
 	hostileAt  = "hostile@inbox.test"
 	goneAt     = "gone@inbox.test"
+
+	laterText      = `<svg onload=alert(1)><script>alert("later")</script>`
+	hostileLaterAt = "hostile.later@inbox.test"
 )
 
 var exits []func()
@@ -58,7 +65,7 @@ var sharedWorld = sync.OnceValues(func() (*world, error) {
 		return nil, err
 	}
 	exits = append(exits, func() { _ = os.RemoveAll(dir) })
-	w := &world{bin: os.Getenv("POSTERN_BIN"), log: filepath.Join(dir, "log"), end: make(chan struct{})}
+	w := &world{bin: os.Getenv("POSTERN_BIN"), log: filepath.Join(dir, "log")}
 	if w.bin == "" {
 		w.bin = filepath.Join(dir, "postern")
 		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", w.bin, "./cmd/postern")
@@ -67,33 +74,102 @@ var sharedWorld = sync.OnceValues(func() (*world, error) {
 			return nil, fmt.Errorf("build: %w\n%s", err, out)
 		}
 	}
-	return w, w.start(dir)
+	exits = append(exits, w.stop)
+	return w, w.age(dir)
 })
 
-func (w *world) start(dir string) error {
+// age runs the program once to make the account, and its keys by the API, writes weeks
+// of history into the store, and starts it again.
+func (w *world) age(dir string) error {
+	if err := w.start(dir, "Ctrl-C stops"); err != nil {
+		return err
+	}
+	w.keys = map[string]apiKey{}
+	for _, g := range programs() {
+		k, err := w.makeKey(map[string]any{"name": g.name, "scopes": []string{"mail.send"}, "senders": []string{"acme.test"}, "networks": []string{"127.0.0.0/8", "203.0.113.0/24", "198.51.100.0/24", "2001:db8:7::/48"}, "per_hour": 2000})
+		if err != nil {
+			return err
+		}
+		w.keys[g.name] = k
+	}
+	_, first, _ := strings.Cut(w.APIKey, ".")
+	first, _, _ = strings.Cut(first, ".")
+	w.stop()
+	if err := writeHistory(context.Background(), w.DataDir, "acme", w.keys); err != nil {
+		return fmt.Errorf("write a history: %w", err)
+	}
+	// The tour comes first: its logins and messages are what the pages have to show.
+	if err := w.start(dir, "Ctrl-C stops"); err != nil {
+		return err
+	}
+	return w.demand(http.MethodDelete, "/v3/api_keys/"+first, nil, http.StatusNoContent, nil) // each start makes one
+}
+
+// makeKey makes a key of the demo's account.
+func (w *world) makeKey(body map[string]any) (k apiKey, err error) {
+	return k, w.demand(http.MethodPost, "/v3/api_keys", body, http.StatusCreated, &k)
+}
+
+// demand asks the HTTP API with the demo's key, where no test is yet.
+func (w *world) demand(method, path string, body any, status int, out any) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequest(method, w.url()+path, bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+w.APIKey)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != status {
+		return fmt.Errorf("%s %s: %s", method, path, resp.Status)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// stop ends the program, if it runs.
+func (w *world) stop() {
+	if w.cmd != nil && w.cmd.Process != nil {
+		_ = w.cmd.Process.Signal(syscall.SIGTERM)
+		<-w.end
+		w.cmd = nil
+	}
+}
+
+// start runs the program until it says that it is as far as words.
+func (w *world) start(dir, words string) error {
 	log, err := os.Create(w.log)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	file := filepath.Join(dir, "ready.json")
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	w.end = make(chan struct{})
 	w.cmd = exec.Command(w.bin, "demo", "--ready-file", file, "--dir", filepath.Join(dir, "data"),
-		"--fault", "rcpt,to="+hostileAt+": 550 5.7.1 "+bounceText, "--fault", "rcpt,to="+goneAt+": 550 5.1.1 No such user here", "--fault", "rcpt,to="+fullAt+": 452 4.2.2 The mailbox is full, try later")
+		"--fault", "rcpt,to="+hostileAt+": 550 5.7.1 "+bounceText, "--fault", "rcpt,to="+hostileLaterAt+": 451 4.7.1 "+laterText,
+		"--fault", "rcpt,to="+goneAt+": 550 5.1.1 No such user here", "--fault", "rcpt,to="+fullAt+": 452 4.2.2 The mailbox is full, try later")
 	w.cmd.Stdout, w.cmd.Stderr = log, log
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // nor does it outlive a run that is killed
 	if err := w.cmd.Start(); err != nil {
 		return err
 	}
-	go func() { _ = w.cmd.Wait(); close(w.end) }()
-	exits = append(exits, func() {
-		_ = w.cmd.Process.Signal(syscall.SIGTERM)
-		<-w.end
-	})
+	go func(cmd *exec.Cmd, end chan struct{}) { _ = cmd.Wait(); close(end) }(w.cmd, w.end)
 	for deadline := time.Now().Add(patience); ; {
 		b, err := os.ReadFile(file)
 		out, _ := os.ReadFile(w.log)
-		// The tour comes first: its logins and messages are what the pages have to show.
-		if err == nil && bytes.Contains(out, []byte("Ctrl-C stops")) {
+		if err == nil && bytes.Contains(out, []byte(words)) {
 			return json.Unmarshal(b, w)
 		}
 		select {

@@ -1,7 +1,7 @@
 // Package oidc is an OpenID Connect issuer for tests: a real server over TLS,
 // with a certification authority of its own, a discovery document, a key set,
-// an introspection endpoint (RFC 7662) and a token endpoint for client
-// credentials (RFC 6749 §4.4). It counts what is asked of it, and can be made to
+// an introspection endpoint (RFC 7662), a token endpoint for client credentials
+// (RFC 6749 §4.4), and logins of people with a browser (§4.1, with PKCE). It counts what is asked of it, and can be made to
 // fail in the ways that issuers do.
 //
 //	is := oidc.New(t)
@@ -63,6 +63,8 @@ type Issuer struct {
 	counts map[string]int
 	faults map[string]http.HandlerFunc
 	opaque map[string]Claims // nil claims: known and not active
+	people map[string]Claims // by name
+	codes  map[string]grant
 }
 
 // key is one signing key.
@@ -75,7 +77,7 @@ type key struct {
 // the test.
 func New(tb testing.TB) *Issuer {
 	tb.Helper()
-	is := &Issuer{tb: tb, Now: time.Now, counts: map[string]int{}, faults: map[string]http.HandlerFunc{}, opaque: map[string]Claims{}}
+	is := &Issuer{tb: tb, Now: time.Now, counts: map[string]int{}, faults: map[string]http.HandlerFunc{}, opaque: map[string]Claims{}, people: map[string]Claims{}, codes: map[string]grant{}}
 	is.Rotate("RS256")
 	is.server = httptest.NewUnstartedServer(http.HandlerFunc(is.serve))
 	is.server.Config.ErrorLog = nil

@@ -26,7 +26,7 @@ func (is *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	case Discovery:
 		reply(w, http.StatusOK, map[string]any{
 			"issuer": is.URL, "jwks_uri": is.URL + JWKS, "token_endpoint": is.URL + TokenPath, "introspection_endpoint": is.URL + Introspect,
-			"authorization_endpoint": is.URL + "/authorize", "response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
+			"authorization_endpoint": is.URL + AuthorizePath, "response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
 			"id_token_signing_alg_values_supported": []string{"RS256"},
 		})
 	case JWKS:
@@ -35,6 +35,8 @@ func (is *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 		is.introspect(w, r)
 	case TokenPath:
 		is.token(w, r)
+	case AuthorizePath:
+		is.authorize(w, r)
 	default:
 		http.NotFound(w, r)
 	}
@@ -111,6 +113,8 @@ func (is *Issuer) token(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 	case !client(r):
 		reply(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
+	case r.PostFormValue("grant_type") == "authorization_code":
+		is.redeem(w, r)
 	case r.PostFormValue("grant_type") != "client_credentials":
 		reply(w, http.StatusBadRequest, map[string]string{"error": "unsupported_grant_type"})
 	default:

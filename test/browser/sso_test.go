@@ -1,0 +1,95 @@
+package browser
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/cdproto/security"
+
+	"postern/internal/testkit/oidc"
+)
+
+// TestSingleSignOn: a person of a mapped group goes to the issuer by a button, agrees
+// there, and comes back with the group's role; somebody without one, somebody who does
+// not agree, and everybody while the issuer is down get a plain page, on which the
+// password still works.
+func TestSingleSignOn(t *testing.T) {
+	t.Parallel()
+	browser(t)
+	is := oidc.New(t)
+	is.Person("nora", oidc.Claims{"email": "nora@served.test", "email_verified": true, "given_name": "Nora", "family_name": "Nord", "preferred_username": "nora", "groups": []string{"staff", "mail-readers"}, "amr": []string{"mfa"}})
+	is.Person("zoe", oidc.Claims{"email": "zoe@served.test", "email_verified": true, "preferred_username": "zoe", "groups": []string{"staff"}, "amr": []string{"mfa"}})
+	dir := t.TempDir()
+	files := map[string]string{"ca.pem": string(is.CAPEM()), "secret": oidc.ClientSecret}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := serve(t, fmt.Sprintf("[[sso]]\nname = \"Staff login\"\nurl = %q\nclient_id = %q\nclient_secret_file = %q\naccount = \"main\"\nprovision = true\n"+
+		"groups = [\"mail-readers = auditor\", \"mail-admins = admin\"]\nsecond_factor = true\nca_file = %q\nprivate = true\n",
+		is.URL, oidc.ClientID, filepath.Join(dir, "secret"), filepath.Join(dir, "ca.pem")))
+	owner := open(t, w.url())
+	p := owner.join(w.setup(t, "main", "olaf@served.test"), "olaf", "olaf@served.test")
+
+	b := w.atIssuer(t, is)
+	b.visit("/keys")
+	b.arrives("/login")
+	b.axe()
+	b.press("Log in with Staff login")
+	b.sees("h1", "Who are you?")
+	b.press("Go on as nora")
+	b.arrives("/keys") // where they wanted to go
+	if n := b.count("main form[method=post]"); n != 0 {
+		t.Errorf("an auditor is shown %d forms that change something", n)
+	}
+	b.visit("/keys/new")
+	b.sees("main", "There is no such page, or it is not for you")
+	owner.visit("/people/nora")
+	owner.sees("main", "Auditor")
+
+	for person, says := range map[string]string{"Go on as zoe": "zoe", "I do not agree": "nobody"} {
+		c := w.atIssuer(t, is)
+		c.visit("/login")
+		c.press("Log in with Staff login")
+		c.sees("h1", "Who are you?")
+		c.press(person)
+		c.sees("[role=alert]", "")
+		c.arrives("/login/sso/callback")
+		c.sees("h1", "Log in")
+		c.axe()
+		if c.count("#f-password") != 1 {
+			t.Errorf("%s: the page has no way to log in: %s", says, c.text("main"))
+		}
+		c.visit("/keys")
+		c.arrives("/login") // nobody is logged in
+	}
+
+	down := func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) }
+	for _, path := range []string{oidc.Discovery, oidc.JWKS, oidc.TokenPath} {
+		is.Fail(path, down)
+	}
+	c := w.atIssuer(t, is)
+	c.visit("/login")
+	c.press("Log in with Staff login")
+	c.sees("h1", "Who are you?") // what was read of it before is still known
+	c.press("Go on as nora")
+	c.sees("[role=alert]", "")
+	c.login(p) // and the password is still there
+	c.visit("/keys/new")
+	c.sees("h1", "key")
+}
+
+// atIssuer opens a browser that may go to the issuer, too, and trusts its authority.
+func (w *world) atIssuer(t testing.TB, is *oidc.Issuer) *tab {
+	t.Helper()
+	b := open(t, w.url())
+	b.mu.Lock()
+	b.also = is.URL
+	b.mu.Unlock()
+	tell(b, security.SetIgnoreCertificateErrors, security.SetIgnoreCertificateErrorsParams{Ignore: true})
+	return b
+}
