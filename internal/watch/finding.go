@@ -60,6 +60,14 @@ func (s *scene) report(f relay.WatchFinding) (*relay.WatchFinding, bool) {
 	return &f, true
 }
 
+// reportUnusual is report, but for what a person said is normal.
+func (s *scene) reportUnusual(f relay.WatchFinding) {
+	f.Tenant, f.Key = s.tenant, s.key
+	if !s.e.share.isUsual(&f) {
+		s.report(f)
+	}
+}
+
 // add puts what was seen again into an open finding.
 func (e *Engine) add(old, f *relay.WatchFinding) {
 	old.Count++

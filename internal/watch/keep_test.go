@@ -218,7 +218,9 @@ func TestDecide(t *testing.T) {
 				t.Errorf("%d findings are open", n)
 			}
 			// The same, once more, on the next day: nothing to say.
+			serial := p.serial
 			*p = before
+			p.serial = serial // new recipients are other ones than last time
 			w.events, w.logins = nil, nil
 			w.start = w.start.Add(2 * 24 * time.Hour)
 			c.happen(w, p)

@@ -74,6 +74,7 @@ func (v *volume) burstLimit(b *baseline, c clock, usual, margin float64) (limit 
 		// time: what is far beyond its hour counts, although other hours have as much.
 		limit = math.Min(limit, math.Max(at(scale+math.Log(1.5)), 0.2*peak))
 	}
-	// Of a small key, a few more than its largest hour are chance.
-	return math.Max(limit, math.Min(peak, smallPeak)+burstFloor*margin), true
+	// Of a small key, a few more than its largest hour are chance: the more the more
+	// its days differ, too.
+	return math.Max(limit, math.Min(peak, smallPeak)+burstFloor*margin*math.Exp(v.Excess.sd())), true
 }

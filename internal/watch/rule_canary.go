@@ -33,5 +33,5 @@ func (s *scene) canary(addr, protocol, mechanism, text string) {
 	if text != "" {
 		f.Evidence.Samples = []string{printable(text, 300)}
 	}
-	s.report(f)
+	s.reportUnusual(f)
 }

@@ -44,7 +44,7 @@ func (s *scene) domain(a *relay.Alert) {
 	if _, on := s.set(relay.WatchDomain); !on || name == "" {
 		return
 	}
-	s.report(relay.WatchFinding{
+	s.reportUnusual(relay.WatchFinding{
 		Rule: relay.WatchDomain, Subject: name, Severity: severity,
 		Title: "The DNS records of " + name + " have vanished",
 		Text:  fmt.Sprintf("The DNS records that prove the domain %s are gone since %s. %s %s", name, s.when(), state, printable(a.Text, 500)),

@@ -10,9 +10,20 @@ import (
 
 var newRecipients = measure{floor: 30, least: 0.10, factor: 3, spread: 5, times: 1.25, unknown: 2, far: 4.5, farSpread: 2}
 
-// recipientsAge is how long it takes until those who get mail once a month have
-// had theirs.
-const recipientsAge = 35 * day
+// dwarfing is for the weeks before recipientsAge. A first monthly run to people who
+// had no mail yet is usual then, so only what dwarfs all that was is told: many times
+// more new ones than on any day, most of all, by a key that wrote to the same people
+// day by day. A young key is stolen as easily as an old one.
+var dwarfing = measure{floor: 60, least: 0.5, factor: 8, spread: 5, times: 2, unknown: 2}
+
+const (
+	// recipientsAge is how long it takes until those who get mail once a month have
+	// had theirs.
+	recipientsAge = 35 * day
+	// dwarfAge is when a key is known well enough to be dwarfed: its first two weeks,
+	// when all are new, teach nothing.
+	dwarfAge = 21 * day
+)
 
 // recipients looks for a jump of recipients to whom the key never wrote: a bought
 // or stolen list.
@@ -33,10 +44,13 @@ func (s *scene) recipients(b *baseline, to []string) {
 		}
 	}
 	set, on := s.set(relay.WatchRecipients)
-	if !on || !b.known(s.clock, recipientsAge, 10) {
+	if !on || !b.known(s.clock, dwarfAge, 10) {
 		return
 	}
 	m := newRecipients
+	if b.age(s.clock) < recipientsAge {
+		m = dwarfing
+	}
 	m.floor = floor(set, m.floor)
 	w, unit := &p.NewDay, "new recipients in a day"
 	switch {

@@ -14,7 +14,9 @@ type shared struct {
 	Sources  map[string]*source           `json:"sources"`
 	// Allowed are addresses whose sweeps are known to be harmless.
 	Allowed []string `json:"allowed,omitempty"`
-	dirty   bool
+	// Usual are findings of rules without a measure that a person said are normal.
+	Usual []usual `json:"usual,omitempty"`
+	dirty bool
 }
 
 // The bounds of what is kept.
@@ -24,7 +26,36 @@ const (
 	maxTargets = 32
 	maxAddrs   = 128
 	maxAllowed = 256
+	maxUsual   = 1024
 )
+
+// usual is what a finding that is normal was known by, up to its severity: what is
+// worse is told.
+type usual struct {
+	What     string              `json:"w"`
+	Severity relay.WatchSeverity `json:"s"`
+}
+
+// usualKey names a finding's rule, account, key and subject.
+func usualKey(f *relay.WatchFinding) string {
+	return fmt.Sprintf("%s %s %s %s", f.Rule, f.Account, f.Key, f.Subject)
+}
+
+// isUsual reports whether a finding was said to be normal.
+func (s *shared) isUsual(f *relay.WatchFinding) bool {
+	what := usualKey(f)
+	return slices.ContainsFunc(s.Usual, func(u usual) bool { return u.What == what && order(u.Severity) >= order(f.Severity) })
+}
+
+// makeUsual notes that a finding is normal; the oldest note makes room.
+func (s *shared) makeUsual(f *relay.WatchFinding) {
+	what := usualKey(f)
+	s.Usual = slices.DeleteFunc(s.Usual, func(u usual) bool { return u.What == what })
+	if len(s.Usual) >= maxUsual {
+		s.Usual = s.Usual[1:]
+	}
+	s.Usual = append(s.Usual, usual{what, f.Severity})
+}
 
 // failing is from where logins on an account fail.
 type failing struct {

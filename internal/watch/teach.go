@@ -107,7 +107,9 @@ func (b *baseline) unlearn(f *relay.WatchFinding) {
 	}
 }
 
-// teach makes failures normal: an account that has so many, an address that may.
+// teach makes normal what no key's baseline knows of: an account that has so many
+// failures, an address that may fail, a canary that is tried from there, a domain
+// whose records come and go.
 func (s *shared) teach(f *relay.WatchFinding) {
 	switch f.Rule {
 	case relay.WatchSpread:
@@ -129,6 +131,8 @@ func (s *shared) teach(f *relay.WatchFinding) {
 			}
 			s.Allowed = append(s.Allowed, f.Subject)
 		}
+	case relay.WatchCanary, relay.WatchDomain:
+		s.makeUsual(f)
 	default:
 		return
 	}
