@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -214,6 +215,10 @@ func (s *Service) returned(ctx context.Context, f *flow, cookie string, query ur
 		return malformed("the answer came twice")
 	}
 	who, err := is.redeem(ctx, d, s.back(), code, f)
+	if _, away := errors.AsType[*url.Error](err); away { // nobody's fault here: it counts against no address
+		return nil, nil, &notIn{result: relay.LoginUnavailable, detail: "issuer " + is.Name + " cannot be reached",
+			err: &relay.Error{Kind: relay.Unavailable, Public: textAway, Err: err}}
+	}
 	if err != nil {
 		return nil, nil, &notIn{result: relay.LoginToken, detail: "issuer " + is.Name + ": " + plain(err.Error(), 150)}
 	}

@@ -4,171 +4,19 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"maps"
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"postern/internal/auth"
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/totp"
 )
-
-// idp is an OpenID Connect issuer in this process.
-type idp struct {
-	*httptest.Server
-	t    testing.TB
-	key  *ecdsa.PrivateKey
-	now  func() time.Time
-	more map[string]any // of its discovery document
-
-	mu     sync.Mutex
-	codes  map[string]*grant
-	signer *ecdsa.PrivateKey // what it signs with; key if nil
-	down   bool
-}
-
-// grant is what a code stands for.
-type grant struct {
-	challenge, redirect string
-	claims              map[string]any
-}
-
-func newIDP(t testing.TB, now func() time.Time) *idp {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &idp{t: t, key: key, now: now, codes: map[string]*grant{}}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/openid-configuration", p.discovery)
-	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
-		p.write(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "ES256", Use: "sig"}}})
-	})
-	mux.HandleFunc("POST /token", p.token)
-	p.Server = httptest.NewTLSServer(mux)
-	t.Cleanup(p.Close)
-	return p
-}
-
-func (p *idp) write(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(v); err != nil {
-		p.t.Error(err)
-	}
-}
-
-func (p *idp) discovery(w http.ResponseWriter, _ *http.Request) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down {
-		http.Error(w, "down", http.StatusServiceUnavailable)
-		return
-	}
-	doc := map[string]any{
-		"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
-		"id_token_signing_alg_values_supported": []string{"ES256"}, "response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
-	}
-	maps.Copy(doc, p.more)
-	p.write(w, doc)
-}
-
-// token is the endpoint that takes a code once, from its client, with the
-// verifier of its challenge.
-func (p *idp) token(w http.ResponseWriter, r *http.Request) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	user, pass, ok := r.BasicAuth()
-	if !ok {
-		user, pass = r.PostFormValue("client_id"), r.PostFormValue("client_secret")
-	}
-	g := p.codes[r.PostFormValue("code")]
-	sum := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
-	if g == nil || user != "postern" || pass != "s3cret" || base64.RawURLEncoding.EncodeToString(sum[:]) != g.challenge || r.PostFormValue("redirect_uri") != g.redirect {
-		http.Error(w, `{"error":"invalid_grant"}`, http.StatusBadRequest)
-		return
-	}
-	delete(p.codes, r.PostFormValue("code"))
-	p.write(w, map[string]any{"access_token": "x", "token_type": "Bearer", "id_token": p.sign(g.claims)})
-}
-
-func (p *idp) sign(claims map[string]any) string {
-	key := p.signer
-	if key == nil {
-		key = p.key
-	}
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "1"}}, nil)
-	if err != nil {
-		p.t.Error(err)
-		return ""
-	}
-	text, err := json.Marshal(claims)
-	if err != nil {
-		p.t.Error(err)
-		return ""
-	}
-	jws, err := s.Sign(text)
-	if err != nil {
-		p.t.Error(err)
-		return ""
-	}
-	out, err := jws.CompactSerialize()
-	if err != nil {
-		p.t.Error(err)
-	}
-	return out
-}
-
-// authorize is what the issuer does when a person has agreed: it returns what the
-// browser comes back with. claims replace or (nil) remove those of a good token.
-func (p *idp) authorize(to string, claims map[string]any) url.Values {
-	p.t.Helper()
-	u, err := url.Parse(to)
-	if err != nil || !strings.HasPrefix(to, p.URL+"/authorize?") {
-		p.t.Fatalf("sent to %q", to)
-	}
-	q := u.Query()
-	for name, want := range map[string]string{
-		"response_type": "code", "client_id": "postern", "redirect_uri": "https://relay.example.test/login/sso/callback", "code_challenge_method": "S256",
-	} {
-		if q.Get(name) != want {
-			p.t.Errorf("%s is %q", name, q.Get(name))
-		}
-	}
-	if len(q.Get("state")) < 32 || len(q.Get("nonce")) < 32 || len(q.Get("code_challenge")) != 43 || !strings.Contains(q.Get("scope"), "openid") {
-		p.t.Errorf("sent with %v", q)
-	}
-	good := map[string]any{
-		"iss": p.URL, "aud": "postern", "sub": "sub-1", "nonce": q.Get("nonce"), "iat": p.now().Unix(), "exp": p.now().Add(5 * time.Minute).Unix(),
-		"auth_time": p.now().Unix(), "email": "ann@corp.test", "email_verified": true, "preferred_username": "ann", "given_name": "Ann", "groups": []string{"mail-admins", "all"},
-	}
-	for k, v := range claims {
-		if good[k] = v; v == nil {
-			delete(good, k)
-		}
-	}
-	var raw [16]byte
-	_, _ = rand.Read(raw[:])
-	code := base64.RawURLEncoding.EncodeToString(raw[:])
-	p.mu.Lock()
-	p.codes[code] = &grant{q.Get("code_challenge"), q.Get("redirect_uri"), good}
-	p.mu.Unlock()
-	return url.Values{"state": {q.Get("state")}, "code": {code}}
-}
 
 // ssoWorld has an issuer. change edits its settings.
 func ssoWorld(t *testing.T, build func(testing.TB, ...func(*Config)) *world, change func(*Issuer)) (*world, *idp) {
@@ -560,53 +408,3 @@ func TestIssuerIsDown(t *testing.T) {
 	}
 }
 
-// An issuer must not lead anywhere inside the network.
-func TestIssuerAddresses(t *testing.T) {
-	t.Parallel()
-	w, p := ssoWorld(t, newWorld, func(is *Issuer) { is.Private = false })
-	if _, _, err := w.BeginOIDC(t.Context(), home, OIDCStart{Issuer: "Corp"}); relay.KindOf(err) != relay.Unavailable {
-		t.Errorf("a loopback address: %v", err)
-	}
-	for _, is := range []Issuer{
-		{Name: "x", URL: "http://login.example.test", ClientID: "x", Account: "acme"},
-		{Name: "x", URL: "ftp://login.example.test", ClientID: "x", Account: "acme", Private: true},
-		{Name: "", URL: "https://login.example.test", ClientID: "x", Account: "acme"},
-		{Name: "Corp", URL: "https://login.example.test", ClientID: "x", Account: "acme"},
-	} {
-		if _, err := w.newIssuer(is); err == nil {
-			t.Errorf("%+v passes", is)
-		}
-	}
-	// Nor send people's browsers, or our code, where there is no TLS.
-	w2, p2 := ssoWorld(t, newWorld, nil)
-	p2.more = map[string]any{"authorization_endpoint": "javascript:alert(1)"}
-	if _, _, err := w2.BeginOIDC(t.Context(), home, OIDCStart{Issuer: "Corp"}); relay.KindOf(err) != relay.Unavailable {
-		t.Errorf("an endpoint that is none: %v", err)
-	}
-	_ = p
-}
-
-func TestLocalPath(t *testing.T) {
-	for next, want := range map[string]string{
-		"/": "/", "/keys?x=1#y": "/keys?x=1#y", "": "/", "keys": "/", "//evil.test": "/", "/\\evil.test": "/", "https://evil.test/": "/", "javascript:alert(1)": "/",
-		"/a\r\nSet-Cookie: x": "/", "/" + strings.Repeat("x", 3000): "/", "/%zz": "/",
-	} {
-		if got := localPath(next); got != want {
-			t.Errorf("%q leads to %q", next, got)
-		}
-	}
-}
-
-func FuzzFlowCookie(f *testing.F) {
-	f.Add("AAAA", "state=x&code=y")
-	w := newWorld(f)
-	f.Fuzz(func(t *testing.T, cookie, query string) {
-		q, err := url.ParseQuery(query)
-		if err != nil {
-			return
-		}
-		if token, _, _, err := w.FinishOIDC(t.Context(), Visitor{}, cookie, q); err == nil || token != "" {
-			t.Errorf("%q %q logs in", cookie, query)
-		}
-	})
-}

@@ -32,6 +32,9 @@ const (
 	discoveryGap = 10 * time.Second
 )
 
+// textAway is what people are told while an issuer does not answer.
+const textAway = "Single sign-on cannot be reached right now. Try again in a moment."
+
 // algorithms of ID tokens that are believed: those with a public key.
 var algorithms = []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"}
 
@@ -158,7 +161,7 @@ func (is *issuer) discover(ctx context.Context) (*discovered, error) {
 	is.tried = now
 	found, err := is.fetch(ctx)
 	if err != nil {
-		is.failed = &relay.Error{Kind: relay.Unavailable, Public: "Single sign-on cannot be reached right now. Try again in a moment.", Err: fmt.Errorf("issuer %s: %w", is.Name, err)}
+		is.failed = &relay.Error{Kind: relay.Unavailable, Public: textAway, Err: fmt.Errorf("issuer %s: %w", is.Name, err)}
 		if is.known != nil && now.Sub(is.got).Abs() < 24*discoveryAge {
 			return is.known, nil
 		}
@@ -236,13 +239,19 @@ func (is *issuer) redeem(ctx context.Context, d *discovered, back, code string, 
 	if err := checked.Claims(&claims); err != nil {
 		return nil, err
 	}
-	if azp, ok := claims["azp"].(string); len(checked.Audience) > 1 && (!ok || azp != is.ClientID) {
-		return nil, errors.New("the token is for several, and not ours (azp)")
+	// OpenID Connect Core §3.1.3.7 4 and 5: whoever asked for it is named where it is
+	// for several, and is us wherever somebody is named.
+	switch azp, ok := claims["azp"]; {
+	case ok && azp != is.ClientID, !ok && len(checked.Audience) > 1:
+		return nil, errors.New("another party asked for the token (azp)")
 	}
-	return is.identity(checked.Subject, claims), nil
+	return is.identity(checked.Subject, claims, is.now()), nil
 }
 
-func (is *issuer) identity(subject string, claims map[string]any) *identity {
+// authAhead is how far an issuer's clock may be ahead of ours.
+const authAhead = time.Minute
+
+func (is *issuer) identity(subject string, claims map[string]any, now time.Time) *identity {
 	text := func(name string, n int) string {
 		v, _ := claims[name].(string)
 		return plain(v, n)
@@ -257,7 +266,8 @@ func (is *issuer) identity(subject string, claims map[string]any) *identity {
 	case string: // some issuers say it so
 		who.verified = strings.EqualFold(v, "true")
 	}
-	if at, ok := claims["auth_time"].(float64); ok && at > 0 && at < 1<<40 {
+	// A time that is yet to come says nothing, or it would be recent for ever.
+	if at, ok := claims["auth_time"].(float64); ok && at > 0 && at <= float64(now.Add(authAhead).Unix()) {
 		who.authenticated = time.Unix(int64(at), 0)
 	}
 	return who
