@@ -63,7 +63,10 @@ type ramp struct {
 	known map[siteHash]int
 	// turned is whose mail had to wait in this hour.
 	turned map[turnedKey]int
-	dirty  bool
+	// ours: mail left from it here. What another node's address sent is that node's
+	// to write.
+	ours  bool
+	dirty bool
 }
 
 // tally is the part of a ramp that is kept.
@@ -120,7 +123,7 @@ func NewWarmups(ctx context.Context, cfg WarmupConfig) (*Warmups, error) {
 		w.roll(s.Address, r, now)
 		if !cfg.Clean {
 			r.ends++
-			r.known, r.dirty = maps.Clone(r.sites), true
+			r.known, r.ours, r.dirty = maps.Clone(r.sites), true, true
 		}
 		w.addrs[s.Address.Unmap()] = r
 	}
@@ -206,7 +209,7 @@ func (w *Warmups) roll(addr netip.Addr, r *ramp, now time.Time) {
 		r.Held++
 		w.cfg.Logger.Warn("deliver: the warm-up of an address pauses for a day: receivers refused too much", "address", addr, "day", r.Day(now), "sent", r.sent, "refused", r.bad)
 	}
-	r.day, r.sent, r.bad, r.dirty = d, 0, 0, true
+	r.day, r.sent, r.bad, r.dirty = d, 0, 0, r.dirty || r.ours
 }
 
 // wentBadly judges a day.
@@ -260,7 +263,7 @@ func (w *Warmups) take(addr netip.Addr, up relay.Warmup, site string, n int) (go
 	if got = min(n, r.limit(h, now)-used); got <= 0 {
 		return 0, false
 	}
-	r.sites[h], r.sent, r.dirty = used+got, r.sent+int64(got), true
+	r.sites[h], r.sent, r.ours, r.dirty = used+got, r.sent+int64(got), true, true
 	return got, false
 }
 

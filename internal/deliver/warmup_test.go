@@ -254,6 +254,31 @@ func TestWarmupsAnew(t *testing.T) {
 	}
 }
 
+// Two nodes over one database: the one that does not have the address never writes
+// over what the other has counted.
+func TestWarmupsOfTwoNodes(t *testing.T) {
+	t.Parallel()
+	clock := &warmClock{warmDay}
+	shelf := &warmupShelf{}
+	here, there := openWarmups(t, shelf, clock, true), openWarmups(t, shelf, clock, true)
+	for i := range 20 {
+		takeOne(here, fmt.Sprint(i), 1)
+	}
+	here.end(&grant{addr: newAddr, up: relay.Warmup{Since: warmDay}, hour: hourOf(clock.at), used: true, bad: 15})
+	clock.at = clock.at.Add(24 * time.Hour)
+	for _, w := range []*Warmups{here, there} {
+		if err := w.Keep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if held := shelf.rows[newAddr].Held; held != 1 {
+		t.Errorf("held on %d days", held)
+	}
+	if got := takeOne(openWarmups(t, shelf, clock, true), "a", 100); got != 20 {
+		t.Errorf("%d an hour", got)
+	}
+}
+
 // However many sites and tenants there are, memory is bounded (a stranger chooses
 // destinations), and the kept form fits the store.
 func TestWarmupsBounded(t *testing.T) {
