@@ -77,6 +77,7 @@ func TestFirstRun(t *testing.T) {
 			t.Errorf("no snippet has %q", words)
 		}
 	}
+	w.runSnippets(t, b, "hello@hooli.test", "anna@inbox.test")
 	b.press("Send the test")
 	b.sees("h1", "It arrived")
 	b.judge("welcome-journey")
