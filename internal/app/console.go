@@ -10,6 +10,7 @@ import (
 	"postern/internal/api/v3"
 	"postern/internal/config"
 	"postern/internal/console"
+	"postern/internal/httpx"
 	"postern/internal/relay"
 )
 
@@ -19,9 +20,16 @@ func (a *App) makeConsole() (*console.Console, error) {
 	return console.New(console.Config{
 		People: a.people, API: v3.NewDirect(a.apiServices("console")), Tenants: tenants{a}, URL: a.baseURL,
 		Hostname: c.Hostname, Ports: a.submissionPorts(), Key: a.sealer.Derive("console notice"),
-		Secure: func(r *http.Request) bool { return r.TLS != nil || strings.HasPrefix(a.baseURL(), "https://") },
+		Secure: func(r *http.Request) bool { return secureWay(r, a.baseURL()) },
 		Fresh:  c.People.Fresh.Duration, Listener: "http", Version: a.opt.Version, Done: a.leaving, Logger: a.log,
 	})
+}
+
+// secureWay reports whether a browser's cookies go by https only: its way here was
+// encrypted, up to us or to a proxy that is known, or the console's own URL says that
+// it always is.
+func secureWay(r *http.Request, base string) bool {
+	return httpx.Encrypted(r.Context()) || strings.HasPrefix(base, "https://")
 }
 
 // submissionPorts are those that take mail after AUTH, the one that starts with TLS

@@ -123,6 +123,11 @@ func RequestID(ctx context.Context) string { return eventOf(ctx).id }
 // valid for a Unix socket.
 func Client(ctx context.Context) netip.Addr { return eventOf(ctx).client }
 
+// Encrypted reports whether the client's way here was encrypted, up to us or to a
+// known proxy that says so: what a cookie's Secure goes by. Anybody else's
+// X-Forwarded-Proto counts for nothing.
+func Encrypted(ctx context.Context) bool { return eventOf(ctx).https }
+
 // Annotate adds attributes to the request's log event. Not for secrets.
 func Annotate(ctx context.Context, attrs ...slog.Attr) {
 	e := eventOf(ctx)

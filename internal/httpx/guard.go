@@ -12,7 +12,7 @@ import (
 func (o *Options) guard(next Handler) Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		client, https, proxied := o.origin(r)
-		eventOf(r.Context()).client = client
+		eventOf(r.Context()).client, eventOf(r.Context()).https = client, https
 		if https {
 			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
 		} else if proxied || !o.Local {

@@ -273,11 +273,14 @@ func TestHTTPSOnly(t *testing.T) {
 				r.TLS = &tls.ConnectionState{}
 			}
 			r.Header["X-Forwarded-Proto"], r.Header["X-Forwarded-For"] = tt.proto, tt.forward
-			client := ""
+			client, encrypted := "", false
 			w, _ := serve(t, Options{Local: tt.local, Proxies: tt.proxies}, func(_ http.ResponseWriter, r *http.Request) error {
-				client = Client(r.Context()).String()
+				client, encrypted = Client(r.Context()).String(), Encrypted(r.Context())
 				return nil
 			}, r)
+			if want := tt.status == 200 && (tt.tls || len(tt.proxies) > 0); encrypted != want {
+				t.Errorf("encrypted: %v, want %v", encrypted, want)
+			}
 			if w.Code != tt.status || client != tt.client {
 				t.Errorf("answer %d for client %q; want %d, %q", w.Code, client, tt.status, tt.client)
 			}

@@ -20,6 +20,7 @@ import (
 type event struct {
 	id     string
 	client netip.Addr
+	https  bool // the client's way here was encrypted
 	route  string
 	result error // of the route's handler, on its way through the mux
 	err    error // what is rendered
