@@ -58,7 +58,7 @@ func TestWatchCommands(t *testing.T) {
 		{[]string{"settings", "--answer", "burst=hold", "--margin", "burst=2", "--off", "travel", "--webhook", "https://hooks.example.com/"}, exitOK, []string{"shown once: whsec_new"},
 			`PATCH /v3/watch/settings {"rules":{"burst":{"answer":"hold","margin":2},"travel":{"off":true}},"webhook":"https://hooks.example.com/"}`},
 		{[]string{"settings", "--margin", "burst"}, exitUsage, []string{"RULE=VALUE"}, ""},
-		{[]string{"replay", "--only", "network", "--floor", "burst=9"}, exitOK, []string{"1 findings in 9 events and 4 logins", "evil?[2J", "7 events"}, `POST /v3/watch/replay {"only":["network"],"rules":{"burst":{"floor":9}}}`},
+		{[]string{"replay", "--only", "network", "--floor", "burst=9", "--margin", "travel=1.5"}, exitOK, []string{"1 findings in 9 events and 4 logins", "evil?[2J", "7 events"}, `POST /v3/watch/replay {"only":["network"],"rules":{"burst":{"floor":9},"travel":{"margin":1.5}}}`},
 		{[]string{"replay", "--json"}, exitOK, []string{`"events": 9`, id}, ""},
 		{[]string{}, exitUsage, []string{"confirm, dismiss, list, replay, settings, show"}, ""},
 	} {

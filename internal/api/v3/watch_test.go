@@ -257,7 +257,7 @@ func TestWatchReplay(t *testing.T) {
 	f.add(w.staging, t0, relay.WatchBurst)
 	f.add(w.globex, t0, relay.WatchBurst)
 	f.settings[w.acme.Account] = relay.WatchSettings{Rules: map[relay.WatchRule]relay.WatchRuleSetting{relay.WatchHours: {Off: true}}}
-	a := w.as(w.acme, scopeWatchChange).do("POST", "/v3/watch/replay", `{"since":"2026-02-01T00:00:00Z","rules":{"burst":{"margin":2}}}`)
+	a := w.as(w.acme, scopeWatchChange).do("POST", "/v3/watch/replay", `{"since":"2026-02-01T00:00:00Z","only":["burst"],"rules":{"burst":{"margin":2}}}`)
 	if a.Status != 200 || a.Header.Get("Content-Type") != typeNDJSON {
 		t.Fatalf("%d %v %s", a.Status, a.Header, a.Body)
 	}
@@ -280,7 +280,8 @@ func TestWatchReplay(t *testing.T) {
 	}
 	cfg := f.replayed[0]
 	set := cfg.Engine.Settings(w.acme.Account)
-	if cfg.Account != w.acme.Account || !cfg.Since.Equal(time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)) || cfg.Until.IsZero() || set.Rule(relay.WatchBurst).Margin != 2 || !set.Rule(relay.WatchHours).Off {
+	if cfg.Account != w.acme.Account || !cfg.Since.Equal(time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)) || cfg.Until.IsZero() || set.Rule(relay.WatchBurst).Margin != 2 || !set.Rule(relay.WatchHours).Off ||
+		!slices.Equal(cfg.Engine.Only, []relay.WatchRule{relay.WatchBurst}) {
 		t.Errorf("%+v", cfg)
 	}
 	if len(w.changes) != 0 {
