@@ -27,13 +27,17 @@ func (c *cli) poolCommand() *cobra.Command {
 	add.Flags().StringSliceVar(&addresses, "address", nil, "ADDRESS or ADDRESS=NAME, the name to say in EHLO; none: the system chooses")
 	add.Flags().StringVar(&in.TLS, "tls", "", "TLS that its deliveries must have: opportunistic, required, verified")
 	add.Flags().BoolVar(&in.ReturnPathPerRecipient, "return-path-per-recipient", false, "name the recipient in the return path (one transaction for each)")
+	const warmupHelp = "warm up those addresses that no pool has yet (postern pool warmup)"
+	add.Flags().BoolVar(&in.Warmup, "warmup", false, warmupHelp)
+	var set api.Addresses
 	addressesCommand := &cobra.Command{
 		Use: "addresses NAME|ID [ADDRESS[=NAME]]...", Short: "Give a pool other addresses", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			set := api.Addresses{Addresses: parseAddresses(args[1:])}
+			set.Addresses = parseAddresses(args[1:])
 			return replace(cmd, c, "/pools"+segment(args[0])+"/addresses", set, c.showPool)
 		},
 	}
+	addressesCommand.Flags().BoolVar(&set.Warmup, "warmup", false, warmupHelp)
 	cmd.AddCommand(add, addressesCommand, c.poolWarmup(), retryCommand(c, "pool", "/pools", c.showPool),
 		listCommand(c, "pools", "/pools", byAccount, func(t *table, p relay.Pool) {
 			owner := "shared"

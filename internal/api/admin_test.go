@@ -135,6 +135,10 @@ func TestPoolsLife(t *testing.T) {
 	if diff := cmp.Diff(want, p.Addresses, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || !p.Account.IsZero() {
 		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
+	f.ok(t, "PUT", "/pools/bulk/addresses", `{"addresses":[{"address":"192.0.2.1"}],"warmup":true}`, 200, nil)
+	if got := f.pools[0].Addresses[0].Warmup.Since; !got.Equal(now) {
+		t.Errorf("with warmup: since %s", got)
+	}
 	f.ok(t, "PUT", "/pools/bulk/addresses", `{"addresses":[]}`, 200, &p)
 	if len(f.pools[0].Addresses) != 0 {
 		t.Errorf("addresses after PUT: %v", f.pools[0].Addresses)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	"postern/internal/httpx"
 	"postern/internal/relay"
@@ -18,6 +19,8 @@ type NewPool struct {
 	Addresses              []NewAddress `json:"addresses"` // empty: the system chooses
 	TLS                    string       `json:"tls"`
 	ReturnPathPerRecipient bool         `json:"return_path_per_recipient"`
+	// Warmup: addresses that no pool has are warmed up from now on.
+	Warmup bool `json:"warmup"`
 }
 
 // NewAddress is one source address of a pool.
@@ -29,6 +32,8 @@ type NewAddress struct {
 // Addresses is a request to give a pool other addresses.
 type Addresses struct {
 	Addresses []NewAddress `json:"addresses"`
+	// Warmup: addresses that no pool has are warmed up from now on.
+	Warmup bool `json:"warmup"`
 }
 
 func (a *admin) listPools(w http.ResponseWriter, r *http.Request) error {
@@ -75,19 +80,29 @@ func (a *admin) addPool(w http.ResponseWriter, r *http.Request) error {
 	if pool.TLS, err = tlsLevel("tls", in.TLS); err != nil {
 		return err
 	}
-	if pool.Addresses, err = a.addresses(in.Addresses); err != nil {
+	if pool.Addresses, err = a.addresses(in.Addresses, in.Warmup); err != nil {
 		return err
 	}
 	if err := a.Pools.CreatePool(r.Context(), who, pool); err != nil {
 		return err
 	}
+	if in.Warmup { // an address that has a pool stays as it is
+		if pool, err = a.pool(r.Context(), "pool", pool.ID.String(), relay.AccountID{}); err != nil {
+			return err
+		}
+	}
 	return created(w, pool)
 }
 
-// addresses checks the addresses of a pool.
-func (a *admin) addresses(in []NewAddress) ([]relay.PoolAddress, error) {
+// addresses checks the addresses of a pool. warmup: those that are new are to be
+// warmed up.
+func (a *admin) addresses(in []NewAddress, warmup bool) ([]relay.PoolAddress, error) {
 	if len(in) > maxEntries {
 		return nil, invalid("addresses", "More than %d addresses.", maxEntries)
+	}
+	var up relay.Warmup
+	if warmup {
+		up.Since = a.Now().UTC().Truncate(time.Microsecond)
 	}
 	var out []relay.PoolAddress
 	for i, x := range in {
@@ -111,7 +126,7 @@ func (a *admin) addresses(in []NewAddress) ([]relay.PoolAddress, error) {
 		if slices.ContainsFunc(out, func(o relay.PoolAddress) bool { return o.Address == addr }) {
 			return nil, invalid(field+".address", "%s is there twice.", addr)
 		}
-		out = append(out, relay.PoolAddress{Address: addr, Helo: helo})
+		out = append(out, relay.PoolAddress{Address: addr, Helo: helo, Warmup: up})
 	}
 	return out, nil
 }
@@ -137,7 +152,7 @@ func (a *admin) setPoolAddresses(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if p.Addresses, err = a.addresses(in.Addresses); err != nil {
+	if p.Addresses, err = a.addresses(in.Addresses, in.Warmup); err != nil {
 		return err
 	}
 	if err := a.Pools.UpdatePool(r.Context(), who, p); err != nil {

@@ -89,7 +89,9 @@ func (s *Store) Pools(ctx context.Context) ([]relay.Pool, error) {
 }
 
 // CreatePool adds a pool. relay.Conflict: its id is taken, its name is in its
-// account, or an address stands in it twice.
+// account, or an address stands in it twice. An address with a warm-up that no
+// pool has begins it with the same commit; those that some pool has stay as they
+// are.
 func (s *Store) CreatePool(ctx context.Context, by By, p relay.Pool) error {
 	retry, err := packRetry(p.Retry)
 	if err != nil {
@@ -106,6 +108,9 @@ func (s *Store) CreatePool(ctx context.Context, by By, p relay.Pool) error {
 }
 
 func putAddresses(ctx context.Context, tx *sql.Tx, p *relay.Pool) error {
+	if err := warmNew(ctx, tx, p); err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, deleteAddrs, blob(p.ID.ID)); err != nil {
 		return err
 	}
@@ -122,8 +127,7 @@ func putAddresses(ctx context.Context, tx *sql.Tx, p *relay.Pool) error {
 
 // UpdatePool replaces what may change, with all its addresses: all but id,
 // Account and CreatedAt. Queued mail names the pool, not an address, so it
-// leaves from what the pool has at that time. The warm-up of an address is not the
-// pool's, and stays as it is.
+// leaves from what the pool has at that time. Of warm-ups see CreatePool.
 func (s *Store) UpdatePool(ctx context.Context, by By, p relay.Pool) error {
 	return s.changePool(ctx, by, p.ID, "pool.update", func(old relay.Pool) relay.Pool {
 		p.Account, p.CreatedAt = old.Account, old.CreatedAt

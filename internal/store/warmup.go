@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/internal/relay"
@@ -16,6 +17,8 @@ const (
 	insertWarmup  = `INSERT INTO warmups (address, started_at, held, counts) VALUES ($1, $2, 0, $3)`
 	deleteWarmup  = `DELETE FROM warmups WHERE address = $1`
 	oneWarmup     = ` WHERE address = $1`
+	newWarmup     = insertWarmup + ` ON CONFLICT (address) DO NOTHING`
+	countAddress  = `SELECT COUNT(*) FROM pool_addresses WHERE address = $1`
 	// poolsWith are the accounts of the pools that have an address; a shared pool's
 	// is the zero id.
 	poolsWith    = `SELECT DISTINCT account_id FROM pools WHERE id IN (SELECT pool_id FROM pool_addresses WHERE address = $1)`
@@ -119,6 +122,34 @@ func (s *Store) StopWarmup(ctx context.Context, by By, address netip.Addr) error
 		_, err = tx.ExecContext(ctx, touchPools, rev, text)
 		return note{account: account, action: "pool.address.warmup.stop", subject: "address " + text, before: old.Warmup}, err
 	})
+}
+
+// warmNew begins the warm-ups of a pool's addresses that no pool had, and says of
+// all how they are.
+func warmNew(ctx context.Context, tx *sql.Tx, p *relay.Pool) error {
+	addresses := slices.Clone(p.Addresses)
+	for i := range addresses {
+		a := &addresses[i]
+		text := a.Address.Unmap().String()
+		if !a.Warmup.IsZero() {
+			var pools int64
+			if err := tx.QueryRowContext(ctx, countAddress, text).Scan(&pools); err != nil {
+				return err
+			}
+			if pools == 0 {
+				if _, err := tx.ExecContext(ctx, newWarmup, text, micros(a.Warmup.Since), noBlob); err != nil {
+					return err
+				}
+			}
+		}
+		w, err := one(ctx, tx, "warm-up", scanWarmup, selectWarmups+oneWarmup, text)
+		if err != nil && relay.KindOf(err) != relay.NotFound {
+			return err
+		}
+		a.Warmup = w.Warmup
+	}
+	p.Addresses = addresses
+	return nil
 }
 
 // warmupAccount is whose record a change of an address's warm-up stands in: that

@@ -153,3 +153,44 @@ func TestWarmupOfOneAccount(t *testing.T) {
 		}
 	})
 }
+
+// An address that comes into its first pool may begin to warm up with the same
+// commit: it never sends without.
+func TestWarmupOfNewAddresses(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, _ := openTest(t, cfg)
+		ctx := context.Background()
+		w := newWorld(t, s)
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		warm := relay.Warmup{Since: now}
+		address := func(a string, up relay.Warmup) relay.PoolAddress {
+			return relay.PoolAddress{Address: netip.MustParseAddr(a), Helo: "out.example.test", Warmup: up}
+		}
+		old := w.pool.Addresses[0] // in a pool, and warm
+		old.Warmup = warm
+		p := relay.Pool{ID: relay.PoolID{ID: relay.NewID(now)}, Account: w.account.ID, Name: "own", CreatedAt: now,
+			Addresses: []relay.PoolAddress{address("198.51.100.1", warm), address("198.51.100.2", relay.Warmup{}), old}}
+		if err := s.CreatePool(ctx, testBy, p); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(map[string]relay.Warmup{"own 198.51.100.1": warm}, warmupsOf(t, s, p.ID, w.pool.ID)); diff != "" {
+			t.Error(diff)
+		}
+		// Written again as it was read: nothing begins, and nothing ends.
+		got, err := s.Pool(ctx, p.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.StopWarmup(ctx, testBy, p.Addresses[0].Address); err != nil {
+			t.Fatal(err)
+		}
+		got.Addresses = append(got.Addresses, address("198.51.100.3", warm))
+		if err := s.UpdatePool(ctx, testBy, got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(map[string]relay.Warmup{"own 198.51.100.3": warm}, warmupsOf(t, s, p.ID)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
