@@ -28,12 +28,12 @@ func serve(t testing.TB, lines string) *world {
 		t.Fatalf("postern init: %v\n%s", err, out)
 	}
 	w.APIKey = keyPrinted.FindString(string(out))
-	_, port, _ := net.SplitHostPort(freeAddr(t))
+	_, port, _ := net.SplitHostPort(unusedAddr(t))
 	w.HTTP = "localhost:" + port
 	conf := filepath.Join(dir, "postern.toml")
 	text := fmt.Sprintf("hostname = \"relay.served.test\"\ndata_dir = \".\"\ncontact = \"owner@served.test\"\n"+
 		"[[listener]]\nname = \"submission\"\nrole = \"submission\"\naddresses = [%q]\ntls = \"starttls\"\n"+
-		"[http]\nlisten = [%q]\nurl = %q\n[admin]\nlisten = \"\"\n%s", freeAddr(t), "127.0.0.1:"+port, w.url(), lines)
+		"[http]\nlisten = [%q]\nurl = %q\n[admin]\nlisten = \"\"\n%s", unusedAddr(t), "127.0.0.1:"+port, w.url(), lines)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +66,8 @@ func serve(t testing.TB, lines string) *world {
 	return nil
 }
 
-// freeAddr is an address of this machine where nobody listens now.
-func freeAddr(t testing.TB) string {
+// unusedAddr is an address of this machine where nobody listens now.
+func unusedAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
