@@ -342,10 +342,10 @@ func TestWarmupsRun(t *testing.T) {
 			w.take(newAddr, up, fmt.Sprint(i%500), 1)
 			time.Sleep(5 * time.Millisecond)
 		}
+		shelf.mu.Lock()
 		if shelf.writes < 4 || shelf.writes > 6 {
 			t.Errorf("%d writes in ten seconds", shelf.writes)
 		}
-		shelf.mu.Lock()
 		shelf.fail = errors.New("full")
 		shelf.mu.Unlock()
 		w.take(newAddr, up, "late", 7)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -256,5 +257,38 @@ func TestWarmupWords(t *testing.T) {
 	a.turnAway()
 	if r := a.full.outcome.Reply; len(r.Text) > 512 || r.Enhanced != (smtp.EnhancedCode{4, 4, 5}) {
 		t.Errorf("%s", r)
+	}
+}
+
+// An address has one allowance, in however many pools it is and however many
+// attempts run at once.
+func TestWarmupTwoPoolsAtOnce(t *testing.T) {
+	t.Parallel()
+	w, mx, _ := warmWorld(t, fakemx.Config{})
+	pools := []relay.Pool{poolOf(fresh, proud), poolOf(fresh)}
+	var wg sync.WaitGroup
+	results := make(chan Result, 60)
+	for i := range 60 {
+		r := w.request("example.test", locals(1+i%3)...)
+		r.Pool = pools[i%2]
+		wg.Go(func() { results <- w.deliver(r) })
+	}
+	wg.Wait()
+	close(results)
+	var all []Result
+	for r := range results {
+		all = append(all, r)
+	}
+	if got := from(all...); got[fresh] != 20 {
+		t.Errorf("left from %v", got)
+	}
+	taken := 0
+	for _, x := range mx.Complete() {
+		if x.Remote.Addr() == fresh {
+			taken += len(x.Rcpt)
+		}
+	}
+	if taken != 20 {
+		t.Errorf("the host was sent %d recipients by the new address", taken)
 	}
 }
