@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/secret"
 )
 
 // AC-01: who is refused and goes on, with another name and another browser each
@@ -42,7 +43,9 @@ func TestPersonStanding(t *testing.T) {
 	w.guard(GuardConfig{})
 	ctx := context.Background()
 	w.personIn("192.0.2.7", ann)
-	stand := func(addr string, who relay.UserID) PersonStanding { return w.PersonStanding(person(addr, PersonPassword, who)) }
+	stand := func(addr string, who relay.UserID) PersonStanding {
+		return w.PersonStanding(person(addr, PersonPassword, who))
+	}
 	want := PersonStanding{Address: netip.MustParsePrefix("192.0.2.7/32"), Network: netip.MustParsePrefix("192.0.2.0/24"), Known: true}
 	if got := stand("192.0.2.7", ann); got != want {
 		t.Errorf("known: %+v", got)
@@ -73,5 +76,28 @@ func TestPersonStanding(t *testing.T) {
 	socket.Addr = netip.Addr{}
 	if got := w.PersonStanding(socket); got != (PersonStanding{Known: true}) {
 		t.Errorf("from the machine itself: %+v", got)
+	}
+}
+
+// The same of keys that nobody has, with another client name each time.
+func TestRefusedKeysAreOneRecord(t *testing.T) {
+	w := newWorld(t, nil)
+	w.guard(GuardConfig{})
+	for range 20 {
+		_ = w.plain("apikey", "nonsense")
+	}
+	distinct := map[relay.Login]bool{}
+	for i := range 50 {
+		key, err := secret.NewSecret("SG", relay.ID{byte(i), 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.expect(t, "a key of nobody", w.plain("apikey", key.Text()), relay.LoginThrottled, ReplyThrottled)
+		l := w.rec.last()
+		l.At = time.Time{}
+		distinct[l] = true
+	}
+	if len(distinct) != 1 {
+		t.Errorf("%d different records: %v", len(distinct), distinct)
 	}
 }

@@ -111,6 +111,11 @@ func (t *trial) open(k *relay.Key) bool {
 	case k != nil && t.a.cfg.Guard.admits(t.stand, k, t.now):
 		return true
 	case t.stand.refused():
+		if k == nil {
+			// Nobody's, and not looked at: what the stranger calls themselves is left out, so
+			// that all of an address are one record a minute, and no flood fills the disk.
+			t.tried, t.at.Helo = "", ""
+		}
 		t.tell(relay.LoginThrottled, ReplyThrottled)
 	default:
 		t.key = k
