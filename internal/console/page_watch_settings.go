@@ -52,7 +52,7 @@ type watchRuleRow struct {
 }
 
 // marginOptions are how far beyond the usual something must be.
-var marginOptions = []option{{Value: "0.5", Text: "half as far (0.5)"}, {Value: "1", Text: "as it is (1)"}, {Value: "2", Text: "twice as far (2)"}, {Value: "4", Text: "four times as far (4)"}}
+var marginOptions = []option{{Value: "0.5", Text: "half"}, {Value: "1", Text: "once (the default)"}, {Value: "2", Text: "twice"}, {Value: "4", Text: "four times"}}
 
 // answerWords say what each answer does.
 var answerWords = []string{
@@ -129,14 +129,14 @@ func (r *watchRuleView) fields() []field {
 	name, m := "rules."+string(r.Rule), watch.MeasureOf(r.Rule)
 	out := []field{{Name: name, Label: "What is done: " + r.words(), Kind: "select", Options: pick(answer, options...)}}
 	if m.Margin != "" {
-		out = append(out, field{Name: name + ".margin", Label: "How far beyond the usual: " + r.words(), Kind: "select", Options: marginOf(r.Margin), Help: m.Margin})
+		out = append(out, field{Name: name + ".margin", Label: "How far beyond the usual: " + r.words(), Kind: "select", Options: marginOf(r.Margin), Help: "what the rule asks: " + m.Margin})
 	}
 	if m.Unit != "" {
 		value := ""
 		if r.Floor > 0 {
 			value = strconv.FormatInt(r.Floor, 10)
 		}
-		out = append(out, field{Name: name + ".floor", Label: "At least: " + r.words(), Kind: "number", Value: value, Help: m.Unit + "; empty: " + count(m.Floor)})
+		out = append(out, field{Name: name + ".floor", Label: "At least: " + r.words(), Kind: "number", Value: value, Help: m.Unit + "; by default " + count(m.Floor)})
 	}
 	return out
 }
@@ -149,7 +149,7 @@ func marginOf(m float64) []option {
 	value := strconv.FormatFloat(m, 'g', -1, 64)
 	out := pick(value, marginOptions...)
 	if !slices.ContainsFunc(out, func(o option) bool { return o.On }) {
-		out = append(out, option{Value: value, Text: value + " times as far", On: true})
+		out = append(out, option{Value: value, Text: value + " times", On: true})
 	}
 	return out
 }

@@ -66,7 +66,7 @@ func TestWatchSettings(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())
 	page := w.get("/watch/settings").want(200).shows("option[value=slow][selected]", "slow down").shows("option[value=off][selected]", "do not look").
-		shows("option[value=3][selected]", "3 times as far").shows("textarea[name=mail_to]", "ops@example.com")
+		shows("option[value=3][selected]", "3 times").shows("textarea[name=mail_to]", "ops@example.com")
 	// Each rule is a row: what it looks for, what it does now, and inputs with names of
 	// their own, which belong to the one form.
 	page.shows("#rules tbody th[scope=row]", "A decoy key is tried").shows("#rules td", "the default")
@@ -78,7 +78,7 @@ func TestWatchSettings(t *testing.T) {
 		t.Errorf("answers of a burst: %s", d)
 	}
 	page.shows("label[for=watch-rules.burst]", "What is done: A key sends far more").shows("label[for=watch-rules.burst.margin]", "How far beyond the usual: A key sends").
-		shows("label[for=watch-rules.burst.floor]", "At least: A key sends").shows("#watch-rules.burst.floor-hint", "recipients in an hour beyond the usual; empty: 30").
+		shows("label[for=watch-rules.burst.floor]", "At least: A key sends").shows("#watch-rules.burst.floor-hint", "recipients in an hour beyond the usual; by default 30").shows("#watch-rules.burst.margin-hint", "what the rule asks: ").
 		shows("select[name=rules.burst][form=watch]", "stop the key").lacks("[name=rules.canary.margin]").lacks("[name=rules.canary.floor]").
 		lacks("form[id=watch] [name=rules.burst]").shows("form[id=watch] button", "Save all settings")
 	if v := page.all("input[name=rules.burst.floor]"); len(v) != 1 || attribute(v[0], "value") != "50" {

@@ -27,7 +27,8 @@ var descriptions = map[relay.WatchRule]string{
 
 // Measure is what an account can set of a rule beside its answer.
 type Measure struct {
-	// Margin says of what a rule's margin is a multiple; empty: it has none.
+	// Margin says what the rule asks, of which its margin is a multiple; empty: it has
+	// none.
 	Margin string
 	// Unit is of what its floor is a number, Floor the rule's own; empty: it has none.
 	Unit  string
@@ -39,15 +40,15 @@ type Measure struct {
 func MeasureOf(r relay.WatchRule) Measure { return measures[r] }
 
 var measures = map[relay.WatchRule]Measure{
-	relay.WatchTravel:     {Margin: "of 500 km and 1,000 km/h"},
-	relay.WatchPlaces:     {"of twice the most places of a day so far, and three", "places in a day", placesFloor},
-	relay.WatchBurst:      {"of the largest hour so far", "recipients in an hour beyond the usual", burstFloor},
-	relay.WatchHours:      {"of the least number", "messages in an hour", hoursFloor},
-	relay.WatchRecipients: {"of the largest day so far", "new recipients in a day", int64(newRecipients.floor)},
-	relay.WatchBounces:    {"of the largest day so far", "bounces in a day", int64(bounceMeasure.floor)},
-	relay.WatchUnknown:    {"of the largest day so far", "unknown recipients in a day", int64(unknownMeasure.floor)},
-	relay.WatchSpread:     {"of three times the most addresses so far", "addresses in an hour", spreadHour},
-	relay.WatchSweep:      {"of the least number", "accounts in a day", sweepAccounts},
+	relay.WatchTravel:     {Margin: "500 km, faster than 1,000 km/h"},
+	relay.WatchPlaces:     {"twice the most places of a day so far, and three", "places in a day", placesFloor},
+	relay.WatchBurst:      {"half more than the worst hour so far, or further where days differ", "recipients in an hour beyond the usual", burstFloor},
+	relay.WatchHours:      {"the least number", "messages in an hour", hoursFloor},
+	relay.WatchRecipients: {"three times the most of a day so far", "new recipients in a day", int64(newRecipients.floor)},
+	relay.WatchBounces:    {"three times the most of a day so far", "bounces in a day", int64(bounceMeasure.floor)},
+	relay.WatchUnknown:    {"three times the most of a day so far", "unknown recipients in a day", int64(unknownMeasure.floor)},
+	relay.WatchSpread:     {"three times the most addresses so far, and five", "addresses in an hour", spreadHour},
+	relay.WatchSweep:      {"the least number", "accounts in a day", sweepAccounts},
 }
 
 // AnswersOf are the answers that a rule may have: what slows, holds or stops a key needs a key that
