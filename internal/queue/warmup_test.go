@@ -49,7 +49,6 @@ func (h *hourly) deliver(_ context.Context, r deliver.Request) deliver.Result {
 // Mail beyond what a new address may send waits for its hour, not for the
 // schedule, and asks as rarely as can be.
 func TestWarmupWaits(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := &hourly{allowed: 20}
 		w := newWorld(t, h.deliver)
@@ -81,7 +80,6 @@ func TestWarmupWaits(t *testing.T) {
 
 // It waits no longer than the message's life: then it ends like any other.
 func TestWarmupWithinLife(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := &hourly{allowed: 20}
 		w := newWorld(t, h.deliver)
@@ -104,7 +102,6 @@ func TestWarmupWithinLife(t *testing.T) {
 
 // A time that lies behind us, by another clock, is no reason to try without pause.
 func TestNextAtBehind(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(_ context.Context, r deliver.Request) deliver.Result {
 			res := answer(r, deliver.Deferred, smtp.R(451, 4, 4, 5, "later"), deliver.Untried)
