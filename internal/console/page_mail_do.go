@@ -47,17 +47,18 @@ func (w *plainWords) UnmarshalJSON(b []byte) error {
 type mailAction struct {
 	name, title, text, done string
 	danger                  bool
+	why                     bool // a reason is recorded
 	fits                    func(*messageView) bool
 }
 
 var mailActions = []mailAction{
 	{name: "retry", title: "Try now", text: "Its recipients that wait are tried at once.", done: "It is tried now.",
 		fits: func(m *messageView) bool { return m.Queued && !m.stopped() }},
-	{name: "hold", title: "Hold it", text: "It waits until somebody releases it. Its time runs on.", done: "It is held.",
+	{name: "hold", title: "Hold it", text: "It waits until somebody releases it. Its time runs on.", done: "It is held.", why: true,
 		fits: func(m *messageView) bool { return m.Queued && !m.stopped() }},
 	{name: "release", title: "Release it", text: "It goes on its way.", done: "It is on its way.",
 		fits: func(m *messageView) bool { return m.Queued && m.stopped() }},
-	{name: "cancel", title: "Cancel it", text: "What has not been delivered yet never is. This cannot be undone.", done: "It was cancelled.", danger: true,
+	{name: "cancel", title: "Cancel it", text: "What has not been delivered yet never is; it goes back to its sender as a bounce. This cannot be undone.", done: "It was cancelled.", danger: true, why: true,
 		fits: func(m *messageView) bool { return m.Queued }},
 }
 
@@ -74,8 +75,10 @@ func (v *desk) mailAction() (*mailAction, error) {
 
 func (v *desk) mailActionForm(a *mailAction) form {
 	id := v.id("message")
-	f := form{Name: "do", Action: v.path("/mail", id) + "/do/" + a.name, Do: a.title, Cancel: v.path("/mail", id), Lead: a.text,
-		Fields: []field{{Name: "reason", Label: "Why", Help: "It stands in the message's history."}}}
+	f := form{Name: "do", Action: v.path("/mail", id) + "/do/" + a.name, Do: a.title, Cancel: v.path("/mail", id), Lead: a.text}
+	if a.why {
+		f.Fields = []field{{Name: "reason", Label: "Why", Help: "It stands in the message's history."}}
+	}
 	if a.danger {
 		f.Tone = toneDanger
 	}
@@ -100,7 +103,11 @@ func doMailAction(v *desk) error {
 		return err
 	}
 	id := v.id("message")
-	err = v.Call("POST", under(apiMessages, id, a.name), map[string]string{"reason": v.sent("reason")}, nil)
+	body := map[string]string{}
+	if a.why {
+		body["reason"] = v.sent("reason")
+	}
+	err = v.Call("POST", under(apiMessages, id, a.name), body, nil)
 	if err == nil {
 		return v.Redirect(v.path("/mail", id), a.done)
 	}
