@@ -263,9 +263,7 @@ func (a *App) makeWay(c *config.Config) way {
 func (a *App) Start(ctx context.Context) error {
 	hold := context.WithoutCancel(ctx) // parts end by Stop, in its order
 	a.background("store", hold, a.store.Run)
-	if err := a.warmups.Keep(ctx); err != nil {
-		a.log.Warn("app: counters of addresses in warm-up are not kept", "error", err)
-	}
+	a.keepWarmups(ctx)
 	a.background("directory", hold, a.directory.Run)
 	a.background("certificates", hold, a.certs.Run)
 	a.background("login guard", hold, a.keepGuard)
@@ -293,6 +291,16 @@ func (a *App) Start(ctx context.Context) error {
 	}
 	a.stops = append(a.stops, step{"live pages", func(context.Context) error { close(a.leaving); return nil }})
 	return nil
+}
+
+// keepWarmups notes, before anything is sent, that the last process may have sent
+// more than it wrote down. A store that cannot take it now does not keep mail up.
+func (a *App) keepWarmups(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := a.warmups.Keep(ctx); err != nil {
+		a.log.Warn("app: counters of addresses in warm-up are not kept", "error", err)
+	}
 }
 
 // background runs a part until its step of the stop; its failure before ends
