@@ -78,7 +78,10 @@ func (a *fakeAPI) Stream(_ context.Context, r Request, w io.Writer) error {
 	return err
 }
 
-func (a *fakeAPI) May(_ *relay.Principal, method, pattern string) bool {
+func (a *fakeAPI) May(p *relay.Principal, method, pattern string) bool {
+	if p.User != nil && p.User.Restricted && p.User.Subuser.IsZero() {
+		return false // nothing of the account's own is theirs
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return !slices.Contains(a.denied, method+" "+pattern)

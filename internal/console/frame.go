@@ -151,12 +151,16 @@ func (f *frame) switches(v *visit, u *relay.User) {
 // nav is what the person may see, in groups. The entry of the page that is shown
 // is the one with the longest path that the page is below.
 func (v *visit) nav() []NavGroup {
-	p := v.scoped()
+	own, led := v.scoped(), v.sights()
 	groups := make([]NavGroup, len(navGroups))
 	here := v.navHere()
 	for i := range v.pages {
 		pg := &v.pages[i]
 		g := slices.Index(navGroups, pg.Group)
+		p := own
+		if pg.forSubusers() {
+			p = led
+		}
 		if g < 0 || pg.Nav == "" || pg.Own && v.Behalf != "" || !v.may(p, pg.Needs) {
 			continue
 		}

@@ -81,6 +81,12 @@ func TestSubusers(t *testing.T) {
 	w.get("/sample?q=1").goes("/as/shop/sample?q=1")
 	w.post("/sample").want(404)
 	w.get("/as/shop/sample").want(200)
+	// Nor are they offered it: no domain of the account's in a first run, and where a
+	// page is their own, the ways lead to what they may see.
+	w.get("/welcome").goes("/")
+	w.get("/welcome/domain").want(404)
+	w.post("/welcome/domain", "domain", "example.com").want(404)
+	w.get("/profile").want(200).shows("nav a[href=/sample]", "Samples")
 }
 
 func TestNotice(t *testing.T) {

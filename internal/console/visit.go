@@ -204,14 +204,30 @@ func (v *visit) scoped() *relay.Principal {
 	if v.Principal == nil || v.Behalf == "" {
 		return v.Principal
 	}
-	p := *v.Principal
-	p.Tenant, p.SubuserName = v.Tenant, v.Behalf
-	if p.User != nil { // what is the account's own is not there for its subusers
+	return asOne(v.Principal, v.Tenant, v.Behalf)
+}
+
+// asOne is a principal as one of a subuser: what is the account's own is not there
+// for it.
+func asOne(of *relay.Principal, t relay.Tenant, name string) *relay.Principal {
+	p := *of
+	p.Tenant, p.SubuserName = t, name
+	if p.User != nil {
 		u := *p.User
-		u.Subuser = v.Tenant.Subuser
+		u.Subuser = t.Subuser
 		p.User = &u
 	}
 	return &p
+}
+
+// sights is the principal for pages that can be about a subuser, as links lead to
+// them: who may look at subusers only is led to one.
+func (v *visit) sights() *relay.Principal {
+	p := v.scoped()
+	if v.Behalf != "" || p == nil || p.User == nil || !p.User.Restricted || len(p.User.Subusers) == 0 {
+		return p
+	}
+	return asOne(p, relay.Tenant{Account: p.User.Account, Subuser: p.User.Subusers[0]}, "")
 }
 
 // May reports whether the person could call a route of the API for the tenant of

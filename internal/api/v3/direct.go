@@ -132,6 +132,8 @@ func (d *Direct) MayFor(p *relay.Principal, behalf, method, pattern string) bool
 		return false
 	case r.Open:
 		return true
+	case restricted(p) && behalf == "" && p.User.Subuser.IsZero(): // nothing of the account's own is theirs
+		return false
 	case r.ParentOnly && (behalf != "" || restricted(p) || !p.User.Subuser.IsZero()):
 		return false
 	}

@@ -99,6 +99,9 @@ func (m *matrix) peoplesTenants() {
 	ask := m.f.Make(w, w.acme)
 	limited := w.restrict(m.justRight(w, w.acme), w.staging)
 	m.cell("restricted, for the account", w.person(limited, true), ask, 403, textNoScope)
+	if w.direct.May(&relay.Principal{User: &limited}, m.route.Method, m.route.Pattern) {
+		m.Error("May offers somebody who is restricted what is the account's")
+	}
 	if m.route.ParentOnly {
 		m.cell("a subuser's person", w.person(m.justRight(w, w.staging), true), ask, 403, textNoScope)
 		m.cell("restricted, for a subuser", w.person(limited, true).with("on-behalf-of", "staging"), ask, 403, textNoScope)
