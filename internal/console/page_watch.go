@@ -12,7 +12,7 @@ import (
 
 const (
 	apiFindings = "/v3/watch/findings"
-	apiFinding  = apiFindings + "/{id}"
+	apiFinding  = apiFindings + "/{finding_id}"
 	apiWatch    = "/v3/watch/settings"
 )
 

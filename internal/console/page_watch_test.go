@@ -56,7 +56,7 @@ func TestWatchFindings(t *testing.T) {
 		t.Errorf("asked for %s", body)
 	}
 	w.post("/watch/f1/confirm").goes("/watch/f1")
-	w.api.denied = []string{"POST /v3/watch/findings/{id}/dismiss", "POST /v3/watch/findings/{id}/confirm"}
+	w.api.denied = []string{"POST /v3/watch/findings/{finding_id}/dismiss", "POST /v3/watch/findings/{finding_id}/confirm"}
 	w.get("/watch/f1").never("It is real", "Dismiss it")
 	w.api.on("GET /v3/watch/findings", map[string]any{})
 	w.get("/watch").says("The watch has noticed nothing here.")
