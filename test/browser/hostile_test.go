@@ -25,7 +25,8 @@ func TestHostileWords(t *testing.T) {
 	w := theWorld(t)
 	account := w.account(t, "hostile")
 	w.operate(t, nil, "domain", "add", "hostile.test", "--account", account, "--assert", "--quiet")
-	b, _ := w.owner(t, account, "hedda")
+	b := open(t, w.url())
+	b.joinAs(w.setup(t, account, "hedda@inbox.test"), "hedda", "hedda@inbox.test", hostileName, hostileName)
 	key := b.makeKey("full", hostileName)
 	raw := func(to string) string {
 		return "From: \"" + strings.ReplaceAll(hostileName, `"`, `\"`) + "\" <a@hostile.test>\nTo: " + to + "\nSubject: " + hostileSubject + "\n\n<script>alert(7)</script>\n"
@@ -52,7 +53,6 @@ func TestHostileWords(t *testing.T) {
 	if err := w.deliver(t, letterTo(decoy.Secret, "a@hostile.test", "a@inbox.test", "x")); err == nil {
 		t.Fatal("a decoy was taken")
 	}
-	w.api(t, key, "PATCH", "/v3/teammates/hedda", map[string]any{"first_name": hostileName, "last_name": hostileName}, nil, nil)
 	w.api(t, key, "POST", "/v3/messages/"+waiting+"/hold", map[string]string{"reason": hostileReason}, nil, nil)
 
 	for _, look := range []struct {
@@ -67,7 +67,7 @@ func TestHostileWords(t *testing.T) {
 		{"/mail?key=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&match=prefix", nil}, {"/mail?to=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", nil},
 		{"/mail/" + bounced, []string{hostileSubject, bounceText, hostileName}}, {"/mail/" + waiting, []string{hostileSubject, laterText, hostileReason}},
 		{"/mail/" + bounced + "/body", nil}, {"/mail/" + waiting + "/do/cancel", nil},
-		{"/queue", nil}, {"/queue/inbox.test", nil}, {"/queue/%3Cscript%3Ealert(1)%3C%2Fscript%3E", nil},
+		{"/queue", nil}, {"/queue/inbox.test", nil}, {"/queue/%3Cscript%3Ealert(1)", nil},
 		{"/logins", []string{hostileHelo}}, {"/logins?tried=%3Cscript%3Ealert(1)%3C/script%3E", nil},
 		{"/changes", []string{hostileName}}, {"/watch", []string{hostileName}}, {"finding", []string{hostileName}},
 		{"/audit", []string{hostileName, hostileHelo}}, {"/audit/print", []string{hostileName, hostileHelo}},
@@ -115,7 +115,7 @@ func (w *world) hostileLetters(t *testing.T, b *tab) {
 	b.fill("#invite [name=email]", "hostile.guest@inbox.test")
 	b.press("Mail the invitation")
 	b.arrives("/people")
-	for to, words := range map[string]string{"hostile.guest@inbox.test": "/invite/", "hedda@inbox.test": "canary"} {
+	for to, words := range map[string]string{"hostile.guest@inbox.test": "/invite/", "hedda@inbox.test": "Canary"} {
 		l := w.arrived(t, to, words)
 		m, err := mail.ReadMessage(bytes.NewReader(l.Raw))
 		if err != nil {

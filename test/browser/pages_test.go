@@ -41,8 +41,9 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s leads to %s", path, at)
 			continue
 		}
-		if h := b.text("h1"); h == "" || b.count("h1") != 1 {
+		if h := b.text("h1"); h == "" || b.count("h1") != 1 || h == "Page not found" {
 			t.Errorf("%s has %d headings, %q", path, b.count("h1"), h)
+			continue
 		}
 		if l.chart && b.count("main canvas") == 0 {
 			t.Errorf("%s has no chart", path)

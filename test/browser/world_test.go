@@ -321,9 +321,15 @@ func (p *person) wrongCode() string {
 // recovery codes.
 func (b *tab) join(link, name, email string) *person {
 	b.t.Helper()
+	return b.joinAs(link, name, email, strings.ToUpper(name[:1])+name[1:], "Smith")
+}
+
+// joinAs is join with a first and last name.
+func (b *tab) joinAs(link, name, email, first, last string) *person {
+	b.t.Helper()
 	b.visit(link)
-	b.fill("#f-first_name", strings.ToUpper(name[:1])+name[1:])
-	b.fill("#f-last_name", "Smith")
+	b.fill("#f-first_name", first)
+	b.fill("#f-last_name", last)
 	b.fill("#f-username", name)
 	b.fill("#f-password", password)
 	b.press("Go on")
