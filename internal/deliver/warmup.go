@@ -59,7 +59,8 @@ type Warmups struct {
 type ramp struct {
 	relay.Warmup
 	tally
-	// known is what was sent as far as was written down, where a crash lost the rest.
+	// known is what had been written down when this process began, in an hour in which
+	// one was lost.
 	known map[siteHash]int
 	// turned is whose mail had to wait in this hour.
 	turned map[turnedKey]int
@@ -123,7 +124,10 @@ func NewWarmups(ctx context.Context, cfg WarmupConfig) (*Warmups, error) {
 		w.roll(s.Address, r, now)
 		if !cfg.Clean {
 			r.ends++
-			r.known, r.ours, r.dirty = maps.Clone(r.sites), true, true
+			r.ours, r.dirty = true, true
+		}
+		if r.ends > 0 {
+			r.known = maps.Clone(r.sites)
 		}
 		w.addrs[s.Address.Unmap()] = r
 	}

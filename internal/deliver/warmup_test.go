@@ -167,6 +167,18 @@ func TestWarmupsRestart(t *testing.T) {
 	if got := takeOne(w, "a", 20); got != 7 {
 		t.Errorf("after a clean end: %d, want 7", got)
 	}
+	// After a crash half of the rest is left, and a clean restart takes it not back.
+	w = openWarmups(t, shelf, clock, false)
+	if got := takeOne(w, "b", 5); got != 5 {
+		t.Errorf("after a crash: %d, want 5", got)
+	}
+	if err := w.Keep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w = openWarmups(t, shelf, clock, true)
+	if got := takeOne(w, "b", 20); got != 7 { // (20 - 5) / 2
+		t.Errorf("after a crash and a clean end: %d, want 7", got)
+	}
 	for _, site := range []string{"a", "never heard of"} {
 		shelf, sum := &warmupShelf{}, 0
 		for crash := range 30 { // nothing but what a start writes is ever written
