@@ -50,8 +50,9 @@ func (a *API) regrant(c *Call, in *grantBody) (relay.User, error) {
 	return u, hidden(a.Users.SetGrant(c.R.Context(), c.By, u.ID, seen, store.GrantOf(&u)))
 }
 
-// otherTeammate is the person of the path, to be changed: never the caller, and
-// only somebody whom the caller may touch.
+// otherTeammate is the person of the path, to be changed: never the caller, nor who
+// made the key that calls, and only somebody whom the caller may touch. A key goes on
+// when its maker is disabled: it must not let them in again.
 func (a *API) otherTeammate(c *Call) (relay.User, error) {
 	u, err := a.teammate(c, c.R.PathValue("username"))
 	switch {
@@ -59,12 +60,19 @@ func (a *API) otherTeammate(c *Call) (relay.User, error) {
 		return u, err
 	case c.isSelf(&u):
 		return u, refused("", "Nobody changes this of their own; ask another who may.")
+	case c.isMaker(&u):
+		return u, refused("", "Nobody changes this of their own with a key that they made; ask another who may.")
 	}
 	return u, c.mayTouch(&u)
 }
 
 func (c *Call) isSelf(u *relay.User) bool {
 	return c.Principal != nil && c.Principal.User != nil && c.Principal.User.ID == u.ID
+}
+
+// isMaker reports whether a key calls that a person has made.
+func (c *Call) isMaker(u *relay.User) bool {
+	return c.Principal != nil && c.Principal.Key != nil && c.Principal.Key.CreatedBy == "user "+u.Username
 }
 
 // mayTouch: what is done to an owner, an owner does; and what is done to an admin,

@@ -41,6 +41,63 @@ func TestTeammatesChangedMeanwhile(t *testing.T) {
 	}
 }
 
+// Somebody who is shut out does not come in again by a key that they left behind,
+// whatever it may do.
+func TestKeysDoNotBringTheirMakerBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	gone := w.addUser(w.acme, relay.RoleAdmin)
+	w.users[len(w.users)-1].DisabledAt = t0
+	left := w.as(w.acme, relay.Scopes...)
+	for i := range w.keys {
+		if w.keys[i].ID == left.key.ID {
+			w.keys[i].CreatedBy = "user " + gone.Username
+		}
+	}
+	for _, ask := range [][3]string{
+		{"POST", "/v3/teammates/" + gone.Username + "/enable", ""}, {"POST", "/v3/teammates/" + gone.Email + "/reset_factors", ""},
+		{"PATCH", "/v3/teammates/" + gone.Username, `{"role":"auditor"}`},
+		{"PATCH", "/v3/sso/teammates/" + gone.Username, `{"first_name":"A","last_name":"B","persona":"observer"}`},
+	} {
+		left.refused(ask[0], ask[1], ask[2], 403, "a key that they made", "")
+	}
+	if len(w.changes) > 0 {
+		t.Errorf("%q", w.changes)
+	}
+	w.as(w.acme, relay.Scopes...).want("POST", "/v3/teammates/"+gone.Username+"/enable", "", 200, nil)
+}
+
+// AP-03: what holds for people who manage people holds for keys that do.
+func TestKeysAmongPeople(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	owner, admin, dev := w.addUser(w.acme, relay.RoleOwner), w.addUser(w.acme, relay.RoleAdmin), w.addUser(w.acme, relay.RoleDeveloper)
+	weak := w.addUser(w.acme, relay.RoleCustom, "mail.send")
+	held := w.restrict(w.addUser(w.acme, relay.RoleCustom, "mail.send"), w.staging)
+	key := w.as(w.acme, "mail.send", "teammates.create", "teammates.delete", "teammates.read", "teammates.update")
+	for name, tt := range map[string]struct{ method, path, body, message, field string }{
+		"invite with more": {"POST", "", `{"email":"x@people.example","scopes":["api_keys.create"]}`, "do not have the scope", "scopes"},
+		"invite an admin":  {"POST", "", `{"email":"x@people.example","is_admin":true}`, "do not have the scope", "scopes"},
+		"widen":            {"PATCH", "/" + weak.Username, `{"scopes":["mail.send","stats.read"]}`, "do not have the scope", "scopes"},
+		"promote":          {"PATCH", "/" + weak.Username, `{"role":"developer"}`, "do not have the scope", "scopes"},
+		"show a subuser":   {"PATCH", "/" + weak.Username, `{"restricted":true,"subusers":["staging"]}`, "sight of subusers", "subusers"},
+		"show another":     {"PATCH", "/" + held.Username, `{"subusers":["receipts"]}`, "sight of subusers", "subusers"},
+		"factors of more":  {"POST", "/" + dev.Username + "/reset_factors", "", "do not have the scope", "scopes"},
+		"an admin":         {"DELETE", "/" + admin.Username, "", "another admin", ""},
+		"an owner":         {"DELETE", "/" + owner.Username, "", "Only an owner", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key.refused(tt.method, "/v3/teammates"+tt.path, tt.body, 403, tt.message, tt.field)
+		})
+	}
+	if len(w.changes) > 0 {
+		t.Errorf("%q", w.changes)
+	}
+	// Freed of a restriction, their scopes would count for the account: as many as the
+	// key has.
+	key.want("PATCH", "/v3/teammates/"+held.Username, `{"restricted":false}`, 200, nil)
+}
+
 // AP-01: who is restricted to some subusers sees and changes people of no others,
 // and none of the account's, whatever scopes they have.
 func TestRestrictedPersonAmongPeople(t *testing.T) {
