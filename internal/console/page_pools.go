@@ -79,6 +79,9 @@ func showPools(v *desk) error {
 		x := &pools[i]
 		part := poolPart{Is: facts{Title: x.Name}, Addresses: v.addressTable(x)}
 		part.Is.add("Waiting recipients", number(x.Waiting))
+		if x.Shared {
+			part.Is.add("Shared", words("Every account may send from it. The operator changes it, and warms its addresses up: postern pool warmup start"))
+		}
 		part.Sites = table{Caption: "Destinations that asked " + x.Name + " for patience", Head: []string{"To", "Until", "Why"}}
 		for _, b := range x.BackingOff {
 			site := words(b.Site)

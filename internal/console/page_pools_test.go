@@ -24,7 +24,7 @@ func TestPoolWarmup(t *testing.T) {
 	answers := sampleAnswers()
 	answers["GET /v3/pools"] = warmPools
 	w := newPages(t, answers)
-	r := w.get("/pools").want(200).says("warming up", "day 12 of 41, 1 134 an hour to each destination; it did not grow on 1 day", "in use", "switched off", "<b>out7</b>.example.com")
+	r := w.get("/pools").want(200).says("warming up", "day 12 of 41, 1 134 an hour to each destination; it did not grow on 1 day", "in use", "switched off", "<b>out7</b>.example.com", "postern pool warmup start")
 	r.shows("a[href=/pools/203.0.113.7/warm]", "End the warm-up of 203.0.113.7").shows("a[href=/pools/203.0.113.8/warm-up]", "Warm 203.0.113.8 up")
 	if meters := r.all("meter"); len(meters) != 1 || attribute(meters[0], "value") != "29" {
 		t.Errorf("%d bars", len(meters))
