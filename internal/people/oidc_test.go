@@ -407,4 +407,3 @@ func TestIssuerIsDown(t *testing.T) {
 		t.Errorf("no such issuer: %v", err)
 	}
 }
-
