@@ -99,7 +99,9 @@ func showLogins(v *desk) error {
 	if !searched {
 		p.Live = v.path("/logins/tail")
 	}
-	p.Sums = v.loginSums()
+	if p.Sums = v.loginSums(); len(p.Sums) > 0 {
+		p.Next = append([]link{{"In sum, below the list", "#sums"}}, p.Next...)
+	}
 	return v.Render(http.StatusOK, "page_logins", "Logins", p)
 }
 

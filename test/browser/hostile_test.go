@@ -23,7 +23,7 @@ const (
 func TestHostileWords(t *testing.T) {
 	t.Parallel()
 	w := theWorld(t)
-	account := w.account(t, "hostile")
+	account := w.account(t, "hostility")
 	w.operate(t, nil, "domain", "add", "hostile.test", "--account", account, "--assert", "--quiet")
 	b := open(t, w.url())
 	b.joinAs(w.setup(t, account, "hedda@inbox.test"), "hedda", "hedda@inbox.test", hostileName, hostileName)
@@ -115,7 +115,7 @@ func (w *world) hostileLetters(t *testing.T, b *tab) {
 	b.fill("#invite [name=email]", "hostile.guest@inbox.test")
 	b.press("Mail the invitation")
 	b.arrives("/people")
-	for to, words := range map[string]string{"hostile.guest@inbox.test": "/invite/", "hedda@inbox.test": "Canary"} {
+	for to, words := range map[string]string{"hostile.guest@inbox.test": "/invite/", "hostility@inbox.test": "Canary"} {
 		l := w.arrived(t, to, words)
 		m, err := mail.ReadMessage(bytes.NewReader(l.Raw))
 		if err != nil {

@@ -144,7 +144,7 @@ func furnished(t *testing.T, w *world) (*tab, []look) {
 		{"/domains/{domain}/rotate", "domain-rotate", d + "/rotate", false},
 		{"/people/invite", "invite", "", false},
 		{"/people/{person}/edit", "person-edit", "/people/olga/edit", false},
-		{"/people/{person}/do/{action}", "person-action", "/people/olga/do/reset_password", false},
+		{"/people/{person}/do/{action}", "person-action", "/people/olga/do/reset-password", false},
 		{"/policy/edit", "policy-edit", "", false},
 		{"/profile/password", "profile-password", "", false},
 		{"/profile/email", "profile-email", "", false},
@@ -180,6 +180,7 @@ func furnished(t *testing.T, w *world) (*tab, []look) {
 		{"/watch/settings", "watch-settings", "", false},
 		{"/access", "access", "", false},
 		{"/logins", "logins", "", false},
+		{"/logins", "logins-sums", "/logins?tried=nobody", false}, // the list is empty, so that they are on top
 		{"/changes", "changes", "", false},
 		{"/changes/proof", "changes-proof", "", false},
 		{"/audit", "audit", "", false},
