@@ -65,12 +65,18 @@ func TestLoginTookTooLong(t *testing.T) {
 	w.post("/login/factor", "code", rightCode).goes("/login")
 }
 
-// TestLoginThrottled: AC-01: 429 with Retry-After, in the form.
+// TestLoginThrottled: AC-01: 429 with Retry-After, in the form; 503 with it where
+// nobody's turn comes.
 func TestLoginThrottled(t *testing.T) {
 	t.Parallel()
 	w := outside(t)
 	w.people.fails = relay.E(relay.RateLimited, "Wait a while.")
 	r := w.post("/login", "username", "anna", "password", rightPassword).want(429).shows("[role=alert]", "Wait a while.")
+	if r.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	w.people.fails = relay.E(relay.Unavailable, "Too many at once.")
+	r = w.post("/login", "username", "anna", "password", rightPassword).want(503).shows("main", "Too many at once.")
 	if r.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}

@@ -268,3 +268,39 @@ func TestFloodKeepsNobodyOut(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// A person who is guessed at too often while somebody waits is not compared with any
+// more, and that is on record once.
+func TestRefusedWhileWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.withApp("ann")
+		w.line = line{made: true, free: 1, held: map[any]int{}}
+		leave, _, err := w.line.enter(t.Context(), applicant{rank: rankFailed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, _, err := w.LoginPassword(t.Context(), from(1), "ann", goodPassword)
+			done <- err
+		}()
+		synctest.Wait()
+		u, err := w.st.UserNamed(t.Context(), "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 120 { // from elsewhere
+			w.door.PersonDone(t.Context(), try(from(2+i), auth.PersonPassword, "ann", &u), relay.LoginWrong, "")
+		}
+		before := len(w.rec.logins)
+		leave()
+		if err := <-done; err != ErrLogin { //nolint:errorlint // bare
+			t.Errorf("the right password, too late: %v", err)
+		}
+		if got := w.rec.logins[before:]; len(got) != 1 || got[0].Result != relay.LoginThrottled {
+			t.Errorf("recorded %+v", got)
+		}
+	})
+}

@@ -73,7 +73,7 @@ func (s *Service) loginPassword(ctx context.Context, v Visitor, name string, pw 
 	if u != nil && refused == nil {
 		stored = u.Password
 	}
-	ok, stale, err := s.inLine(ctx, t, stored, pw)
+	ok, stale, err := s.inLine(ctx, t, stored, pw, &refused)
 	switch {
 	case err != nil:
 		return "", relay.Session{}, err
@@ -111,8 +111,9 @@ func (s *Service) loginPassword(ctx context.Context, v Visitor, name string, pw 
 }
 
 // inLine compares a password when it is the visitor's turn. An address that was
-// refused while it waited is not looked at any more.
-func (s *Service) inLine(ctx context.Context, t auth.PersonTry, stored string, pw secret.Redacted) (ok, stale bool, err error) {
+// refused while it waited is not looked at any more, and a person who is guessed at
+// by then is refused, after the same work.
+func (s *Service) inLine(ctx context.Context, t auth.PersonTry, stored string, pw secret.Redacted, refused *error) (ok, stale bool, err error) {
 	at := s.cfg.Auth.PersonStanding(t)
 	a := applicant{rank: rankNew, address: at.Address, network: at.Network}
 	switch {
@@ -128,9 +129,12 @@ func (s *Service) inLine(ctx context.Context, t auth.PersonTry, stored string, p
 		return false, false, err
 	}
 	defer leave()
-	if waited {
-		if refused := s.cfg.Auth.PersonAllowed(ctx, t); relay.KindOf(refused) == relay.RateLimited {
-			return false, false, refused
+	if waited && *refused == nil {
+		if *refused = s.cfg.Auth.PersonAllowed(ctx, t); relay.KindOf(*refused) == relay.RateLimited {
+			return false, false, *refused
+		}
+		if *refused != nil {
+			stored = ""
 		}
 	}
 	ok, stale, err = s.hasher.Verify(ctx, stored, pw)
