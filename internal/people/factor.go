@@ -337,16 +337,20 @@ func lastFactor(err error) error {
 	return err
 }
 
-// lost is what follows when a factor is gone: without any, recovery codes open
-// nothing and go too.
+// lost is what follows when a factor is gone: other sessions end, since they may be
+// of whoever has the device that was lost; and without any factor, recovery codes
+// open nothing and go too.
 func (s *Service) lost(ctx context.Context, visit *Visit, by store.By, last bool, what string) error {
 	u := &visit.User
+	if _, err := s.cfg.Store.EndSessions(ctx, by, u.ID, visit.Session.ID); err != nil {
+		return err
+	}
 	if last {
 		if err := s.cfg.Store.SetRecoveryCodes(ctx, by, u.ID, nil); err != nil {
 			return err
 		}
 	}
-	s.notice(ctx, u, visit.visitor, what, fmt.Sprintf("%s from your account %q.", what, u.Username))
+	s.notice(ctx, u, visit.visitor, what, fmt.Sprintf("%s from your account %q. All other sessions have ended.", what, u.Username))
 	return nil
 }
 

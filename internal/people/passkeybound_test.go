@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"postern/internal/relay"
+	"postern/internal/secret"
 )
 
 // A challenge is good for what it was asked for, in the session that it was asked in.
@@ -114,5 +115,40 @@ func TestFirstPasskeyIsTooLate(t *testing.T) {
 		if got := w.user(u.ID); got.Passkeys != 0 {
 			t.Errorf("%d passkeys", got.Passkeys)
 		}
+	})
+}
+
+// AC-11: whoever has the device that was stolen is out when its passkey is removed,
+// and so is who had the app.
+func TestLostFactorsEndSessions(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		w.withApp("ann")
+		token, _ := w.in("ann")
+		d, token, _ := w.withPasskey(token, "stolen")
+		thiefs := func() secret.Redacted {
+			options, handle, err := w.BeginPasskeyLogin(ctx, home, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			thief, _, err := w.LoginPasskey(ctx, home, "", handle, d.get(t, options))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return thief
+		}
+		thief := thiefs()
+		if err := w.RemovePasskey(ctx, w.open(token), d.cred.ID); err != nil {
+			t.Fatal(err)
+		}
+		w.dead("of the device that was stolen", thief)
+		d, token, _ = w.withPasskey(token, "new")
+		thief = thiefs()
+		if err := w.DisableTOTP(ctx, w.open(token)); err != nil {
+			t.Fatal(err)
+		}
+		w.dead("after the app was removed", thief)
+		w.open(token)
 	})
 }

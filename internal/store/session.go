@@ -67,7 +67,8 @@ func scanSession(r scanner) (relay.Session, error) {
 // full sessions the newest 40 stay, of those that are half-way the newest 10.
 // relay.NotFound: there is no such person; relay.Conflict: the person is disabled,
 // or Method begins with "password" and the password was changed after CreatedAt,
-// which is when the person was read.
+// which is when the person was read; or Method is "passkey" and the person has none
+// any more.
 func (s *Store) CreateSession(ctx context.Context, v relay.Session, hash [32]byte) error {
 	return s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, v.User)
@@ -76,6 +77,9 @@ func (s *Store) CreateSession(ctx context.Context, v relay.Session, hash [32]byt
 		}
 		if strings.HasPrefix(v.Method, "password") && micros(v.CreatedAt) < micros(u.PasswordAt) {
 			return note{}, relay.E(relay.Conflict, "The password was changed meanwhile.")
+		}
+		if v.Method == "passkey" && u.Passkeys == 0 {
+			return note{}, relay.E(relay.Conflict, "The passkeys were taken away meanwhile.")
 		}
 		return note{}, putSession(ctx, tx, &u, &v, hash)
 	})

@@ -196,6 +196,10 @@ func TestNoSessionOutlivesItsReason(t *testing.T) {
 		}
 		wantKind(t, "by the old password", s.CreateSession(ctx, v, hash), relay.Conflict, "")
 		v.Method = "passkey"
+		wantKind(t, "by a passkey that was taken away", s.CreateSession(ctx, v, hash), relay.Conflict, "")
+		if err := s.AddPasskey(ctx, testBy, relay.Passkey{ID: []byte("one"), User: u.ID}); err != nil {
+			t.Fatal(err)
+		}
 		if err := s.CreateSession(ctx, v, hash); err != nil {
 			t.Errorf("without a password: %v", err)
 		}
