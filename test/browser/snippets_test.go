@@ -62,8 +62,10 @@ func (w *world) pasted(t *testing.T, name, text string) {
 		t.Fatal(err)
 	}
 	put := func(name, text string) {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)
+		path := filepath.Join(dir, name)
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		if err == nil {
+			err = os.WriteFile(path, []byte(text), 0o600)
 		}
 		if err != nil {
 			t.Fatal(err)
