@@ -78,7 +78,11 @@ func (a *App) endTrials(ctx context.Context, now time.Time) {
 		}
 		before := *current.Before
 		before.Tenant = l.Tenant
-		if _, err := a.store.SetAccessList(ctx, store.By{Who: "postern", From: "trial ended"}, before); err != nil {
+		_, err = a.store.SwapAccessList(ctx, store.By{Who: "postern", From: "trial ended"}, current, before)
+		if relay.KindOf(err) == relay.Conflict {
+			continue // confirmed at this very moment
+		}
+		if err != nil {
 			a.log.Warn("app: an ended trial was not written down", "account", l.Account.String(), "error", err)
 			continue
 		}

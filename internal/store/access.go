@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -57,6 +59,10 @@ func (s *Store) AccessList(ctx context.Context, t relay.Tenant) (relay.AccessLis
 // there are more than MaxAccessRules; relay.NotFound: a rule's id is not of this list, or
 // there is no such account or subuser.
 func (s *Store) SetAccessList(ctx context.Context, by By, l relay.AccessList) (relay.AccessList, error) {
+	return s.setAccessList(ctx, by, l, func(*relay.AccessList) error { return nil })
+}
+
+func (s *Store) setAccessList(ctx context.Context, by By, l relay.AccessList, fits func(old *relay.AccessList) error) (relay.AccessList, error) {
 	var stored relay.AccessList
 	err := s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		if err := s.liveSubuserOf(ctx, tx, l.Account, l.Subuser); err != nil {
@@ -64,6 +70,9 @@ func (s *Store) SetAccessList(ctx context.Context, by By, l relay.AccessList) (r
 		}
 		old, err := readAccessList(ctx, tx, l.Tenant, s.forUpdate())
 		if err != nil {
+			return note{}, err
+		}
+		if err := fits(&old); err != nil {
 			return note{}, err
 		}
 		if stored, err = s.prepareAccess(ctx, tx, l, &old); err != nil {
@@ -78,6 +87,22 @@ func (s *Store) SetAccessList(ctx context.Context, by By, l relay.AccessList) (r
 		return relay.AccessList{}, err
 	}
 	return stored, nil
+}
+
+// SwapAccessList is SetAccessList for who has read the list before: relay.Conflict
+// if it is another one by now, so that nobody's change is lost, on whatever node.
+func (s *Store) SwapAccessList(ctx context.Context, by By, was, next relay.AccessList) (relay.AccessList, error) {
+	return s.setAccessList(ctx, by, next, func(old *relay.AccessList) error {
+		then, err := json.Marshal(was)
+		if err != nil {
+			return err
+		}
+		now, err := json.Marshal(old)
+		if err == nil && !bytes.Equal(then, now) {
+			err = relay.E(relay.Conflict, "The list was changed at the same moment. Look at it again.")
+		}
+		return err
+	})
 }
 
 func accessSubject(t relay.Tenant) string {

@@ -130,9 +130,11 @@ func (s *Store) Accounts(ctx context.Context) ([]relay.Account, error) {
 }
 
 // UpdateAccount replaces what may change: all but id, Number, System and CreatedAt.
+// It neither disables nor enables: who read the account before it was switched off
+// must not switch it on.
 func (s *Store) UpdateAccount(ctx context.Context, by By, a relay.Account) error {
 	return s.changeAccount(ctx, by, a.ID, "account.update", func(old relay.Account) relay.Account {
-		a.Number, a.System, a.CreatedAt = old.Number, old.System, old.CreatedAt
+		a.Number, a.System, a.CreatedAt, a.DisabledAt = old.Number, old.System, old.CreatedAt, old.DisabledAt
 		return a
 	})
 }

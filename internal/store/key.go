@@ -267,10 +267,11 @@ func (s *Store) Keys(ctx context.Context, account relay.AccountID) ([]relay.Key,
 
 // UpdateKey replaces what may change: all but id, Account, Kind, Login, how and
 // when it was made, the verifiers and what is known of its use; it neither
-// revokes nor revives. A new expiry is reminded of anew.
+// revokes nor revives, disables nor enables. A new expiry is reminded of anew.
 func (s *Store) UpdateKey(ctx context.Context, by By, k relay.Key) error {
 	return s.changeKey(ctx, by, k.ID, "key.update", func(old relay.Key) (relay.Key, error) {
 		k.Account, k.Kind, k.Login, k.CreatedAt, k.CreatedBy, k.RevokedAt = old.Account, old.Kind, old.Login, old.CreatedAt, old.CreatedBy, old.RevokedAt
+		k.DisabledAt = old.DisabledAt
 		k.Verifier, k.Previous, k.PreviousUntil, k.RotatedAt = old.Verifier, old.Previous, old.PreviousUntil, old.RotatedAt
 		k.PreviousUsedAt, k.PreviousUsedFrom, k.PreviousUsedHelo, k.PreviousUseCount = old.PreviousUsedAt, old.PreviousUsedFrom, old.PreviousUsedHelo, old.PreviousUseCount
 		k.LastUsedAt, k.LastUsedFrom, k.LastUsedMechanism, k.LastUsedHelo, k.UseCount = old.LastUsedAt, old.LastUsedFrom, old.LastUsedMechanism, old.LastUsedHelo, old.UseCount

@@ -81,11 +81,11 @@ func ofAccount(account relay.AccountID) *where {
 }
 
 // UpdateSubuser replaces what may change: all but id, Account, Number, CreatedAt
-// and DeletedAt. relay.Conflict: the name is taken; relay.NotFound: there is
+// and DeletedAt. It neither disables nor enables, as UpdateAccount. relay.Conflict: the name is taken; relay.NotFound: there is
 // none, or it is deleted.
 func (s *Store) UpdateSubuser(ctx context.Context, by By, u relay.Subuser) error {
 	return s.changeSubuser(ctx, by, u.ID, "subuser.update", func(old relay.Subuser) relay.Subuser {
-		u.Account, u.Number, u.CreatedAt, u.DeletedAt = old.Account, old.Number, old.CreatedAt, old.DeletedAt
+		u.Account, u.Number, u.CreatedAt, u.DeletedAt, u.DisabledAt = old.Account, old.Number, old.CreatedAt, old.DeletedAt, old.DisabledAt
 		return u
 	})
 }

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -235,6 +237,78 @@ func TestFactorsAtOnce(t *testing.T) {
 			)
 			if left := c.user(u.ID); !left.SecondFactor() || (errs[0] == nil) == (errs[1] == nil) {
 				t.Errorf("no factor is left: %v, %v", errs[0], errs[1])
+			}
+		}
+	})
+}
+
+// Who was switched off stays so, whatever else of them is changed by somebody who
+// had looked at them before.
+func TestNothingIsSwitchedOnByTheWay(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, node := nodes(t, cfg)
+		ctx, w := t.Context(), newWorld(t, s)
+		account, err := s.Account(ctx, w.account.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub, err := s.Subuser(ctx, w.subuser.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := s.Key(ctx, w.key.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().UTC().Truncate(time.Microsecond)
+		account.Name, sub.Email, key.Name = "renamed", "new@example.test", "renamed"
+		for what, err := range map[string]error{
+			"account off": node(1).SetAccountDisabled(ctx, testBy, account.ID, at), "subuser off": node(1).SetSubuserDisabled(ctx, testBy, sub.ID, at),
+			"key off": node(1).SetKeyDisabled(ctx, testBy, key.ID, at),
+		} {
+			if err != nil {
+				t.Fatal(what, err)
+			}
+		}
+		for what, err := range map[string]error{
+			"account": s.UpdateAccount(ctx, testBy, account), "subuser": s.UpdateSubuser(ctx, testBy, sub), "key": s.UpdateKey(ctx, testBy, key),
+		} {
+			if err != nil {
+				t.Error(what, err)
+			}
+		}
+		if a, err := s.Account(ctx, account.ID); err != nil || !a.DisabledAt.Equal(at) || a.Name != "renamed" {
+			t.Errorf("account: %+v, %v", a, err)
+		}
+		if u, err := s.Subuser(ctx, sub.ID); err != nil || !u.DisabledAt.Equal(at) || u.Email != "new@example.test" {
+			t.Errorf("subuser: %+v, %v", u, err)
+		}
+		if k, err := s.Key(ctx, key.ID); err != nil || !k.DisabledAt.Equal(at) || k.Name != "renamed" {
+			t.Errorf("key: %+v, %v", k, err)
+		}
+	})
+}
+
+// An access list is changed by who knows it: of several at once, one.
+func TestAccessListsOfAnEarlierLook(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, node := nodes(t, cfg)
+		ctx, c := t.Context(), newCrowd(t, s)
+		tenant := relay.Tenant{Account: c.account()}
+		for range 2 { // of none, and of one that is there
+			was, err := s.AccessList(ctx, tenant)
+			if err != nil {
+				t.Fatal(err)
+			}
+			winners(t, "one look, many lists", relay.Conflict, func(i int) error {
+				next := was
+				next.Rules = append(slices.Clone(was.Rules), relay.AccessRule{Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32)})
+				return created(node(i).SwapAccessList(ctx, testBy, was, next))
+			})
+			if now, err := s.AccessList(ctx, tenant); err != nil || len(now.Rules) != len(was.Rules)+1 {
+				t.Errorf("%+v, %v", now, err)
 			}
 		}
 	})

@@ -14,8 +14,9 @@ import (
 type AccessStore interface {
 	// AccessList is the tenant's list, empty if it never had one.
 	AccessList(ctx context.Context, of relay.Tenant) (relay.AccessList, error)
-	// SetAccessList stores a list and returns it with the ids of its new rules.
-	SetAccessList(ctx context.Context, by store.By, list relay.AccessList) (relay.AccessList, error)
+	// SwapAccessList stores a list in the place of what was read, and returns it with
+	// the ids of its new rules. relay.Conflict: it is another one by now.
+	SwapAccessList(ctx context.Context, by store.By, was, next relay.AccessList) (relay.AccessList, error)
 	// AccessActivity is who tried, the latest first.
 	AccessActivity(ctx context.Context, of relay.Tenant, limit int) ([]relay.AccessSeen, error)
 }
@@ -235,10 +236,12 @@ func (a *API) currentList(c *Call) (relay.AccessList, error) {
 // changeList edits the tenant's list. An edit that changes nothing is not stored.
 func (a *API) changeList(c *Call, o accessOptions, edit func(*relay.AccessList) (changed bool, err error)) (relay.AccessList, error) {
 	defer a.edits.lock(c.Tenant.Account)()
-	old, err := a.currentList(c)
+	stored, err := a.AccessLists.AccessList(c.R.Context(), c.Tenant)
 	if err != nil {
-		return old, err
+		return stored, err
 	}
+	stored.Tenant = c.Tenant
+	old := settled(stored, c.Now)
 	next := settled(old, c.Now)
 	changed, err := edit(&next)
 	if err != nil || !changed {
@@ -248,7 +251,7 @@ func (a *API) changeList(c *Call, o accessOptions, edit func(*relay.AccessList) 
 	if err := a.guardCaller(c, &next, o.Confirm); err != nil {
 		return old, err
 	}
-	next, err = a.AccessLists.SetAccessList(c.R.Context(), c.By, next)
+	next, err = a.AccessLists.SwapAccessList(c.R.Context(), c.By, stored, next)
 	return next, hidden(err)
 }
 

@@ -21,6 +21,8 @@ type fakeAccess struct {
 	lists map[relay.Tenant][]byte
 	seen  []relay.AccessSeen
 	sets  int
+	// meanwhile is what another node does just before a list is stored.
+	meanwhile func()
 }
 
 func init() {
@@ -47,6 +49,22 @@ func (f *fakeAccess) AccessList(_ context.Context, of relay.Tenant) (relay.Acces
 		}
 	}
 	return list, f.w.fail
+}
+
+func (f *fakeAccess) SwapAccessList(ctx context.Context, by store.By, was, next relay.AccessList) (relay.AccessList, error) {
+	if f.meanwhile != nil {
+		f.meanwhile()
+		f.meanwhile = nil
+	}
+	now, err := f.AccessList(ctx, next.Tenant)
+	if err != nil {
+		return next, err
+	}
+	a, _ := json.Marshal(was)
+	if b, _ := json.Marshal(now); string(a) != string(b) {
+		return next, relay.E(relay.Conflict, "The list was changed at the same moment.")
+	}
+	return f.SetAccessList(ctx, by, next)
 }
 
 func (f *fakeAccess) SetAccessList(_ context.Context, by store.By, list relay.AccessList) (relay.AccessList, error) {
