@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -269,17 +270,32 @@ func (s *Store) Keys(ctx context.Context, account relay.AccountID) ([]relay.Key,
 // when it was made, the verifiers and what is known of its use; it neither
 // revokes nor revives, disables nor enables. A new expiry is reminded of anew.
 func (s *Store) UpdateKey(ctx context.Context, by By, k relay.Key) error {
+	return s.changeKey(ctx, by, k.ID, "key.update", func(old relay.Key) (relay.Key, error) { return edited(k, &old), nil })
+}
+
+// SwapKey is UpdateKey for who has read the key before: relay.Conflict if anything
+// that it replaces is different by now. Otherwise an edit of a name could undo what
+// somebody, or the watch, has taken from the key at the same moment.
+func (s *Store) SwapKey(ctx context.Context, by By, was, k relay.Key) error {
 	return s.changeKey(ctx, by, k.ID, "key.update", func(old relay.Key) (relay.Key, error) {
-		k.Account, k.Kind, k.Login, k.CreatedAt, k.CreatedBy, k.RevokedAt = old.Account, old.Kind, old.Login, old.CreatedAt, old.CreatedBy, old.RevokedAt
-		k.DisabledAt = old.DisabledAt
-		k.Verifier, k.Previous, k.PreviousUntil, k.RotatedAt = old.Verifier, old.Previous, old.PreviousUntil, old.RotatedAt
-		k.PreviousUsedAt, k.PreviousUsedFrom, k.PreviousUsedHelo, k.PreviousUseCount = old.PreviousUsedAt, old.PreviousUsedFrom, old.PreviousUsedHelo, old.PreviousUseCount
-		k.LastUsedAt, k.LastUsedFrom, k.LastUsedMechanism, k.LastUsedHelo, k.UseCount = old.LastUsedAt, old.LastUsedFrom, old.LastUsedMechanism, old.LastUsedHelo, old.UseCount
-		if k.RemindedAt = old.RemindedAt; !k.ExpiresAt.Equal(old.ExpiresAt) {
-			k.RemindedAt = time.Time{}
+		if now := edited(was, &old); !reflect.DeepEqual(now, old) {
+			return old, relay.E(relay.Conflict, "The key was changed at the same moment. Look at it again.")
 		}
-		return k, nil
+		return edited(k, &old), nil
 	})
+}
+
+// edited is a key with what an edit does not change as it is stored.
+func edited(k relay.Key, old *relay.Key) relay.Key {
+	k.Account, k.Kind, k.Login, k.CreatedAt, k.CreatedBy, k.RevokedAt = old.Account, old.Kind, old.Login, old.CreatedAt, old.CreatedBy, old.RevokedAt
+	k.DisabledAt = old.DisabledAt
+	k.Verifier, k.Previous, k.PreviousUntil, k.RotatedAt = old.Verifier, old.Previous, old.PreviousUntil, old.RotatedAt
+	k.PreviousUsedAt, k.PreviousUsedFrom, k.PreviousUsedHelo, k.PreviousUseCount = old.PreviousUsedAt, old.PreviousUsedFrom, old.PreviousUsedHelo, old.PreviousUseCount
+	k.LastUsedAt, k.LastUsedFrom, k.LastUsedMechanism, k.LastUsedHelo, k.UseCount = old.LastUsedAt, old.LastUsedFrom, old.LastUsedMechanism, old.LastUsedHelo, old.UseCount
+	if k.RemindedAt = old.RemindedAt; !k.ExpiresAt.Equal(old.ExpiresAt) {
+		k.RemindedAt = time.Time{}
+	}
+	return k
 }
 
 // SetKeyDisabled switches a key off at a time, or on with the zero time.

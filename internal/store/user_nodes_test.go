@@ -313,3 +313,36 @@ func TestAccessListsOfAnEarlierLook(t *testing.T) {
 		}
 	})
 }
+
+// The watch holds a key's mail while somebody renames the key: it stays held.
+func TestKeysOfAnEarlierLook(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, node := nodes(t, cfg)
+		ctx, w := t.Context(), newWorld(t, s)
+		was, err := s.Key(ctx, w.key.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, renamed := was, was
+		held.Mode, renamed.Name = relay.KeyHold, "renamed"
+		if err := node(1).UpdateKey(ctx, testBy, held); err != nil {
+			t.Fatal(err)
+		}
+		wantKind(t, "renamed", s.SwapKey(ctx, testBy, was, renamed), relay.Conflict, "")
+		if was, err = s.Key(ctx, w.key.ID); err != nil || was.Mode != relay.KeyHold {
+			t.Fatalf("%+v, %v", was, err)
+		}
+		// What is known of its use is no change of it.
+		use := was
+		use.UseCount, use.LastUsedAt = 99, time.Now()
+		winners(t, "one look, many names", relay.Conflict, func(i int) error {
+			to := use
+			to.Name = fmt.Sprint("name ", i)
+			return node(i).SwapKey(ctx, testBy, use, to)
+		})
+		if k, err := s.Key(ctx, w.key.ID); err != nil || k.Mode != relay.KeyHold || k.UseCount != was.UseCount {
+			t.Errorf("%+v, %v", k, err)
+		}
+	})
+}

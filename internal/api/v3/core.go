@@ -36,7 +36,8 @@ type Keys interface {
 	// Keys are all of an account, its subusers' and revoked ones too, oldest first.
 	Keys(ctx context.Context, account relay.AccountID) ([]relay.Key, error)
 	CreateKey(ctx context.Context, by store.By, k relay.Key) error
-	UpdateKey(ctx context.Context, by store.By, k relay.Key) error
+	// SwapKey: relay.Conflict if the key is not was any more.
+	SwapKey(ctx context.Context, by store.By, was, k relay.Key) error
 	RotateKey(ctx context.Context, by store.By, id relay.KeyID, v relay.Verifier, at, previousUntil time.Time) error
 	SetKeyDisabled(ctx context.Context, by store.By, id relay.KeyID, at time.Time) error
 	RevokeKey(ctx context.Context, by store.By, id relay.KeyID, at time.Time) error

@@ -2,6 +2,7 @@ package v3
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"time"
 
@@ -73,8 +74,14 @@ func (f *fakeCore) edit(by store.By, id relay.KeyID, what string, change func(*r
 	return f.noted(by, what+" "+f.keys[i].Name)
 }
 
-func (f *fakeCore) UpdateKey(_ context.Context, by store.By, k relay.Key) error {
-	return f.edit(by, k.ID, "key.update", func(to *relay.Key) error { *to = k; return nil })
+func (f *fakeCore) SwapKey(_ context.Context, by store.By, was, k relay.Key) error {
+	return f.edit(by, k.ID, "key.update", func(to *relay.Key) error {
+		if !reflect.DeepEqual(*to, was) {
+			return relay.E(relay.Conflict, "The key was changed at the same moment.")
+		}
+		*to = k
+		return nil
+	})
 }
 
 func (f *fakeCore) RotateKey(_ context.Context, by store.By, id relay.KeyID, v relay.Verifier, at, until time.Time) error {

@@ -153,7 +153,7 @@ func (a *API) editKey(c *Call, in *keyPatch) error {
 	if err := notWidened(c, &old, &k); err != nil {
 		return err
 	}
-	if err := a.Keys.UpdateKey(c.R.Context(), c.By, k); err != nil {
+	if err := a.Keys.SwapKey(c.R.Context(), c.By, old, k); err != nil {
 		return err
 	}
 	return c.JSON(200, a.viewKey(&k, c.Now))
