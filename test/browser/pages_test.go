@@ -45,8 +45,8 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s has %d headings, %q", path, b.count("h1"), h)
 			continue
 		}
-		if l.chart && b.count("main canvas") == 0 {
-			t.Errorf("%s has no chart", path)
+		if l.chart {
+			b.charts(path)
 		}
 		b.judge(l.name)
 	}
@@ -54,6 +54,23 @@ func TestPages(t *testing.T) {
 		if !seen[pattern] && !elsewhere[pattern] {
 			t.Errorf("nobody has looked at %s", pattern)
 		}
+	}
+}
+
+// charts looks at what is drawn: each figure says what it shows and counts, which line
+// is which, has its numbers as a table, and is drawn anew in the colours of the scheme.
+func (b *tab) charts(path string) {
+	b.t.Helper()
+	b.until(`document.querySelector("main canvas") !== null`)
+	for _, part := range []string{"canvas", "figcaption .unit", ".u-legend", "details table caption", "details table tbody tr"} {
+		if without := script[[]string](b, `[...document.querySelectorAll("figure.chart")].filter((f) => f.querySelector(`+quote(part)+`) === null).map((f) => f.id)`); len(without) > 0 {
+			b.t.Errorf("%s: the charts %v have no %s", path, without, part)
+		}
+	}
+	for _, scheme := range []string{"dark", "light"} {
+		script[bool](b, `document.querySelectorAll("main canvas").forEach((c) => { c.dataset.old = "yes"; }) === undefined`)
+		b.scheme(scheme)
+		b.until(`document.querySelector("canvas[data-old]") === null && document.querySelectorAll("figure.chart canvas").length === document.querySelectorAll("figure.chart").length`)
 	}
 }
 
