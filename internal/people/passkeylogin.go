@@ -99,26 +99,15 @@ func (s *Service) passkeyAlone(ctx context.Context, v Visitor, handle string, re
 	if err != nil {
 		return refuse(nil, relay.LoginMalformed, "")
 	}
-	var u *relay.User
-	var h *holder
-	var fault error // ours, which the library would take for the visitor's
-	_, credential, err := p.ValidatePasskeyLogin(func(id, handle []byte) (_ webauthn.User, err error) {
-		h, err = s.holderOf(ctx, id, handle)
-		if err != nil && relay.KindOf(err) != relay.NotFound {
-			fault = err
-		}
-		if err != nil {
-			return nil, err
-		}
-		u = &h.user
-		return h, nil
-	}, c.Data, parsed)
+	h, credential, err, fault := s.discovered(ctx, p, c, parsed)
 	switch {
 	case fault != nil:
 		return "", relay.Session{}, fault
-	case err != nil && u == nil:
+	case h == nil:
 		return refuse(nil, relay.LoginUnknown, "")
-	case err != nil:
+	}
+	u := &h.user
+	if err != nil {
 		_ = s.unproven("login", u, err) // logged; the answer is the same for all
 		return refuse(u, relay.LoginWrong, "")
 	}
@@ -144,6 +133,24 @@ func (s *Service) passkeyAlone(ctx context.Context, v Visitor, handle string, re
 	}
 	s.entered(ctx, u, v, t, note)
 	return next, session, nil
+}
+
+// discovered finds whose passkey answered, and checks the answer. h is nil where it
+// is nobody's; err is why it is not accepted; fault is ours, which the library would
+// take for the visitor's.
+func (s *Service) discovered(ctx context.Context, p *party, c challenge, parsed *protocol.ParsedCredentialAssertionData) (h *holder, _ *webauthn.Credential, err, fault error) {
+	_, credential, err := p.ValidatePasskeyLogin(func(id, handle []byte) (webauthn.User, error) {
+		found, err := s.holderOf(ctx, id, handle)
+		if err != nil && relay.KindOf(err) != relay.NotFound {
+			fault = err
+		}
+		if err != nil {
+			return nil, err
+		}
+		h = found
+		return h, nil
+	}, c.Data, parsed)
+	return h, credential, err, fault
 }
 
 // holderOf finds a person by what an authenticator keeps: both must be theirs.
