@@ -164,10 +164,17 @@ func (s Seen) Allows(step string) (ok bool, why string) {
 	case s.Messages < enoughMessages:
 		return false, fmt.Sprintf("reports are about %d messages, and %d are wanted", s.Messages, enoughMessages)
 	case s.Share() < share:
-		return false, fmt.Sprintf("%s of the mail was aligned, and %s is wanted; it failed from %d addresses, and those of them that are yours need SPF or DKIM that aligns, while others are what a policy is for",
-			percent(s.Share()), percent(share), s.FailingSources)
+		return false, fmt.Sprintf("%s of the mail was aligned, and %s is wanted; it failed from %s: what is yours needs SPF or DKIM that aligns, others are what a policy is for",
+			percent(s.Share()), percent(share), addresses(s.FailingSources))
 	}
 	return true, fmt.Sprintf("In %d days %d reporters saw %d messages, and %s of them were aligned.", s.Days, s.Reporters, s.Messages, percent(s.Share()))
+}
+
+func addresses(n int) string {
+	if n == 1 {
+		return "one address"
+	}
+	return fmt.Sprintf("%d addresses", n)
 }
 
 // percent rounds down: 99.99 % is not all.

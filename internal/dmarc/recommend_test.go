@@ -88,6 +88,7 @@ func TestSeenAllows(t *testing.T) {
 		"little mail":            {func(s *Seen) { s.Messages, s.Aligned = 99, 99 }, false, false, "99 messages"},
 		"98.5 %":                 {func(s *Seen) { s.Aligned = 9850 }, true, false, "98.5 % of the mail"},
 		"97.9 %":                 {func(s *Seen) { s.Aligned, s.FailingSources = 9799, 7 }, false, false, "97.9 % of the mail was aligned, and 98.0 % is wanted; it failed from 7 addresses"},
+		"97.9 %, from one":       {func(s *Seen) { s.Aligned, s.FailingSources = 9799, 1 }, false, false, "it failed from one address: what is yours"},
 		"a little of ours fails": {func(s *Seen) { s.OwnFailing = 10 }, true, true, ""},
 		"ours fails":             {func(s *Seen) { s.OwnFailing = 11 }, false, false, "11 messages that were sent from here"},
 		"nonsense":               {func(s *Seen) { s.Messages = -5 }, false, false, "no report"},
