@@ -104,7 +104,12 @@ func TestFollowsStore(t *testing.T) {
 		{"rename account", func() error { a := account; a.Name = "acme2"; return s.UpdateAccount(ctx, by, a) }},
 		{"disable subuser", func() error { return s.SetSubuserDisabled(ctx, by, user.ID, now) }},
 		{"enable subuser", func() error { return s.SetSubuserDisabled(ctx, by, user.ID, time.Time{}) }},
-		{"narrow key", func() error { k := own; k.Networks = nets("192.0.2.0/24"); return s.UpdateKey(ctx, by, k) }},
+		{"narrow key", func() error {
+			was, err := s.Key(ctx, own.ID)
+			k := was
+			k.Networks = nets("192.0.2.0/24")
+			return errors.Join(err, s.SwapKey(ctx, by, was, k))
+		}},
 		{"rotate key", func() error {
 			v := own.Verifier
 			v.SHA256 = [32]byte{9}

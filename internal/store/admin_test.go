@@ -133,7 +133,7 @@ func TestAdministrationRoundTrip(t *testing.T) {
 		off := time.Now().UTC().Truncate(time.Microsecond)
 		w.account.OwnerEmail, w.subuser.Email, w.key.Name, w.pool.Addresses, w.domain.Rotate = "n@example.test", "n@example.test", "n", w.pool.Addresses[1:], -time.Microsecond
 		for what, err := range map[string]error{
-			"account": s.UpdateAccount(ctx, testBy, w.account), "subuser": s.UpdateSubuser(ctx, testBy, w.subuser), "key": s.UpdateKey(ctx, testBy, w.key),
+			"account": s.UpdateAccount(ctx, testBy, w.account), "subuser": s.UpdateSubuser(ctx, testBy, w.subuser), "key": editKey(t, s, w.key),
 			"pool": s.UpdatePool(ctx, testBy, w.pool), "domain": s.UpdateDomain(ctx, testBy, w.domain),
 		} {
 			if err != nil {

@@ -266,16 +266,11 @@ func (s *Store) Keys(ctx context.Context, account relay.AccountID) ([]relay.Key,
 	return read(s, "keys", v, err)
 }
 
-// UpdateKey replaces what may change: all but id, Account, Kind, Login, how and
-// when it was made, the verifiers and what is known of its use; it neither
-// revokes nor revives, disables nor enables. A new expiry is reminded of anew.
-func (s *Store) UpdateKey(ctx context.Context, by By, k relay.Key) error {
-	return s.changeKey(ctx, by, k.ID, "key.update", func(old relay.Key) (relay.Key, error) { return edited(k, &old), nil })
-}
-
-// SwapKey is UpdateKey for who has read the key before: relay.Conflict if anything
-// that it replaces is different by now. Otherwise an edit of a name could undo what
-// somebody, or the watch, has taken from the key at the same moment.
+// SwapKey replaces what may change: all but id, Account, Kind, Login, how and when it
+// was made, the verifiers and what is known of its use; it neither revokes nor
+// revives, disables nor enables. A new expiry is reminded of anew. relay.Conflict if
+// anything that it replaces is not as it was when was was read: otherwise an edit of
+// a name could undo what somebody, or the watch, has taken from the key meanwhile.
 func (s *Store) SwapKey(ctx context.Context, by By, was, k relay.Key) error {
 	return s.changeKey(ctx, by, k.ID, "key.update", func(old relay.Key) (relay.Key, error) {
 		if now := edited(was, &old); !reflect.DeepEqual(now, old) {

@@ -272,7 +272,7 @@ func TestNothingIsSwitchedOnByTheWay(t *testing.T) {
 			}
 		}
 		for what, err := range map[string]error{
-			"account": s.UpdateAccount(ctx, testBy, account), "subuser": s.UpdateSubuser(ctx, testBy, sub), "key": s.UpdateKey(ctx, testBy, key),
+			"account": s.UpdateAccount(ctx, testBy, account), "subuser": s.UpdateSubuser(ctx, testBy, sub), "key": editKey(t, s, key),
 		} {
 			if err != nil {
 				t.Error(what, err)
@@ -326,7 +326,7 @@ func TestKeysOfAnEarlierLook(t *testing.T) {
 		}
 		held, renamed := was, was
 		held.Mode, renamed.Name = relay.KeyHold, "renamed"
-		if err := node(1).UpdateKey(ctx, testBy, held); err != nil {
+		if err := editKey(t, node(1), held); err != nil {
 			t.Fatal(err)
 		}
 		wantKind(t, "renamed", s.SwapKey(ctx, testBy, was, renamed), relay.Conflict, "")

@@ -17,7 +17,7 @@ import (
 // AnswerStore is what Answers needs of the store; *store.Store is one.
 type AnswerStore interface {
 	Key(ctx context.Context, id relay.KeyID) (relay.Key, error)
-	UpdateKey(ctx context.Context, by store.By, k relay.Key) error
+	SwapKey(ctx context.Context, by store.By, was, k relay.Key) error
 	SetKeyDisabled(ctx context.Context, by store.By, id relay.KeyID, at time.Time) error
 	DueWatch(ctx context.Context) ([]relay.WatchFinding, error)
 	UndoWatch(ctx context.Context) ([]relay.WatchFinding, error)
@@ -190,6 +190,7 @@ func (a *Answers) bend(ctx context.Context, f *relay.WatchFinding) error {
 		}
 		f.Undo = undo
 	}
+	was := k // whoever edits the key meanwhile is not undone: this is tried again
 	switch {
 	case undo.Stopped:
 		if k.DisabledAt.IsZero() {
@@ -207,7 +208,7 @@ func (a *Answers) bend(ctx context.Context, f *relay.WatchFinding) error {
 		}
 		k.PerMinute = undo.SetMinute
 	}
-	return a.Store.UpdateKey(ctx, by, k)
+	return a.Store.SwapKey(ctx, by, was, k)
 }
 
 // plan says what an answer will change; nil: the key is so already. Where another
@@ -274,16 +275,17 @@ func (a *Answers) undo(ctx context.Context, f *relay.WatchFinding) error {
 		return done()
 	}
 	by := store.By{Who: By, From: "finding " + f.ID.String() + ", " + string(f.State) + " by " + f.DecidedBy}
+	was := k
 	switch {
 	case !k.RevokedAt.IsZero():
 	case u.Stopped && !k.DisabledAt.IsZero():
 		err = a.Store.SetKeyDisabled(ctx, by, k.ID, time.Time{})
 	case u.Mode != "" && k.Mode == relay.KeyHold:
 		k.Mode = u.Mode
-		err = a.Store.UpdateKey(ctx, by, k)
+		err = a.Store.SwapKey(ctx, by, was, k)
 	case u.PerMinute != nil && k.PerMinute == u.SetMinute:
 		k.PerMinute = *u.PerMinute
-		err = a.Store.UpdateKey(ctx, by, k)
+		err = a.Store.SwapKey(ctx, by, was, k)
 	}
 	if err != nil {
 		return err

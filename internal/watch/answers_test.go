@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -19,10 +21,18 @@ type desk struct {
 	baseline []byte
 	by       []string
 	fail     error
+	// meanwhile is what somebody else does between a reading and a write.
+	meanwhile func()
 }
 
 func (d *desk) Key(context.Context, relay.KeyID) (relay.Key, error) { return d.key, d.fail }
-func (d *desk) UpdateKey(_ context.Context, by store.By, k relay.Key) error {
+func (d *desk) SwapKey(_ context.Context, by store.By, was, k relay.Key) error {
+	if d.meanwhile != nil {
+		d.meanwhile()
+	}
+	if !reflect.DeepEqual(was, d.key) {
+		return relay.E(relay.Conflict, "The key was changed at the same moment.")
+	}
 	d.key = k
 	d.by = append(d.by, by.Who)
 	return d.fail
@@ -122,6 +132,21 @@ func (d *desk) finding(n byte, answer relay.WatchAnswer) *relay.WatchFinding {
 }
 
 func noSettings(relay.AccountID) relay.WatchSettings { return relay.WatchSettings{} }
+
+// Somebody edits a key while it is slowed: both stand, since the answer is tried again.
+func TestAnswersUndoNobody(t *testing.T) {
+	t.Parallel()
+	d, _, a, now := newDesk()
+	d.finding(1, relay.WatchSlow)
+	d.meanwhile = func() { d.key.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}; d.meanwhile = nil }
+	if err := a.Work(t.Context(), noSettings); err == nil || d.key.PerMinute != 900 {
+		t.Errorf("written over an edit: %v, %d a minute", err, d.key.PerMinute)
+	}
+	*now = now.Add(time.Hour)
+	if err := a.Work(t.Context(), noSettings); err != nil || d.key.PerMinute != 10 || len(d.key.Networks) != 1 {
+		t.Errorf("tried again: %v, %+v", err, d.key)
+	}
+}
 
 // TestAnswers: each answer changes what it says, is told, and is undone when the
 // finding is dismissed.
