@@ -44,7 +44,7 @@ func TestPoolWarmup(t *testing.T) {
 	if n := b.count("main meter"); n != 1 {
 		t.Errorf("%d bars", n)
 	}
-	b.judge("")
+	b.judge("pools-warmup")
 
 	b.visit("/pools/127.0.7.1/warm")
 	b.press("End it")
