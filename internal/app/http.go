@@ -48,6 +48,7 @@ func (a *App) bindHTTP(context.Context) error {
 		}
 		opt := a.httpOptions("http")
 		opt.Proxies, opt.Local = c.HTTP.Proxies, !c.HTTP.TLS && isLoopback(ln.Addr())
+		opt.Unmatched = pages.RenderError
 		if c.HTTP.TLS {
 			ln = tls.NewListener(ln, a.certs.TLSConfig(cert.Use{Minimum: c.TLS.MinimumVersion(), ALPN: []string{"h2", "http/1.1"}}))
 		}
