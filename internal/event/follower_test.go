@@ -340,6 +340,7 @@ func TestFollowerLagOfFailures(t *testing.T) {
 			OnLag: func(n int64, _ time.Duration) { lags = append(lags, fmt.Sprint(n)) }}
 		stop := started(t, f)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if n := len(lags); n < 2 || lags[n-1] != "30" {
 			t.Errorf("while it is down: %v", lags)
 		}

@@ -362,7 +362,7 @@ func (b *tab) shoot(name string) {
 	for _, s := range []screen{twice, small, phone, desktop} {
 		b.size(s)
 		b.fits(name, s)
-		if folder == "" || name == "" || unpictured[name] || s == twice || s == small {
+		if folder == "" || name == "" || s == twice || s == small {
 			continue
 		}
 		for _, scheme := range []string{"light", "dark"} {
@@ -383,15 +383,6 @@ func (b *tab) shoot(name string) {
 		}
 		b.scheme("light")
 	}
-}
-
-// unpictured are pages that look like others: questions, forms, lists of one line.
-var unpictured = map[string]bool{
-	"factor-remove": true, "factor-codes": true, "sender-delete": true, "subuser-delete": true, "domain-delete": true, "person-action": true,
-	"message-release": true, "access-remove": true, "domain-edit": true, "domain-history": true, "profile-password": true, "profile-email": true,
-	"audit-report": true, "audit-reports": true, "sender": true, "sender-new": true, "subuser-new": true, "queue-lane": true, "message-held": true,
-	"message-waiting": true, "welcome-test": true, "welcome-key": true, "welcome-domain": true, "login-recovery": true, "forgot": true, "reset": true,
-	"key-edit": true, "domain-new": true, "domain-import": true, "person-edit": true, "policy-edit": true, "domain-rotate": true, "changes-proof": true, "welcome-ready": true,
 }
 
 // whole is the page from top to end, but no more than its beginning.
