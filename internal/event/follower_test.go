@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -326,10 +327,11 @@ func TestFollowerLagOfFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &fakeLog{end: 30}
 		var lags []string
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		f := &Follower[int]{Name: "x", Log: l, Read: l.read, Batch: 100, Logger: slog.New(slog.DiscardHandler),
 			Apply: func(context.Context, []int, store.Cursor) error {
-				if down {
+				if down.Load() {
 					return errors.New("target is down")
 				}
 				return nil
@@ -344,7 +346,7 @@ func TestFollowerLagOfFailures(t *testing.T) {
 		if n := len(lags); n < 2 || lags[n-1] != "30" {
 			t.Errorf("while it is down: %v", lags)
 		}
-		down = false
+		down.Store(false)
 		time.Sleep(time.Minute)
 		stop()
 		if lags[len(lags)-1] != "0" {
