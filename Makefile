@@ -52,7 +52,7 @@ generated: ## generated files are in step with their sources
 repo: ## import rules, dependencies, RFC references, links, security rows
 	$(GO) test -count=1 ./test/repo/...
 race: ## unit tests with the race detector
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $$($(GO) list ./... | grep -v -e /test/)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $$($(GO) list ./... | grep -v -e /test/)
 
 .PHONY: e2e
 e2e: deps ## only the end-to-end tests
