@@ -54,7 +54,7 @@ const (
 	rfcSubmission = "RFC 8314 §4"   // TLS for submission
 	rfcOldTLS     = "RFC 8996"      // TLS 1.0 and 1.1 are over
 	rfcTLS        = "RFC 9325"      // recommendations for TLS
-	rfcDMARC      = "RFC 7489 §6.3" // policies
+	rfcDMARC      = "RFC 9989"      // DMARC: alignment, policies
 	rfcDKIMBits   = "RFC 8301 §3.2" // at least 2048 bits
 	nistAAL2      = "NIST SP 800-63B-4 §2.2"
 	nistMD5       = "NIST SP 800-131A Rev. 2 §9" // hash functions

@@ -52,7 +52,7 @@ var domainChecks = []Check{
 		}),
 	},
 	{
-		Code: "domain_alignment", Section: SectionDomains, Severity: High, Weight: 15, Practice: Monitoring, Standards: []string{cisDMARC, "RFC 7489 §3.1"},
+		Code: "domain_alignment", Section: SectionDomains, Severity: High, Weight: 15, Practice: Monitoring, Standards: []string{cisDMARC, rfcDMARC},
 		Title: "Domain that does not align", Doc: "A domain whose mail would pass DMARC by neither DKIM nor SPF, or not by DKIM, at its last check.",
 		run: eachDomain(func(f *Facts, d *DomainFacts) *flaw {
 			if d.Check == nil || d.Check.Unknown || d.Check.DKIMAligned != "" {
