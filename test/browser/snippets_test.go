@@ -2,6 +2,7 @@ package browser
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -41,6 +42,12 @@ func (w *world) runSnippets(t *testing.T, b *tab, from, to string) {
 			t.Errorf("%s: not with the person's own address:\n%s", name, text)
 			continue
 		}
+		if program := map[string]string{"python": "python3", "postfix": "postmap"}[name]; os.Getenv("POSTERN_TEST_EXTERNAL") == "" {
+			if _, err := exec.LookPath(cmp.Or(program, name)); err != nil {
+				t.Logf("%s is not run: %v (POSTERN_TEST_EXTERNAL=1 makes that a failure)", name, err)
+				continue
+			}
+		}
 		before := w.count(t, to, "It works.")
 		if name == "postfix" {
 			w.relayhost(t, text, from, to)
@@ -79,13 +86,6 @@ func (w *world) pasted(t *testing.T, name, text string) {
 		"swaks": {"sh", "pasted"}, "curl": {"sh", "pasted"}, "go": {"go", "run", "main.go"}, "node": {"node", "pasted"}, "python": {"python3", "pasted"},
 		"php": {"php", "-d", "openssl.cafile=" + w.CAFile, "pasted"},
 	}[name]
-	program := args[0]
-	if program == "sh" {
-		program = name
-	}
-	if _, err := exec.LookPath(program); err != nil && os.Getenv("POSTERN_TEST_EXTERNAL") == "" {
-		t.Skipf("%s is not installed", program)
-	}
 	// The relay's name is in no DNS: the program gets a file of hosts that has it.
 	cmd := exec.Command("unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$1" /etc/hosts && shift && exec "$@"`, "sh", filepath.Join(dir, "hosts")}, args...)...)
 	cmd.Dir = dir

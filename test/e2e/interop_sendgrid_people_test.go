@@ -38,13 +38,7 @@ var teammateMembers = []string{
 // manage them.
 func TestSendgridClientsManagePeople(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		name string
-		via  func(d *demo) apiClient
-	}{
-		{"sendgrid-go", func(d *demo) apiClient { return d.sendgridGo }},
-		{"@sendgrid/client", func(d *demo) apiClient { return d.nodeClient }},
-	} {
+	for _, c := range sendgridClients {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := newIdentityRelay(t, "")

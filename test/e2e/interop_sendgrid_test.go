@@ -102,17 +102,20 @@ func (d *demo) nodeClient(t testing.TB, key, method, path, subuser string, query
 	return d.sendgridNode(t, map[string]any{"api_key": key, "request": request})
 }
 
+// sendgridClients are SendGrid's own, as a test uses them.
+var sendgridClients = []struct {
+	name string
+	via  func(d *demo) apiClient
+}{
+	{"sendgrid-go", func(d *demo) apiClient { return d.sendgridGo }},
+	{"@sendgrid/client", func(d *demo) apiClient { return d.nodeClient }},
+}
+
 // SendGrid's own clients, of which only the host is changed, manage keys,
 // scopes, subusers and IP access.
 func TestSendgridClientsManage(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		name string
-		via  func(d *demo) apiClient
-	}{
-		{"sendgrid-go", func(d *demo) apiClient { return d.sendgridGo }},
-		{"@sendgrid/client", func(d *demo) apiClient { return d.nodeClient }},
-	} {
+	for _, c := range sendgridClients {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRelay(t, relayOptions{domains: []string{"sender.test"}})

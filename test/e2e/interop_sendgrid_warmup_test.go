@@ -8,13 +8,7 @@ import (
 // SendGrid's own clients, of which only the host is changed, warm an address up.
 func TestSendgridClientsWarmUp(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		name string
-		via  func(d *demo) apiClient
-	}{
-		{"sendgrid-go", func(d *demo) apiClient { return d.sendgridGo }},
-		{"@sendgrid/client", func(d *demo) apiClient { return d.nodeClient }},
-	} {
+	for _, c := range sendgridClients {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := newIdentityRelay(t, "")
