@@ -16,6 +16,10 @@ const (
 	// walRestart: the rest is copied between two batches, so that the log starts
 	// again from its beginning. What the background copy left is little.
 	walRestart = 32 << 20
+	// restartWait is how long the writer stands still for readers that pin the
+	// start of a log that is twice as long as it should be; a longer one (a
+	// backup) is waited for again only after another walRestart.
+	restartWait = 250 * time.Millisecond
 	// vacuumPages are given back to the file system at a time, when a third of the
 	// file is free.
 	vacuumPages = 512
@@ -28,7 +32,8 @@ const (
 // maintain keeps the log short without making the writer wait for the disk: a
 // passive checkpoint copies and syncs while batches go on; only the few pages
 // written meanwhile are copied between two batches. Readers are short, so the
-// log can then start again.
+// log can then start again; where one follows on the other without a gap, the
+// writer waits for those there are.
 func (e *sqliteEngine) maintain(ctx context.Context) error {
 	tick := time.NewTicker(checkpointEvery)
 	defer tick.Stop()
@@ -53,7 +58,7 @@ func (e *sqliteEngine) maintain(ctx context.Context) error {
 			continue
 		}
 		idle = 0
-		if err := e.tolerate(e.checkpoint(ctx, size >= restart)); err != nil {
+		if err := e.tolerate(e.checkpoint(ctx, max(size, e.logEnd.Load()) >= restart)); err != nil {
 			return err
 		}
 		if time.Since(lastVacuum) > vacuumEvery {
@@ -159,15 +164,32 @@ func (e *sqliteEngine) checkpoint(ctx context.Context, restart bool) error {
 	defer e.mu.Unlock()
 	// With the writer out of the way, all frames are copied unless a reader is
 	// still on an old one; the next batch then begins the log anew.
-	return e.walCheckpoint(ctx, "PASSIVE")
+	if err := e.walCheckpoint(ctx, "PASSIVE"); err != nil {
+		return err
+	}
+	_, limit := e.walLimits()
+	if end := e.logEnd.Load(); end < 2*limit || end < e.nextWait {
+		return nil
+	}
+	// Who begins to read now reads the database alone, and does not pin the log.
+	if err := e.walCheckpoint(ctx, "RESTART"); err != nil {
+		return err
+	}
+	e.nextWait = e.logEnd.Load() + limit
+	return nil
 }
 
 func (e *sqliteEngine) walCheckpoint(ctx context.Context, mode string) error {
 	var busy, frames, copied int64
 	err := e.cdb.QueryRowContext(context.WithoutCancel(ctx), "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &copied)
-	if err == nil {
-		if err = e.inject("checkpoint"); frames == copied {
-			e.logBytes.Store(0) // it starts again with the next batch
+	if err == nil && frames >= 0 {
+		err = e.inject("checkpoint")
+		if busy == 0 && mode != "PASSIVE" {
+			frames, copied = 0, 0
+		}
+		e.logEnd.Store(frames * frameBytes)
+		if frames == copied {
+			e.logBytes.Store(0) // it starts again with the next batch, unless it is read
 		} else {
 			e.logBytes.Store(frames * frameBytes)
 		}

@@ -36,7 +36,9 @@ type sqliteEngine struct {
 
 	unkicked int64 // octets since the checkpointer was woken, roughly
 
-	logBytes atomic.Int64  // length of the log that is in use, roughly
+	logBytes atomic.Int64  // what of the log is not copied, roughly
+	logEnd   atomic.Int64  // length of the log when it was last copied
+	nextWait int64         // length from which the writer waits for readers again; with mu
 	cdb      *sql.DB       // checkpoints
 	kick     chan struct{} // wakes the checkpointer
 }
@@ -45,14 +47,19 @@ type sqliteEngine struct {
 // they are few and short.
 const readers = 8
 
+// lockWait is how long a connection waits for another's lock.
+const lockWait = 10 * time.Second
+
 // sqliteDSN builds the connection string; pragmas are per connection.
-func sqliteDSN(path string, readOnly bool) string {
+func sqliteDSN(path string, readOnly bool) string { return sqliteWaiting(path, readOnly, lockWait) }
+
+func sqliteWaiting(path string, readOnly bool, wait time.Duration) string {
 	q := url.Values{}
 	q.Set("_txlock", "immediate")
 	q.Set("_defensive", "1")
 	q.Set("_dqs", "0")
 	for _, p := range []string{
-		"busy_timeout(10000)", "synchronous(FULL)", "foreign_keys(1)", "wal_autocheckpoint(0)",
+		fmt.Sprintf("busy_timeout(%d)", wait.Milliseconds()), "synchronous(FULL)", "foreign_keys(1)", "wal_autocheckpoint(0)",
 		"temp_store(MEMORY)", "cache_size(-16384)", "journal_size_limit(67108864)", "trusted_schema(0)",
 		"cell_size_check(1)",
 	} {
@@ -99,7 +106,7 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 	}
 	s.db.SetMaxOpenConns(readers)
 	s.db.SetMaxIdleConns(readers)
-	if e.cdb, err = sql.Open("sqlite", sqliteDSN(path, false)); err != nil {
+	if e.cdb, err = sql.Open("sqlite", sqliteWaiting(path, false, restartWait)); err != nil {
 		return err
 	}
 	e.cdb.SetMaxOpenConns(1)
