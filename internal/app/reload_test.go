@@ -30,6 +30,8 @@ addresses = ["127.0.0.1:0"]
 tls = "starttls"
 [http]
 listen = []
+[admin]
+listen = "127.0.0.1:0"
 `
 
 // A reload applies all of a changed file, or none of it, and sessions that are

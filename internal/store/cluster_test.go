@@ -21,6 +21,14 @@ func TestTakeover(t *testing.T) {
 	cfg := Config{URL: url, Heartbeat: 50 * time.Millisecond, LeaseTime: 400 * time.Millisecond}
 	silent, _ := openTest(t, Config{URL: url, Heartbeat: time.Hour, LeaseTime: time.Hour})
 	runTest(t, silent)
+	lastSeen := func(ago time.Duration) {
+		t.Helper()
+		_, err := silent.db.ExecContext(ctx, `UPDATE nodes SET heartbeat_at = $1 WHERE epoch = $2`, time.Now().Add(-ago).UnixMicro(), silent.epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	lastSeen(-time.Hour) // alive until the heir is there, however slow the machine
 	leased, flying := mail(t, silent, 2, 10, true), mail(t, silent, 1, 10, true)
 	accept(t, silent, leased)
 	accept(t, silent, flying)
@@ -30,6 +38,7 @@ func TestTakeover(t *testing.T) {
 	taken := make(chan []Share, 10)
 	cfg.OnTakeover = func(sh []Share) { taken <- sh }
 	heir := newTest(t, cfg)
+	lastSeen(time.Second)
 	var shares []Share
 	select {
 	case shares = <-taken:
