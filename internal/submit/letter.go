@@ -53,9 +53,10 @@ func letterPart(text, html string) message.Part {
 	return message.Part{Type: "multipart/alternative", Parts: []message.Part{plain, {Type: "text/html", Text: html}}}
 }
 
-// verbatim matches lines to copy: of a zone file, its comments, and "Value: …" of a
-// form. Broken up, they are worth nothing.
-var verbatim = regexp.MustCompile(`^(\s*[A-Z][A-Za-z]*: |;|\S+\. \d+ IN )`)
+// verbatim matches lines to copy: of a zone file, its comments, "Value: …" of a form,
+// and commands behind a prompt. Broken up, they are worth nothing. So are the rows of
+// a table, which has two spaces between its columns.
+var verbatim = regexp.MustCompile(`^(\s*[A-Z][A-Za-z]*: |;|\S+\. \d+ IN |\s*\$ )|\S {2,}\S`)
 
 // wrapped breaks lines between words at 72 columns, as letters in plain text are,
 // and leaves those alone that are there to be copied.
@@ -64,7 +65,7 @@ func wrapped(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, " \t\r\n")
-		if verbatim.MatchString(line) || len(line) <= columns { // also a table's, with its spaces
+		if verbatim.MatchString(line) || len(line) <= columns {
 			b.WriteString(line + "\n")
 			continue
 		}
