@@ -241,11 +241,9 @@ func (a *Answers) plan(ctx context.Context, f *relay.WatchFinding, k *relay.Key)
 	}
 	peak := 0.0
 	if text, ok := kept[k.ID]; ok {
-		b, err := decodeBaseline(text)
-		if err != nil {
-			return nil, err
+		if b, err := decodeBaseline(text); err == nil { // a damaged one is as none
+			peak = float64(b.Peak)
 		}
-		peak = float64(b.Peak)
 	}
 	limit := int64(math.Max(leastMinute, slowPart*peak/60))
 	if k.PerMinute != 0 && k.PerMinute <= limit {

@@ -22,6 +22,10 @@ type Config struct {
 	Account func(relay.AccountID) (relay.Account, bool)
 	// Load returns what was kept of keys (Changes.Keys); nil: everything is in memory.
 	Load func(ctx context.Context, keys []relay.KeyID) (map[relay.KeyID][]byte, error)
+	// Damaged is told of what was kept and cannot be read: what it stood for is
+	// learned anew, as of a new key. The zero key is what is known of failed logins.
+	// nil: nobody is told.
+	Damaged func(key relay.KeyID, err error)
 	// MaxKeys is how many keys are kept in memory where Load is set; 0: 4,096, which
 	// is some 32 MB.
 	MaxKeys int
@@ -144,11 +148,19 @@ func (e *Engine) fetch(ctx context.Context, missing map[relay.KeyID]bool) error 
 	for id, text := range kept {
 		b, err := decodeBaseline(text)
 		if err != nil {
-			return fmt.Errorf("watch: key %s: %w", id, err)
+			// One key's damage must not blind the watch to all the others.
+			e.damaged(id, err)
+			b = &baseline{}
 		}
-		e.keys[id] = &learned{baseline: b, used: e.turn}
+		e.keys[id] = &learned{baseline: b, used: e.turn, dirty: err != nil}
 	}
 	return nil
+}
+
+func (e *Engine) damaged(id relay.KeyID, err error) {
+	if e.cfg.Damaged != nil {
+		e.cfg.Damaged(id, err)
+	}
 }
 
 // of is a key's baseline, rolled on to a moment.

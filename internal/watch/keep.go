@@ -2,7 +2,6 @@ package watch
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -72,9 +71,10 @@ func (e *Engine) Saved() {
 
 // Restore puts back what was kept: what is known of failed logins, and the
 // findings that are open. Baselines come by Load.
-func (e *Engine) Restore(shared []byte, open []relay.WatchFinding) error {
+func (e *Engine) Restore(shared []byte, open []relay.WatchFinding) {
 	if err := e.share.decode(shared); err != nil {
-		return fmt.Errorf("watch: %w", err)
+		e.damaged(relay.KeyID{}, err)
+		e.share.dirty = true // so that it is said once
 	}
 	clear(e.open)
 	for i := range open {
@@ -83,7 +83,6 @@ func (e *Engine) Restore(shared []byte, open []relay.WatchFinding) error {
 			e.open[k] = &f
 		}
 	}
-	return nil
 }
 
 // Put gives the engine a baseline that was kept; for tests, and for those who

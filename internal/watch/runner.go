@@ -230,7 +230,7 @@ func (r *Runner) prepare(ctx context.Context) error {
 	if r.engine != nil {
 		return nil
 	}
-	e := New(Config{Places: r.cfg.Places, Settings: r.Settings, Key: r.cfg.Key, Account: r.cfg.Account, Load: r.cfg.Store.WatchBaselines, Ahead: true})
+	e := New(Config{Places: r.cfg.Places, Settings: r.Settings, Key: r.cfg.Key, Account: r.cfg.Account, Load: r.cfg.Store.WatchBaselines, Damaged: r.damaged, Ahead: true})
 	if err := r.places(ctx); err != nil {
 		return err
 	}
@@ -242,11 +242,18 @@ func (r *Runner) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := e.Restore(shared[relay.KeyID{}], open); err != nil {
-		return err
-	}
+	e.Restore(shared[relay.KeyID{}], open)
 	r.engine = e
 	return nil
+}
+
+// damaged says what the watch has to learn anew.
+func (r *Runner) damaged(key relay.KeyID, err error) {
+	if key.IsZero() {
+		r.cfg.Logger.Error("watch: what was known of failed logins is damaged and is learned anew", "error", err)
+		return
+	}
+	r.cfg.Logger.Error("watch: a baseline is damaged and is learned anew", "key", key.String(), "error", err)
 }
 
 // places reads how far the watch has come. Where nothing was read ahead yet, by a

@@ -1,11 +1,13 @@
 package watch
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,6 +33,14 @@ type decoy struct {
 type failing1 struct {
 	*store.Store
 	before, after error
+	unread        error // baselines of keys cannot be had
+}
+
+func (f *failing1) WatchBaselines(ctx context.Context, keys []relay.KeyID) (map[relay.KeyID][]byte, error) {
+	if f.unread != nil && !keys[0].IsZero() {
+		return nil, f.unread
+	}
+	return f.Store.WatchBaselines(ctx, keys)
 }
 
 func (f *failing1) PutWatch(ctx context.Context, c store.WatchCommit) error {
@@ -187,19 +197,51 @@ func TestCanaryWhenTheWatchStandsStill(t *testing.T) {
 	t.Parallel()
 	d := newDecoy(t)
 	p := d.program("shop")
-	if err := d.s.PutWatch(t.Context(), store.WatchCommit{Keys: map[relay.KeyID][]byte{p.Key: []byte("{")}}); err != nil {
-		t.Fatal(err)
-	}
+	d.fails.unread = errors.New("an unreadable part of the database")
 	d.login(p, d.clock.Add(-10*time.Minute), netip.MustParseAddr("192.0.2.1"), relay.LoginOK)
 	d.s.RecordLogin(d.logins[0].Login)
 	d.try("203.0.113.9", false)
 	d.clock = d.clock.Add(5 * time.Second)
 	for range 3 {
-		if _, err := d.run.Step(t.Context()); err == nil {
-			t.Fatal("a damaged baseline is no error")
+		if _, err := d.run.Step(t.Context()); !errors.Is(err, d.fails.unread) {
+			t.Fatalf("baselines that cannot be had: %v", err)
 		}
 	}
 	d.found(1)
+}
+
+// What was kept and is damaged costs what was known of that key, and no more: it
+// is said, learned anew, and the watch over all the others goes on.
+func TestDamagedBaseline(t *testing.T) {
+	t.Parallel()
+	d := newDecoy(t)
+	p := d.program("shop")
+	if err := d.s.PutWatch(t.Context(), store.WatchCommit{Keys: map[relay.KeyID][]byte{p.Key: []byte("{"), {}: []byte("[]")}}); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	d.run.cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))
+	d.login(p, d.clock, netip.MustParseAddr("192.0.2.1"), relay.LoginOK)
+	d.s.RecordLogin(d.logins[0].Login)
+	d.written(d.s, 0, 1)
+	d.after(time.Hour)
+	logger := d.run.cfg.Logger
+	d.restart()
+	d.run.cfg.Logger = logger
+	d.login(p, d.clock, netip.MustParseAddr("192.0.2.1"), relay.LoginOK)
+	d.s.RecordLogin(d.logins[1].Login)
+	d.written(d.s, 0, 2)
+	d.after(time.Hour)
+	kept, err := d.s.WatchBaselines(t.Context(), []relay.KeyID{p.Key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := decodeBaseline(kept[p.Key]); err != nil || b.Logins != 2 {
+		t.Errorf("learned anew: %+v, %v", b, err)
+	}
+	if said := log.String(); strings.Count(said, "learned anew") != 2 || !strings.Contains(said, p.Key.String()) {
+		t.Errorf("said %q", said)
+	}
 }
 
 // A release that read nothing ahead found the canaries up to its place itself.
