@@ -25,9 +25,13 @@ func TestIssuer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier := provider.Verifier(&coreos.Config{ClientID: "postern", SupportedSigningAlgs: []string{"RS256", "PS256", "ES256", "EdDSA"}})
-	for _, alg := range []string{"RS256", "PS256", "ES256", "EdDSA"} {
+	config := &coreos.Config{ClientID: "postern", SupportedSigningAlgs: []string{"RS256", "PS256", "ES256", "EdDSA"}}
+	verifier := provider.Verifier(config)
+	for _, alg := range config.SupportedSigningAlgs {
 		is.Rotate(alg)
+		// Keys of its own each time: a set that has just read may, for a moment, answer
+		// for a new key with what it read before.
+		verifier := coreos.NewVerifier(is.URL, coreos.NewRemoteKeySet(ctx, is.URL+oidc.JWKS), config)
 		got, err := verifier.Verify(ctx, is.Token(oidc.Claims{"sub": "me"}))
 		if err != nil || got.Subject != "me" {
 			t.Errorf("%s: %v", alg, err)
