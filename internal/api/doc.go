@@ -41,7 +41,8 @@ type (
 	// Accounts keeps accounts.
 	Accounts interface {
 		CreateAccount(ctx context.Context, by store.By, a relay.Account) error
-		UpdateAccount(ctx context.Context, by store.By, a relay.Account) error
+		// SwapAccount: relay.Conflict with store.ErrMeanwhile if it is not was any more.
+		SwapAccount(ctx context.Context, by store.By, was, a relay.Account) error
 		Accounts(ctx context.Context) ([]relay.Account, error)
 		SetAccountDisabled(ctx context.Context, by store.By, id relay.AccountID, disabled bool) error
 	}
@@ -56,7 +57,8 @@ type (
 	// Pools keeps pools with their addresses.
 	Pools interface {
 		CreatePool(ctx context.Context, by store.By, p relay.Pool) error
-		UpdatePool(ctx context.Context, by store.By, p relay.Pool) error
+		// SwapPool: relay.Conflict with store.ErrMeanwhile if it is not was any more.
+		SwapPool(ctx context.Context, by store.By, was, p relay.Pool) error
 		Pools(ctx context.Context) ([]relay.Pool, error)
 		SetPoolDisabled(ctx context.Context, by store.By, id relay.PoolID, disabled bool) error
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,7 @@ type fake struct {
 	filters  []any // what the history was asked for
 	draining bool
 	fail     error // returned by everything
+	other    func()
 	log      bytes.Buffer
 }
 
@@ -78,7 +80,7 @@ func (f *fake) CreateAccount(_ context.Context, by store.By, a relay.Account) er
 	return f.change(by, "account %s", a.Name)
 }
 
-func (f *fake) UpdateAccount(_ context.Context, by store.By, a relay.Account) error {
+func (f *fake) SwapAccount(_ context.Context, by store.By, _, a relay.Account) error {
 	return f.change(by, "update account %s", a.Name)
 }
 
@@ -104,7 +106,14 @@ func (f *fake) CreatePool(_ context.Context, by store.By, p relay.Pool) error {
 	return f.change(by, "pool %s", p.Name)
 }
 
-func (f *fake) UpdatePool(_ context.Context, by store.By, p relay.Pool) error {
+func (f *fake) SwapPool(_ context.Context, by store.By, was, p relay.Pool) error {
+	if other := f.other; other != nil { // another node, once, in the moment before
+		f.other = nil
+		other()
+	}
+	if i := slices.IndexFunc(f.pools, func(x relay.Pool) bool { return x.ID == p.ID }); i >= 0 && !reflect.DeepEqual(f.pools[i], was) {
+		return &relay.Error{Kind: relay.Conflict, Public: "too late", Err: store.ErrMeanwhile}
+	}
 	for i := range f.pools {
 		if f.pools[i].ID == p.ID {
 			f.pools[i] = p

@@ -10,6 +10,7 @@ import (
 
 	"postern/internal/httpx"
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // NewPool is a request for a pool.
@@ -148,17 +149,28 @@ func (a *admin) setPoolAddresses(w http.ResponseWriter, r *http.Request) error {
 	if err := httpx.DecodeJSON(r, &in); err != nil {
 		return err
 	}
-	p, err := a.pool(r.Context(), "pool", r.PathValue("pool"), relay.AccountID{})
+	addresses, err := a.addresses(in.Addresses, in.Warmup)
 	if err != nil {
 		return err
 	}
-	if p.Addresses, err = a.addresses(in.Addresses, in.Warmup); err != nil {
-		return err
-	}
-	if err := a.Pools.UpdatePool(r.Context(), who, p); err != nil {
+	if err := a.editPool(r, who, func(p *relay.Pool) { p.Addresses = addresses }); err != nil {
 		return err
 	}
 	return a.showPool(w, r)
+}
+
+// editPool changes the pool that the path names, on what another node has made of it
+// where that was faster.
+func (a *admin) editPool(r *http.Request, who store.By, edit func(*relay.Pool)) error {
+	return store.Again(func() error {
+		was, err := a.pool(r.Context(), "pool", r.PathValue("pool"), relay.AccountID{})
+		if err != nil {
+			return err
+		}
+		p := was
+		edit(&p)
+		return a.Pools.SwapPool(r.Context(), who, was, p)
+	})
 }
 
 func (a *admin) switchPool(w http.ResponseWriter, r *http.Request) error {

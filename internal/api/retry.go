@@ -7,6 +7,7 @@ import (
 
 	"postern/internal/httpx"
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // Retry is a request to give an account or a pool its own delivery schedule.
@@ -71,14 +72,20 @@ func (a *admin) setAccountRetry(w http.ResponseWriter, r *http.Request) error {
 	if err := httpx.DecodeJSON(r, &in); err != nil {
 		return err
 	}
-	account, err := a.account(r.Context(), "account", r.PathValue("account"))
+	retry, err := in.parse()
 	if err != nil {
 		return err
 	}
-	if account.Retry, err = in.parse(); err != nil {
-		return err
-	}
-	if err := a.Accounts.UpdateAccount(r.Context(), who, account); err != nil {
+	err = store.Again(func() error {
+		was, err := a.account(r.Context(), "account", r.PathValue("account"))
+		if err != nil {
+			return err
+		}
+		next := was
+		next.Retry = retry
+		return a.Accounts.SwapAccount(r.Context(), who, was, next)
+	})
+	if err != nil {
 		return err
 	}
 	return a.showAccount(w, r)
@@ -93,14 +100,11 @@ func (a *admin) setPoolRetry(w http.ResponseWriter, r *http.Request) error {
 	if err := httpx.DecodeJSON(r, &in); err != nil {
 		return err
 	}
-	p, err := a.pool(r.Context(), "pool", r.PathValue("pool"), relay.AccountID{})
+	retry, err := in.parse()
 	if err != nil {
 		return err
 	}
-	if p.Retry, err = in.parse(); err != nil {
-		return err
-	}
-	if err := a.Pools.UpdatePool(r.Context(), who, p); err != nil {
+	if err := a.editPool(r, who, func(p *relay.Pool) { p.Retry = retry }); err != nil {
 		return err
 	}
 	return a.showPool(w, r)

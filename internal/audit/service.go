@@ -24,7 +24,7 @@ type Store interface {
 	AuditReports(ctx context.Context, account relay.AccountID, limit int) ([]store.AuditReport, error)
 	AuditReport(ctx context.Context, account relay.AccountID, id relay.ID) (store.AuditReport, error)
 	PruneAuditReports(ctx context.Context, now time.Time) (int64, error)
-	SetAuditSchedule(ctx context.Context, by store.By, v store.AuditSchedule) error
+	SwapAuditSchedule(ctx context.Context, by store.By, was, v store.AuditSchedule) error
 	ClaimAuditSchedules(ctx context.Context, now, until time.Time, n int) ([]store.AuditSchedule, error)
 	FinishAuditSchedule(ctx context.Context, v store.AuditSchedule, at, next time.Time) error
 }
@@ -142,28 +142,44 @@ func (s *Service) Schedule(ctx context.Context, account relay.AccountID) (Schedu
 	return scheduleOf(row)
 }
 
-// SetSchedule sets it; NextAt follows from the rest. relay.Invalid: it cannot be.
-func (s *Service) SetSchedule(ctx context.Context, by store.By, account relay.AccountID, v Schedule) (Schedule, error) {
+// EditSchedule has it edited; NextAt follows from the rest. edit runs again where
+// somebody else was faster, on what they have set. relay.Invalid: it cannot be.
+func (s *Service) EditSchedule(ctx context.Context, by store.By, account relay.AccountID, edit func(*Schedule) error) (Schedule, error) {
 	a, err := s.cfg.Store.Account(ctx, account)
 	if err != nil {
 		return Schedule{}, err
 	}
-	if v.Every != Never && v.Every != Weekly && v.Every != Monthly {
-		return Schedule{}, &relay.Error{Kind: relay.Invalid, Field: "every", Public: "Choose off, weekly or monthly."}
-	}
-	if v.Options != v.Options.Filled() {
-		return Schedule{}, &relay.Error{Kind: relay.Invalid, Field: "options", Public: fmt.Sprintf("Each bound is from %d to %d days, that of logins up to %d.", MinDays, MaxDays, MaxLoginDays)}
-	}
-	v.NextAt = v.Next(s.cfg.Now(), zoneOf(&a))
-	options, err := json.Marshal(v.Options)
-	if err != nil {
-		return Schedule{}, fmt.Errorf("set schedule: %w", err)
-	}
-	row := store.AuditSchedule{Account: account, Every: string(v.Every), To: v.To, Options: options, NextAt: v.NextAt}
-	if err := s.cfg.Store.SetAuditSchedule(ctx, by, row); err != nil {
+	if err := store.Again(func() error { return s.swapSchedule(ctx, by, &a, edit) }); err != nil {
 		return Schedule{}, err
 	}
 	return s.Schedule(ctx, account)
+}
+
+func (s *Service) swapSchedule(ctx context.Context, by store.By, a *relay.Account, edit func(*Schedule) error) error {
+	was, err := s.cfg.Store.AuditSchedule(ctx, a.ID)
+	if err != nil {
+		return err
+	}
+	v, err := scheduleOf(was)
+	if err != nil {
+		return err
+	}
+	if err := edit(&v); err != nil {
+		return err
+	}
+	if v.Every != Never && v.Every != Weekly && v.Every != Monthly {
+		return &relay.Error{Kind: relay.Invalid, Field: "every", Public: "Choose off, weekly or monthly."}
+	}
+	if v.Options != v.Options.Filled() {
+		return &relay.Error{Kind: relay.Invalid, Field: "options", Public: fmt.Sprintf("Each bound is from %d to %d days, that of logins up to %d.", MinDays, MaxDays, MaxLoginDays)}
+	}
+	v.NextAt = v.Next(s.cfg.Now(), zoneOf(a))
+	options, err := json.Marshal(v.Options)
+	if err != nil {
+		return fmt.Errorf("set schedule: %w", err)
+	}
+	row := store.AuditSchedule{Account: a.ID, Every: string(v.Every), To: v.To, Options: options, NextAt: v.NextAt}
+	return s.cfg.Store.SwapAuditSchedule(ctx, by, was, row)
 }
 
 func zoneOf(a *relay.Account) *time.Location {

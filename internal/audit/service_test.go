@@ -90,11 +90,16 @@ func (o *office) must(err error) {
 	}
 }
 
+// schedule sets when acme's report is made.
+func (o *office) schedule(v Schedule) (Schedule, error) {
+	return o.service.EditSchedule(o.t.Context(), by, o.acme.ID, func(s *Schedule) error { *s = v; return nil })
+}
+
 // furnish puts acme in order: what is made here has nothing to find.
 func (o *office) furnish() {
 	o.t.Helper()
 	ctx := o.t.Context()
-	_, err := o.service.SetSchedule(ctx, by, o.acme.ID, Schedule{Every: Monthly, To: []string{"ops@acme.example"}, Options: Options{}.Filled()})
+	_, err := o.schedule(Schedule{Every: Monthly, To: []string{"ops@acme.example"}, Options: Options{}.Filled()})
 	o.must(err)
 	_, err = o.s.SetAccessList(ctx, by, relay.AccessList{Tenant: relay.Tenant{Account: o.acme.ID}, Rules: []relay.AccessRule{{Network: netip.MustParsePrefix("192.0.2.0/24")}}})
 	o.must(err)
@@ -324,12 +329,12 @@ func TestRunDue(t *testing.T) {
 		}
 	}
 	for _, bad := range []Schedule{{Every: "daily", Options: Options{}.Filled()}, {Every: Weekly, Options: Options{UnusedDays: -1}}} {
-		if _, err := o.service.SetSchedule(ctx, by, o.acme.ID, bad); relay.KindOf(err) != relay.Invalid {
+		if _, err := o.schedule(bad); relay.KindOf(err) != relay.Invalid {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}
 	run(0)
-	v, err := o.service.SetSchedule(ctx, by, o.acme.ID, Schedule{Every: Weekly, To: []string{"ops@acme.example", "ceo@acme.example"}, Options: Options{UnusedDays: 30}.Filled()})
+	v, err := o.schedule(Schedule{Every: Weekly, To: []string{"ops@acme.example", "ceo@acme.example"}, Options: Options{UnusedDays: 30}.Filled()})
 	o.must(err)
 	if v.NextAt.IsZero() || v.Options.UnusedDays != 30 {
 		t.Fatalf("%+v", v)

@@ -101,7 +101,15 @@ func TestFollowsStore(t *testing.T) {
 			return s.AddDKIMKey(ctx, by, relay.DKIMKey{Domain: domain.ID, Selector: "s1", Algorithm: relay.DKIMEd25519, Sealed: []byte{1}, Record: "v=DKIM1", CreatedAt: now})
 		}},
 		{"activate DKIM key", func() error { return s.SetDKIMKeyActive(ctx, by, domain.ID, "s1", true) }},
-		{"rename account", func() error { a := account; a.Name = "acme2"; return s.UpdateAccount(ctx, by, a) }},
+		{"rename account", func() error {
+			was, err := s.Account(ctx, account.ID)
+			if err != nil {
+				return err
+			}
+			a := was
+			a.Name = "acme2"
+			return s.SwapAccount(ctx, by, was, a)
+		}},
 		{"disable subuser", func() error { return s.SetSubuserDisabled(ctx, by, user.ID, now) }},
 		{"enable subuser", func() error { return s.SetSubuserDisabled(ctx, by, user.ID, time.Time{}) }},
 		{"narrow key", func() error {
@@ -131,7 +139,7 @@ func TestFollowsStore(t *testing.T) {
 		{"disable pool", func() error { return s.SetPoolDisabled(ctx, by, pool.ID, now) }},
 		{"rival domain", func() error { _, err := s.CreateDomain(ctx, by, rival); return err }},
 		{"it is disputed", func() error { _, err := s.ProveDomain(ctx, by, rival.ID, now); return err }},
-		{"share domain", func() error { return s.SetDomainSharing(ctx, by, domain.ID, []relay.SubuserID{user.ID}, false) }},
+		{"share domain", func() error { return s.SwapDomainSharing(ctx, by, domain, []relay.SubuserID{user.ID}, false) }},
 		{"records gone", func() error {
 			_, err := s.SetDomainState(ctx, by, domain.ID, relay.DomainStateChange{State: relay.DomainPaused, FailingSince: now, Reason: "r"})
 			return err

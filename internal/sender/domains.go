@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -25,11 +26,15 @@ type DomainStore interface {
 	// CreateDomain gives the domain its number, and where ReturnPath is
 	// AutoReturnPath a label and a return path made of it.
 	CreateDomain(ctx context.Context, by store.By, d relay.Domain, keys ...relay.DKIMKey) (relay.Domain, error)
-	UpdateDomain(ctx context.Context, by store.By, d relay.Domain) error
+	// SwapDomain sets settings: relay.Conflict with store.ErrMeanwhile unless they are
+	// those of was.
+	SwapDomain(ctx context.Context, by store.By, was, d relay.Domain) error
 	Domain(ctx context.Context, id relay.DomainID) (relay.Domain, error)
 	Domains(ctx context.Context, account relay.AccountID) ([]relay.Domain, error)
 	DeleteDomain(ctx context.Context, by store.By, id relay.DomainID, at time.Time) error
-	SetDomainSharing(ctx context.Context, by store.By, id relay.DomainID, subusers []relay.SubuserID, all bool) error
+	// SwapDomainSharing: relay.Conflict with store.ErrMeanwhile unless it is shared as
+	// was is.
+	SwapDomainSharing(ctx context.Context, by store.By, was relay.Domain, subusers []relay.SubuserID, all bool) error
 	SetDomainDisabled(ctx context.Context, by store.By, id relay.DomainID, at time.Time) error
 
 	// ProveDomain makes a domain verified, or disputed where another account holds
@@ -298,15 +303,9 @@ type DomainUpdate struct {
 	Default, CustomSPF, Subdomains, Reveal, Quiet *bool
 	Rotate                                        *time.Duration // 0: as the installation says; below 0: never
 	KeyBits                                       *int
-	IPs                                           *[]netip.Addr
 }
 
-// Update changes a domain's settings and returns it as it is then.
-func (s *Domains) Update(ctx context.Context, by store.By, id relay.DomainID, u DomainUpdate) (relay.Domain, error) {
-	d, err := s.live(ctx, id)
-	if err != nil {
-		return d, err
-	}
+func (u *DomainUpdate) onto(d *relay.Domain) {
 	for _, m := range []struct{ to, from *bool }{
 		{&d.Default, u.Default}, {&d.CustomSPF, u.CustomSPF}, {&d.Subdomains, u.Subdomains}, {&d.Reveal, u.Reveal}, {&d.Quiet, u.Quiet},
 	} {
@@ -320,41 +319,85 @@ func (s *Domains) Update(ctx context.Context, by store.By, id relay.DomainID, u 
 	if u.KeyBits != nil {
 		d.KeyBits = *u.KeyBits
 	}
-	if u.IPs != nil {
-		d.IPs = slices.Clone(*u.IPs)
-	}
-	if d.Automatic && d.CustomSPF {
-		return d, invalid("custom_spf", "With automatic security the SPF record is ours; custom SPF needs automatic_security false.")
-	}
-	if err := checkBits(d.KeyBits); err != nil {
-		return d, err
-	}
-	if err := checkIPs(d.IPs); err != nil {
-		return d, err
-	}
-	if err := s.Store.UpdateDomain(ctx, by, d); err != nil {
-		return d, err
+}
+
+// Update changes a domain's settings and returns it as it is then.
+func (s *Domains) Update(ctx context.Context, by store.By, id relay.DomainID, u DomainUpdate) (relay.Domain, error) {
+	return s.edit(ctx, by, id, func(d *relay.Domain) error { u.onto(d); return nil })
+}
+
+// EditIPs changes the addresses of a domain's SPF record and returns the domain as
+// it is then. edit gets a copy, and may run again.
+func (s *Domains) EditIPs(ctx context.Context, by store.By, id relay.DomainID, edit func([]netip.Addr) ([]netip.Addr, error)) (relay.Domain, error) {
+	return s.edit(ctx, by, id, func(d *relay.Domain) (err error) {
+		d.IPs, err = edit(slices.Clone(d.IPs))
+		return err
+	})
+}
+
+// edit changes settings, on what somebody else has set where they were faster. What
+// changes nothing is not stored.
+func (s *Domains) edit(ctx context.Context, by store.By, id relay.DomainID, edit func(*relay.Domain) error) (relay.Domain, error) {
+	err := store.Again(func() error {
+		was, err := s.live(ctx, id)
+		if err != nil {
+			return err
+		}
+		d := was
+		if err := edit(&d); err != nil {
+			return err
+		}
+		if d.Automatic && d.CustomSPF {
+			return invalid("custom_spf", "With automatic security the SPF record is ours; custom SPF needs automatic_security false.")
+		}
+		if err := checkBits(d.KeyBits); err != nil {
+			return err
+		}
+		if err := checkIPs(d.IPs); err != nil {
+			return err
+		}
+		if reflect.DeepEqual(was, d) {
+			return nil
+		}
+		return s.Store.SwapDomain(ctx, by, was, d)
+	})
+	if err != nil {
+		return relay.Domain{}, err
 	}
 	return s.Store.Domain(ctx, id)
 }
 
-// SetSharing says which subusers of the account may use a domain beside its
-// owner: those named, or all. The store refuses subusers of other accounts.
-func (s *Domains) SetSharing(ctx context.Context, by store.By, id relay.DomainID, subusers []relay.SubuserID, all bool) error {
-	d, err := s.live(ctx, id)
-	if err != nil {
-		return err
-	}
-	if all && !d.Subuser.IsZero() {
-		return invalid("subusers", "A subuser's own domain cannot be shared with all subusers.")
-	}
-	var named []relay.SubuserID
-	for _, sub := range subusers {
-		if !sub.IsZero() && sub != d.Subuser && !slices.Contains(named, sub) {
-			named = append(named, sub)
+// Sharing says which subusers of the account may use a domain beside its owner:
+// those named, or all.
+type Sharing struct {
+	Subusers []relay.SubuserID
+	All      bool
+}
+
+// EditSharing changes for whom a domain is; edit may run again. The store refuses
+// subusers of other accounts.
+func (s *Domains) EditSharing(ctx context.Context, by store.By, id relay.DomainID, edit func(*Sharing)) error {
+	return store.Again(func() error {
+		d, err := s.live(ctx, id)
+		if err != nil {
+			return err
 		}
-	}
-	return s.Store.SetDomainSharing(ctx, by, id, named, all)
+		to := Sharing{slices.Clone(d.Subusers), d.AllSubusers}
+		edit(&to)
+		if to.All && !d.Subuser.IsZero() {
+			return invalid("subusers", "A subuser's own domain cannot be shared with all subusers.")
+		}
+		var named []relay.SubuserID
+		for _, sub := range to.Subusers {
+			if !sub.IsZero() && sub != d.Subuser && !slices.Contains(named, sub) {
+				named = append(named, sub)
+			}
+		}
+		if to.All == d.AllSubusers && slices.Equal(named, d.Subusers) {
+			return nil
+		}
+		return s.Store.SwapDomainSharing(ctx, by, d, named, to.All)
+	})
 }
 
 // Remove deletes a domain: nothing is sent as it from now on. Its row and its

@@ -26,6 +26,7 @@ type domainMemory struct {
 	fail    error // of everything
 	failed  int   // how often
 	changes []string
+	other   func(*relay.Domain) // another node's edit, once, in the moment before a swap
 }
 
 func newDomainMemory() *domainMemory {
@@ -80,11 +81,30 @@ func (m *domainMemory) change(id relay.DomainID, what string, edit func(*relay.D
 	return d, nil
 }
 
-func (m *domainMemory) UpdateDomain(_ context.Context, _ store.By, n relay.Domain) error {
+func (m *domainMemory) SwapDomain(_ context.Context, _ store.By, was, n relay.Domain) error {
+	if m.meanwhile(n.ID, func(d relay.Domain) bool {
+		return slices.Equal(d.IPs, was.IPs) && d.Quiet == was.Quiet && d.Default == was.Default && d.Rotate == was.Rotate
+	}) {
+		return &relay.Error{Kind: relay.Conflict, Public: "too late", Err: store.ErrMeanwhile}
+	}
 	_, err := m.change(n.ID, "update", func(d *relay.Domain) {
 		d.Default, d.CustomSPF, d.Subdomains, d.Reveal, d.Quiet, d.Rotate, d.KeyBits, d.IPs = n.Default, n.CustomSPF, n.Subdomains, n.Reveal, n.Quiet, n.Rotate, n.KeyBits, n.IPs
 	})
 	return err
+}
+
+// meanwhile lets another node change a domain once, if a test wants that, and
+// reports whether it is another one than was read then.
+func (m *domainMemory) meanwhile(id relay.DomainID, same func(relay.Domain) bool) bool {
+	unlock, _ := m.lock()
+	defer unlock()
+	d := m.domains[id]
+	if other := m.other; other != nil {
+		m.other = nil
+		other(&d)
+		m.domains[id] = d
+	}
+	return !same(d)
 }
 
 func (m *domainMemory) Domain(_ context.Context, id relay.DomainID) (relay.Domain, error) {
@@ -114,8 +134,13 @@ func (m *domainMemory) DeleteDomain(_ context.Context, _ store.By, id relay.Doma
 	return err
 }
 
-func (m *domainMemory) SetDomainSharing(_ context.Context, _ store.By, id relay.DomainID, subs []relay.SubuserID, all bool) error {
-	_, err := m.change(id, "share", func(d *relay.Domain) { d.Subusers, d.AllSubusers = subs, all })
+func (m *domainMemory) SwapDomainSharing(_ context.Context, _ store.By, was relay.Domain, subs []relay.SubuserID, all bool) error {
+	if m.meanwhile(was.ID, func(d relay.Domain) bool {
+		return slices.Equal(d.Subusers, was.Subusers) && d.AllSubusers == was.AllSubusers
+	}) {
+		return &relay.Error{Kind: relay.Conflict, Public: "too late", Err: store.ErrMeanwhile}
+	}
+	_, err := m.change(was.ID, "share", func(d *relay.Domain) { d.Subusers, d.AllSubusers = subs, all })
 	return err
 }
 

@@ -223,7 +223,7 @@ func TestUpdateShareRemove(t *testing.T) {
 		}
 	}
 	one, two := relay.SubuserID{ID: relay.ID{1}}, relay.SubuserID{ID: relay.ID{2}}
-	if err := s.SetSharing(ctx, testBy, d.ID, []relay.SubuserID{one, two, one, {}}, false); err != nil {
+	if err := s.EditSharing(ctx, testBy, d.ID, func(to *Sharing) { to.Subusers = []relay.SubuserID{one, two, one, {}} }); err != nil {
 		t.Fatal(err)
 	}
 	if shared := m.domains[d.ID]; len(shared.Subusers) != 2 || shared.AllSubusers {

@@ -23,7 +23,8 @@ import (
 // SHA-256 of a link's token: once, and until it ends; then relay.NotFound.
 type SingleStore interface {
 	CreateSender(ctx context.Context, by store.By, s relay.SingleSender) (relay.SingleSender, error)
-	UpdateSender(ctx context.Context, by store.By, s relay.SingleSender) error
+	// SwapSender: relay.Conflict with store.ErrMeanwhile if it is not was any more.
+	SwapSender(ctx context.Context, by store.By, was, s relay.SingleSender) error
 	DeleteSender(ctx context.Context, by store.By, number int64, at time.Time) error
 	Sender(ctx context.Context, number int64) (relay.SingleSender, error)
 	Senders(ctx context.Context, t relay.Tenant) ([]relay.SingleSender, error)
@@ -213,45 +214,70 @@ If it was not you, do nothing: without the button nobody can send as you here.
 
 // Resend mails a new link; the old one ends. relay.Conflict: it is proven
 // already.
-func (s *Singles) Resend(ctx context.Context, by store.By, n relay.SingleSender) error {
-	if s.Verified(n) {
-		return &relay.Error{Kind: relay.Conflict, Public: "This sender is verified already."}
-	}
-	now := s.now()
-	if err := s.mayMail(n.Tenant, n.Address, now); err != nil {
-		return err
-	}
-	token := newLink(&n, now)
-	if err := s.Store.UpdateSender(ctx, by, n); err != nil {
+func (s *Singles) Resend(ctx context.Context, by store.By, number int64) error {
+	n, token, err := s.swap(ctx, by, number, func(n *relay.SingleSender) (link bool, err error) {
+		if s.Verified(*n) {
+			return false, &relay.Error{Kind: relay.Conflict, Public: "This sender is verified already."}
+		}
+		return true, nil
+	})
+	if err != nil {
 		return err
 	}
 	return s.mail(ctx, n, token)
 }
 
-// Update changes a sender. With another address it is to be proven again.
-func (s *Singles) Update(ctx context.Context, by store.By, old, n relay.SingleSender) (Single, error) {
-	n, err := s.clean(n)
-	if err != nil {
-		return Single{}, err
-	}
-	n.Number, n.Tenant, n.CreatedAt = old.Number, old.Tenant, old.CreatedAt
-	n.VerifiedAt, n.Secret, n.MailedAt, n.ValidUntil = old.VerifiedAt, old.Secret, old.MailedAt, old.ValidUntil
-	if n.Address == old.Address {
-		return Single{SingleSender: n}, s.Store.UpdateSender(ctx, by, n)
-	}
-	now := s.now()
-	if s.owned(n) {
+// Update changes a sender. With another address it is to be proven again. edit may
+// run again, where somebody else was faster; only what its owner writes of a sender is
+// taken from it.
+func (s *Singles) Update(ctx context.Context, by store.By, number int64, edit func(relay.SingleSender) relay.SingleSender) (Single, error) {
+	n, token, err := s.swap(ctx, by, number, func(n *relay.SingleSender) (link bool, err error) {
+		old := *n
+		if *n, err = s.clean(edit(old)); err != nil {
+			return false, err
+		}
+		n.Number, n.Tenant, n.CreatedAt, n.DeletedAt = old.Number, old.Tenant, old.CreatedAt, old.DeletedAt
+		n.VerifiedAt, n.Secret, n.MailedAt, n.ValidUntil = old.VerifiedAt, old.Secret, old.MailedAt, old.ValidUntil
+		if n.Address == old.Address {
+			return false, nil
+		}
 		n.VerifiedAt, n.Secret, n.ValidUntil = time.Time{}, nil, time.Time{}
-		return Single{SingleSender: n}, s.Store.UpdateSender(ctx, by, n)
-	}
-	if err := s.mayMail(n.Tenant, n.Address, now); err != nil {
-		return Single{}, err
-	}
-	token := newLink(&n, now)
-	if err := s.Store.UpdateSender(ctx, by, n); err != nil {
-		return Single{}, err
+		return !s.owned(*n), nil
+	})
+	if err != nil || token == "" {
+		return Single{SingleSender: n}, err
 	}
 	return Single{n, s.Warnings(ctx, n.Address)}, s.mail(ctx, n, token)
+}
+
+// swap reads a sender, has it edited and stores it, with a new link where edit asks
+// for one: token is that link's. However often it begins anew, one letter is counted
+// for an address.
+func (s *Singles) swap(ctx context.Context, by store.By, number int64, edit func(*relay.SingleSender) (link bool, err error)) (n relay.SingleSender, token string, err error) {
+	paced := ""
+	err = store.Again(func() error {
+		was, err := s.Store.Sender(ctx, number)
+		if err != nil {
+			return err
+		}
+		n, token = was, ""
+		link, err := edit(&n)
+		if err != nil {
+			return err
+		}
+		if link {
+			now := s.now()
+			if paced != n.Address {
+				if err := s.mayMail(n.Tenant, n.Address, now); err != nil {
+					return err
+				}
+				paced = n.Address
+			}
+			token = newLink(&n, now)
+		}
+		return s.Store.SwapSender(ctx, by, was, n)
+	})
+	return n, token, err
 }
 
 // errLink says the same of every link that does not work: used, ended, replaced

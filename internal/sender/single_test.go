@@ -3,6 +3,7 @@ package sender
 import (
 	"bytes"
 	"context"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ type singleFake struct {
 	rows    []relay.SingleSender
 	domains map[string]relay.AccountID
 	letters []struct{ to, subject, text string }
+	other   func(*relay.SingleSender) // another node's edit, once, in the moment before a swap
 }
 
 func (f *singleFake) CreateSender(_ context.Context, _ store.By, s relay.SingleSender) (relay.SingleSender, error) {
@@ -28,8 +30,16 @@ func (f *singleFake) CreateSender(_ context.Context, _ store.By, s relay.SingleS
 	return s, nil
 }
 
-func (f *singleFake) UpdateSender(_ context.Context, _ store.By, s relay.SingleSender) error {
-	f.rows[s.Number-1] = s
+func (f *singleFake) SwapSender(_ context.Context, _ store.By, was, s relay.SingleSender) error {
+	row := &f.rows[s.Number-1]
+	if other := f.other; other != nil {
+		f.other = nil
+		other(row)
+	}
+	if !reflect.DeepEqual(*row, was) {
+		return &relay.Error{Kind: relay.Conflict, Public: "too late", Err: store.ErrMeanwhile}
+	}
+	*row = s
 	return nil
 }
 
@@ -109,6 +119,11 @@ func singlesWorld() (*Singles, *singleFake, *time.Time) {
 	}, f, &now
 }
 
+// to is an edit that writes all of a sender anew.
+func to(n relay.SingleSender) func(relay.SingleSender) relay.SingleSender {
+	return func(relay.SingleSender) relay.SingleSender { return n }
+}
+
 func newSingle(address string) relay.SingleSender {
 	return relay.SingleSender{Tenant: relay.Tenant{Account: acme}, Nickname: "n", FromEmail: address, ReplyTo: "r@else.test"}
 }
@@ -153,7 +168,7 @@ func TestSingleSenderIsProvenByItsLinkOnce(t *testing.T) {
 			t.Errorf("a used or foreign link says %v", err)
 		}
 	}
-	if err := s.Resend(ctx, bySingle, f.rows[0]); relay.KindOf(err) != relay.Conflict {
+	if err := s.Resend(ctx, bySingle, 1); relay.KindOf(err) != relay.Conflict {
 		t.Errorf("resend to a proven one: %v", err)
 	}
 }
@@ -165,7 +180,7 @@ func TestSingleSenderLinkEndsAndIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := f.lastToken(t)
-	if err := s.Resend(ctx, bySingle, f.rows[0]); err != nil {
+	if err := s.Resend(ctx, bySingle, 1); err != nil {
 		t.Fatal(err)
 	}
 	second := f.lastToken(t)
@@ -226,10 +241,10 @@ func TestSingleSenderWithAnotherAddressIsProvenAnew(t *testing.T) {
 	}
 	same := newSingle("ann@else.test")
 	same.Nickname = "other"
-	if got, err := s.Update(ctx, bySingle, f.rows[0], same); err != nil || !s.Verified(got.SingleSender) || f.rows[0].Nickname != "other" {
+	if got, err := s.Update(ctx, bySingle, 1, to(same)); err != nil || !s.Verified(got.SingleSender) || f.rows[0].Nickname != "other" {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if got, err := s.Update(ctx, bySingle, f.rows[0], newSingle("ANN@else.test")); err != nil || s.Verified(got.SingleSender) || len(f.letters) != 2 {
+	if got, err := s.Update(ctx, bySingle, 1, to(newSingle("ANN@else.test"))); err != nil || s.Verified(got.SingleSender) || len(f.letters) != 2 {
 		t.Errorf("another mailbox keeps the proof: %+v, %v", got, err)
 	}
 }
@@ -271,7 +286,7 @@ func TestSingleSenderLettersAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 20 {
-		_ = s.Resend(ctx, bySingle, f.rows[0])
+		_ = s.Resend(ctx, bySingle, 1)
 	}
 	if len(f.letters) != paceAddress {
 		t.Errorf("%d letters to one address in a day, want %d", len(f.letters), paceAddress)
@@ -297,7 +312,7 @@ func TestSingleSenderLettersAreBounded(t *testing.T) {
 		t.Errorf("%d letters of one account in a day, want %d", sent, paceAccount)
 	}
 	*now = now.Add(paceSpan)
-	if err := s.Resend(ctx, bySingle, f.rows[0]); err != nil {
+	if err := s.Resend(ctx, bySingle, 1); err != nil {
 		t.Errorf("the next day: %v", err)
 	}
 }

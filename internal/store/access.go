@@ -90,7 +90,7 @@ func (s *Store) setAccessList(ctx context.Context, by By, l relay.AccessList, fi
 }
 
 // SwapAccessList is SetAccessList for who has read the list before: relay.Conflict
-// if it is another one by now, so that nobody's change is lost, on whatever node.
+// with ErrMeanwhile if it is another one by now, so that nobody's change is lost, on whatever node.
 func (s *Store) SwapAccessList(ctx context.Context, by By, was, next relay.AccessList) (relay.AccessList, error) {
 	return s.setAccessList(ctx, by, next, func(old *relay.AccessList) error {
 		then, err := json.Marshal(was)
@@ -99,7 +99,7 @@ func (s *Store) SwapAccessList(ctx context.Context, by By, was, next relay.Acces
 		}
 		now, err := json.Marshal(old)
 		if err == nil && !bytes.Equal(then, now) {
-			err = relay.E(relay.Conflict, "The list was changed at the same moment. Look at it again.")
+			err = meanwhile("The list")
 		}
 		return err
 	})

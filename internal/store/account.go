@@ -129,22 +129,28 @@ func (s *Store) Accounts(ctx context.Context) ([]relay.Account, error) {
 	return read(s, "accounts", v, err)
 }
 
-// UpdateAccount replaces what may change: all but id, Number, System and CreatedAt.
-// It neither disables nor enables: who read the account before it was switched off
-// must not switch it on.
-func (s *Store) UpdateAccount(ctx context.Context, by By, a relay.Account) error {
-	return s.changeAccount(ctx, by, a.ID, "account.update", func(old relay.Account) relay.Account {
-		a.Number, a.System, a.CreatedAt, a.DisabledAt = old.Number, old.System, old.CreatedAt, old.DisabledAt
-		return a
+// SwapAccount replaces what may change of an account: all but id, Number, System and
+// CreatedAt. It neither disables nor enables: who read the account before it was
+// switched off must not switch it on. relay.Conflict with ErrMeanwhile: it is not was
+// any more; without: the name is taken.
+func (s *Store) SwapAccount(ctx context.Context, by By, was, a relay.Account) error {
+	return s.changeAccount(ctx, by, a.ID, "account.update", func(old relay.Account) (relay.Account, error) {
+		return editedAccount(a, &old), unmoved("The account", editedAccount(was, &old), old)
 	})
+}
+
+// editedAccount is an account with what an edit does not change as it is stored.
+func editedAccount(a relay.Account, old *relay.Account) relay.Account {
+	a.ID, a.Number, a.System, a.CreatedAt, a.DisabledAt = old.ID, old.Number, old.System, old.CreatedAt, old.DisabledAt
+	return a
 }
 
 // SetAccountDisabled switches an account off at a time, or on again with the
 // zero time. Queued mail stays and is delivered: hold it where it must not be.
 func (s *Store) SetAccountDisabled(ctx context.Context, by By, id relay.AccountID, at time.Time) error {
-	return s.changeAccount(ctx, by, id, switched("account", at), func(a relay.Account) relay.Account {
+	return s.changeAccount(ctx, by, id, switched("account", at), func(a relay.Account) (relay.Account, error) {
 		a.DisabledAt = at
-		return a
+		return a, nil
 	})
 }
 
@@ -156,13 +162,16 @@ func switched(what string, at time.Time) string {
 	return what + ".disable"
 }
 
-func (s *Store) changeAccount(ctx context.Context, by By, id relay.AccountID, action string, edit func(relay.Account) relay.Account) error {
+func (s *Store) changeAccount(ctx context.Context, by By, id relay.AccountID, action string, edit func(relay.Account) (relay.Account, error)) error {
 	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		old, err := one(ctx, tx, "account", scanAccount, selectAccounts+` WHERE id = $1`+s.forUpdate(), blob(id.ID))
 		if err != nil {
 			return note{}, err
 		}
-		a := edit(old)
+		a, err := edit(old)
+		if err != nil {
+			return note{}, err
+		}
 		retry, policy, plan, profile, err := packAccount(&a)
 		if err != nil {
 			return note{}, err

@@ -133,8 +133,8 @@ func TestAdministrationRoundTrip(t *testing.T) {
 		off := time.Now().UTC().Truncate(time.Microsecond)
 		w.account.OwnerEmail, w.subuser.Email, w.key.Name, w.pool.Addresses, w.domain.Rotate = "n@example.test", "n@example.test", "n", w.pool.Addresses[1:], -time.Microsecond
 		for what, err := range map[string]error{
-			"account": s.UpdateAccount(ctx, testBy, w.account), "subuser": s.UpdateSubuser(ctx, testBy, w.subuser), "key": editKey(t, s, w.key),
-			"pool": s.UpdatePool(ctx, testBy, w.pool), "domain": s.UpdateDomain(ctx, testBy, w.domain),
+			"account": editAccount(s, w.account), "subuser": editSubuser(s, w.subuser), "key": editKey(t, s, w.key),
+			"pool": editPool(s, w.pool), "domain": editDomain(s, w.domain),
 		} {
 			if err != nil {
 				t.Errorf("update %s: %v", what, err)
@@ -202,7 +202,7 @@ func TestAdministrationErrors(t *testing.T) {
 			{"same selector", s.AddDKIMKey(ctx, testBy, w.dkim), relay.Conflict},
 			{"subuser without account", s.CreateSubuser(ctx, testBy, orphan), relay.NotFound},
 			{"key of another account's subuser", s.CreateKey(ctx, testBy, foreign), relay.NotFound},
-			{"domain shared with another account's subuser", s.SetDomainSharing(ctx, testBy, sharing.ID, sharing.Subusers, false), relay.NotFound},
+			{"domain shared with another account's subuser", share(s, sharing.ID, sharing.Subusers, false), relay.NotFound},
 			{"update of no account", s.SetAccountDisabled(ctx, testBy, account.ID, time.Now()), relay.NotFound},
 			{"update of no key", s.RevokeKey(ctx, testBy, key.ID, time.Now()), relay.NotFound},
 			{"selector of no domain", s.SetDKIMKeyActive(ctx, testBy, domain.ID, "s1", true), relay.NotFound},

@@ -1,11 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"postern/internal/relay"
@@ -14,6 +16,7 @@ import (
 const (
 	scheduleColumns     = `account_id, every, recipients, options, next_at, last_at`
 	selectAuditSchedule = `SELECT ` + scheduleColumns + ` FROM audit_schedules WHERE account_id = $1`
+	insertAuditSchedule = `INSERT INTO audit_schedules (account_id, every) VALUES ($1, '') ON CONFLICT (account_id) DO NOTHING`
 	upsertAuditSchedule = `INSERT INTO audit_schedules (account_id, every, recipients, options, next_at) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (account_id) DO UPDATE SET every = excluded.every, recipients = excluded.recipients, options = excluded.options,
 		next_at = excluded.next_at, claimed_until = 0`
@@ -59,28 +62,50 @@ func (s *Store) AuditSchedule(ctx context.Context, account relay.AccountID) (Aud
 	return read(s, "audit schedule", v, err)
 }
 
-// SetAuditSchedule sets the schedule of an account, and records who did. LastAt is
-// not changed. It raises no revision. relay.NotFound: there is no such account.
-func (s *Store) SetAuditSchedule(ctx context.Context, by By, v AuditSchedule) error {
+// SwapAuditSchedule sets the schedule of an account, and records who did. LastAt is
+// not changed. It raises no revision. relay.Conflict with ErrMeanwhile: Every, To or
+// Options are not those of was any more; relay.NotFound: there is no such account.
+func (s *Store) SwapAuditSchedule(ctx context.Context, by By, was, v AuditSchedule) error {
 	to, err := packJSON(v.To, len(v.To) == 0)
 	if err != nil {
 		return fmt.Errorf("set audit schedule: %w", err)
 	}
 	err = s.eng.transact(ctx, func(tx *sql.Tx) error {
-		var before any
-		switch old, err := scanAuditSchedule(tx.QueryRowContext(ctx, selectAuditSchedule+s.forUpdate(), blob(v.Account.ID))); {
-		case err == nil:
-			before = old
-		case !errors.Is(err, sql.ErrNoRows):
+		before, err := s.heldAuditSchedule(ctx, tx, &was)
+		if err != nil {
 			return err
 		}
 		if err := s.record(ctx, tx, by, note{account: v.Account, action: "audit.schedule", subject: "audit schedule", before: before, after: v}); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, upsertAuditSchedule, blob(v.Account.ID), text(v.Every), text(to), text(string(v.Options)), micros(v.NextAt))
+		_, err = tx.ExecContext(ctx, upsertAuditSchedule, blob(v.Account.ID), text(v.Every), text(to), text(string(v.Options)), micros(v.NextAt))
 		return err
 	})
 	return changeError(err)
+}
+
+// heldAuditSchedule locks the schedule of an account and returns it for the record, if
+// it is was. As with the settings of the watch, there is always a row to lock.
+func (s *Store) heldAuditSchedule(ctx context.Context, tx *sql.Tx, was *AuditSchedule) (before any, err error) {
+	res, err := tx.ExecContext(ctx, insertAuditSchedule, blob(was.Account.ID))
+	if err != nil {
+		return nil, err
+	}
+	made, err := res.RowsAffected()
+	if err != nil {
+		return nil, err
+	}
+	old, err := scanAuditSchedule(tx.QueryRowContext(ctx, selectAuditSchedule+s.forUpdate(), blob(was.Account.ID)))
+	if err != nil {
+		return nil, err
+	}
+	if was.Every != old.Every || !slices.Equal(was.To, old.To) || !bytes.Equal(was.Options, old.Options) {
+		return nil, meanwhile("The schedule")
+	}
+	if made == 0 {
+		before = old
+	}
+	return before, nil
 }
 
 // ClaimAuditSchedules returns up to n schedules that are due, and keeps others from

@@ -114,7 +114,7 @@ func TestAuditSchedule(t *testing.T) {
 		want := AuditSchedule{Account: a, Every: "weekly", To: []string{"o@example.test"}, Options: json.RawMessage(`{"unused_days": 30}`), NextAt: c.now}
 		later := AuditSchedule{Account: b, Every: "monthly", To: []string{"p@example.test"}, NextAt: c.now.Add(time.Minute)}
 		for _, v := range []AuditSchedule{later, want} {
-			if err := s.SetAuditSchedule(ctx, testBy, v); err != nil {
+			if err := editSchedule(s, v); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -142,7 +142,7 @@ func TestAuditSchedule(t *testing.T) {
 
 		// What was changed while a report was made counts; when it was made is kept.
 		changed := AuditSchedule{Account: a, Every: "off"}
-		if err := s.SetAuditSchedule(ctx, testBy, changed); err != nil {
+		if err := editSchedule(s, changed); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.FinishAuditSchedule(ctx, done, c.now, next.Add(time.Hour)); err != nil {
@@ -152,7 +152,7 @@ func TestAuditSchedule(t *testing.T) {
 		got, err = s.AuditSchedule(ctx, a)
 		same(t, "switched off", changed, got, err)
 		claim(next.Add(time.Hour), later)
-		if err := s.SetAuditSchedule(ctx, testBy, AuditSchedule{Account: relay.AccountID{ID: relay.NewID(c.now)}}); relay.KindOf(err) != relay.NotFound {
+		if err := editSchedule(s, AuditSchedule{Account: relay.AccountID{ID: relay.NewID(c.now)}}); relay.KindOf(err) != relay.NotFound {
 			t.Errorf("of no account: %v", err)
 		}
 		changes, err := s.Changes(ctx, ChangeFilter{Account: a, Action: "audit.schedule"})

@@ -195,7 +195,7 @@ func TestDeleteSubuser(t *testing.T) {
 		own.Subuser = w.subuser.ID
 		for what, err := range map[string]error{
 			"delete":          s.DeleteSubuser(ctx, testBy, w.subuser.ID, now),
-			"update":          s.UpdateSubuser(ctx, testBy, w.subuser),
+			"update":          editSubuser(s, w.subuser),
 			"enable":          s.SetSubuserDisabled(ctx, testBy, w.subuser.ID, time.Time{}),
 			"new key":         s.CreateKey(ctx, testBy, key),
 			"key moved to it": editKey(t, s, own),
@@ -206,7 +206,7 @@ func TestDeleteSubuser(t *testing.T) {
 		}
 		// The domain that was shared with it is not everybody's now, and can be edited.
 		w.domain.ReturnPath = "other.example.test"
-		if err := s.UpdateDomain(ctx, testBy, w.domain); err != nil {
+		if err := editDomain(s, w.domain); err != nil {
 			t.Error(err)
 		}
 		if d, err := s.Domain(ctx, w.domain.ID); err != nil || len(d.Subusers) != 1 {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"postern/internal/relay"
@@ -213,28 +214,38 @@ func onlyDefault(ctx context.Context, tx *sql.Tx, rev int64, d *relay.Domain) er
 	return err
 }
 
-// UpdateDomain replaces a domain's settings: Automatic, Label, ReturnPath,
+// SwapDomain replaces a domain's settings: Automatic, Label, ReturnPath,
 // Selector, KeyBits, Rotate, Reveal, CustomSPF, Default, IPs, Subdomains and
 // Quiet. If it becomes Default, the owner's other default is none any more. The
-// rest has methods of its own: SetDomainState, ProveDomain, SetDomainSharing,
-// SetDomainDisabled, DeleteDomain.
-func (s *Store) UpdateDomain(ctx context.Context, by By, d relay.Domain) error {
-	_, err := s.changeDomain(ctx, by, d.ID, "domain.update", func(n relay.Domain) (relay.Domain, error) {
-		n.Automatic, n.Label, n.ReturnPath, n.Selector, n.KeyBits, n.Rotate = d.Automatic, d.Label, d.ReturnPath, d.Selector, d.KeyBits, d.Rotate
-		n.Reveal, n.CustomSPF, n.Default, n.IPs, n.Subdomains, n.Quiet = d.Reveal, d.CustomSPF, d.Default, d.IPs, d.Subdomains, d.Quiet
-		return n, nil
+// rest has methods of its own: SetDomainState, ProveDomain, SwapDomainSharing,
+// SetDomainDisabled, DeleteDomain. relay.Conflict with ErrMeanwhile: the settings are
+// not those of was any more.
+func (s *Store) SwapDomain(ctx context.Context, by By, was, d relay.Domain) error {
+	_, err := s.changeDomain(ctx, by, d.ID, "domain.update", func(old relay.Domain) (relay.Domain, error) {
+		return withSettings(old, &d), unmoved("The domain", withSettings(old, &was), old)
 	})
 	return err
 }
 
-// SetDomainSharing says who may use a domain beside its owner: named subusers of
-// its account, or all of them; without any, its owner alone. relay.NotFound:
-// there is no such domain, or a subuser is not one of its account.
-func (s *Store) SetDomainSharing(ctx context.Context, by By, id relay.DomainID, subusers []relay.SubuserID, all bool) error {
+// withSettings is a domain with the settings of another.
+func withSettings(n relay.Domain, d *relay.Domain) relay.Domain {
+	n.Automatic, n.Label, n.ReturnPath, n.Selector, n.KeyBits, n.Rotate = d.Automatic, d.Label, d.ReturnPath, d.Selector, d.KeyBits, d.Rotate
+	n.Reveal, n.CustomSPF, n.Default, n.IPs, n.Subdomains, n.Quiet = d.Reveal, d.CustomSPF, d.Default, d.IPs, d.Subdomains, d.Quiet
+	return n
+}
+
+// SwapDomainSharing says who may use a domain beside its owner: named subusers of
+// its account, or all of them; without any, its owner alone. relay.Conflict with
+// ErrMeanwhile: it is not shared as was is any more; relay.NotFound: there is no such
+// domain, or a subuser is not one of its account.
+func (s *Store) SwapDomainSharing(ctx context.Context, by By, was relay.Domain, subusers []relay.SubuserID, all bool) error {
 	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
-		old, err := s.liveDomain(ctx, tx, id)
+		old, err := s.liveDomain(ctx, tx, was.ID)
 		if err != nil {
 			return note{}, err
+		}
+		if was.AllSubusers != old.AllSubusers || !slices.Equal(was.Subusers, old.Subusers) {
+			return note{}, meanwhile("Who may use the domain")
 		}
 		d := old
 		d.Subusers, d.AllSubusers = distinct(subusers), all

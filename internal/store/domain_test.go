@@ -154,8 +154,8 @@ func TestDeletedDomain(t *testing.T) {
 			"switched on": s.SetDomainDisabled(ctx, testBy, d.ID, time.Time{}),
 			"proven":      created(s.ProveDomain(ctx, testBy, d.ID, c.now)),
 			"set":         created(s.SetDomainState(ctx, testBy, d.ID, relay.DomainStateChange{State: relay.DomainAsserted})),
-			"updated":     s.UpdateDomain(ctx, testBy, got),
-			"shared":      s.SetDomainSharing(ctx, testBy, d.ID, nil, true),
+			"updated":     editDomain(s, got),
+			"shared":      share(s, d.ID, nil, true),
 			"checked":     s.PutDomainCheck(ctx, relay.DomainCheck{Domain: d.ID, At: c.now}),
 			"made due":    s.CheckDue(ctx, d.ID, c.now),
 			"looked at":   created(s.DomainCheck(ctx, d.ID)),
@@ -209,7 +209,7 @@ func TestOneDefaultDomain(t *testing.T) {
 		}
 		wantDefault(its, second)
 		first.Default = true
-		if err := s.UpdateDomain(ctx, testBy, first); err != nil {
+		if err := editDomain(s, first); err != nil {
 			t.Fatal(err)
 		}
 		wantDefault(its, first)
@@ -329,7 +329,7 @@ func TestDisputeWithParent(t *testing.T) {
 		c.want(child.ID, relay.DomainVerified, false)
 		// Without its subdomains a parent is no rival.
 		parent.Subdomains = false
-		if err := s.UpdateDomain(ctx, testBy, parent); err != nil {
+		if err := editDomain(s, parent); err != nil {
 			t.Fatal(err)
 		}
 		if d := c.prove(c.create(c.row(b, "free.wide.test")).ID); d.State != relay.DomainVerified {
@@ -340,7 +340,7 @@ func TestDisputeWithParent(t *testing.T) {
 			t.Fatal(err)
 		}
 		parent.Subdomains = true
-		if err := s.UpdateDomain(ctx, testBy, parent); err != nil {
+		if err := editDomain(s, parent); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.SetDomainDisabled(ctx, testBy, child.ID, time.Time{}); relay.KindOf(err) != relay.Conflict {
@@ -487,9 +487,9 @@ func TestDomainStates(t *testing.T) {
 	})
 }
 
-// What UpdateDomain must not touch, it does not: a caller with an old row in hand
+// What SwapDomain must not touch, it does not: a caller with an old row in hand
 // brings back neither a state nor a sharing.
-func TestUpdateDomainIsSettingsOnly(t *testing.T) {
+func TestSwapDomainIsSettingsOnly(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {
 		s, _ := openTest(t, cfg)
@@ -498,7 +498,7 @@ func TestUpdateDomainIsSettingsOnly(t *testing.T) {
 		sub := c.subuser(a)
 		old := c.create(c.row(a, "set.test"))
 		want := c.prove(old.ID)
-		if err := s.SetDomainSharing(ctx, testBy, old.ID, []relay.SubuserID{sub, sub}, false); err != nil {
+		if err := share(s, old.ID, []relay.SubuserID{sub, sub}, false); err != nil {
 			t.Fatal(err)
 		}
 		want.Subusers = []relay.SubuserID{sub}
@@ -506,14 +506,14 @@ func TestUpdateDomainIsSettingsOnly(t *testing.T) {
 		old.Automatic, old.Label, old.ReturnPath, old.Selector, old.KeyBits, old.Rotate = true, "l", "l.set.test", "org", 4096, time.Hour
 		old.Reveal, old.CustomSPF, old.Default, old.Subdomains, old.Quiet, old.AllSubusers = true, true, true, true, true, true
 		old.IPs = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
-		if err := s.UpdateDomain(ctx, testBy, old); err != nil {
+		if err := editDomain(s, old); err != nil {
 			t.Fatal(err)
 		}
 		want.Automatic, want.Label, want.ReturnPath, want.Selector, want.KeyBits, want.Rotate = true, "l", "l.set.test", "org", 4096, time.Hour
 		want.Reveal, want.CustomSPF, want.Default, want.Subdomains, want.Quiet, want.IPs = true, true, true, true, true, old.IPs
 		got, err := s.Domain(ctx, old.ID)
 		same(t, "updated", want, got, err)
-		if err := s.SetDomainSharing(ctx, testBy, old.ID, nil, true); err != nil {
+		if err := share(s, old.ID, nil, true); err != nil {
 			t.Fatal(err)
 		}
 		want.Subusers, want.AllSubusers = nil, true

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
@@ -268,15 +267,12 @@ func (s *Store) Keys(ctx context.Context, account relay.AccountID) ([]relay.Key,
 
 // SwapKey replaces what may change: all but id, Account, Kind, Login, how and when it
 // was made, the verifiers and what is known of its use; it neither revokes nor
-// revives, disables nor enables. A new expiry is reminded of anew. relay.Conflict if
-// anything that it replaces is not as it was when was was read: otherwise an edit of
+// revives, disables nor enables. A new expiry is reminded of anew. relay.Conflict
+// with ErrMeanwhile if anything that it replaces is not as it was when was was read: otherwise an edit of
 // a name could undo what somebody, or the watch, has taken from the key meanwhile.
 func (s *Store) SwapKey(ctx context.Context, by By, was, k relay.Key) error {
 	return s.changeKey(ctx, by, k.ID, "key.update", func(old relay.Key) (relay.Key, error) {
-		if now := edited(was, &old); !reflect.DeepEqual(now, old) {
-			return old, relay.E(relay.Conflict, "The key was changed at the same moment. Look at it again.")
-		}
-		return edited(k, &old), nil
+		return edited(k, &old), unmoved("The key", edited(was, &old), old)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/internal/relay"
@@ -125,32 +126,52 @@ func putAddresses(ctx context.Context, tx *sql.Tx, p *relay.Pool) error {
 	return nil
 }
 
-// UpdatePool replaces what may change, with all its addresses: all but id,
-// Account and CreatedAt. Queued mail names the pool, not an address, so it
-// leaves from what the pool has at that time. Of warm-ups see CreatePool.
-func (s *Store) UpdatePool(ctx context.Context, by By, p relay.Pool) error {
-	return s.changePool(ctx, by, p.ID, "pool.update", func(old relay.Pool) relay.Pool {
-		p.Account, p.CreatedAt = old.Account, old.CreatedAt
-		return p
+// SwapPool replaces what may change of a pool, with all its addresses: all but id,
+// Account and CreatedAt. It neither disables nor enables. Queued mail names the pool,
+// not an address, so it leaves from what the pool has at that time. Of warm-ups see
+// CreatePool; how far they are is not compared. relay.Conflict with ErrMeanwhile: the
+// pool is not was any more; without: its name is taken, or an address stands in it
+// twice.
+func (s *Store) SwapPool(ctx context.Context, by By, was, p relay.Pool) error {
+	return s.changePool(ctx, by, p.ID, "pool.update", func(old relay.Pool) (relay.Pool, error) {
+		return editedPool(p, &old), unmoved("The pool", cold(editedPool(was, &old)), cold(old))
 	})
+}
+
+// editedPool is a pool with what an edit does not change as it is stored.
+func editedPool(p relay.Pool, old *relay.Pool) relay.Pool {
+	p.ID, p.Account, p.CreatedAt, p.DisabledAt = old.ID, old.Account, old.CreatedAt, old.DisabledAt
+	return p
+}
+
+// cold is a pool without how warm its addresses are, which moves by itself.
+func cold(p relay.Pool) relay.Pool {
+	p.Addresses = slices.Clone(p.Addresses)
+	for i := range p.Addresses {
+		p.Addresses[i].Warmup = relay.Warmup{}
+	}
+	return p
 }
 
 // SetPoolDisabled switches a pool off at a time, or on with the zero time. A
 // pool is never deleted: queued mail and events refer to it.
 func (s *Store) SetPoolDisabled(ctx context.Context, by By, id relay.PoolID, at time.Time) error {
-	return s.changePool(ctx, by, id, switched("pool", at), func(p relay.Pool) relay.Pool {
+	return s.changePool(ctx, by, id, switched("pool", at), func(p relay.Pool) (relay.Pool, error) {
 		p.DisabledAt = at
-		return p
+		return p, nil
 	})
 }
 
-func (s *Store) changePool(ctx context.Context, by By, id relay.PoolID, action string, edit func(relay.Pool) relay.Pool) error {
+func (s *Store) changePool(ctx context.Context, by By, id relay.PoolID, action string, edit func(relay.Pool) (relay.Pool, error)) error {
 	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.pool(ctx, tx, id, s.forUpdate())
 		if err != nil {
 			return note{}, err
 		}
-		p := edit(old)
+		p, err := edit(old)
+		if err != nil {
+			return note{}, err
+		}
 		retry, err := packRetry(p.Retry)
 		if err != nil {
 			return note{}, err

@@ -128,15 +128,15 @@ func (s *Store) VerifySender(ctx context.Context, by By, sha256 []byte, at time.
 	return v, nil
 }
 
-// UpdateSender replaces what may change: all but Number, Tenant, VerifiedAt,
-// CreatedAt and DeletedAt. With another Address it is no longer proven, and a
-// link that was mailed to the one before proves nothing any more; one that is
-// proven needs no link, and has none. relay.Conflict: the tenant has the Address
-// already; relay.NotFound: there is no such sender.
-func (s *Store) UpdateSender(ctx context.Context, by By, v relay.SingleSender) error {
-	return s.changeSender(ctx, by, v.Number, "sender.update", func(old relay.SingleSender) relay.SingleSender {
-		n := v
-		n.Tenant, n.VerifiedAt, n.CreatedAt, n.DeletedAt = old.Tenant, old.VerifiedAt, old.CreatedAt, old.DeletedAt
+// SwapSender replaces what may change of a single sender: all but Number, Tenant,
+// VerifiedAt, CreatedAt and DeletedAt. With another Address it is no longer proven,
+// and a link that was mailed to the one before proves nothing any more; one that is
+// proven needs no link, and has none. relay.Conflict with ErrMeanwhile: it is not was
+// any more; without: the tenant has the Address already; relay.NotFound: there is no
+// such sender.
+func (s *Store) SwapSender(ctx context.Context, by By, was, v relay.SingleSender) error {
+	return s.changeSender(ctx, by, v.Number, "sender.update", func(old relay.SingleSender) (relay.SingleSender, error) {
+		n := editedSender(v, &old)
 		switch {
 		case n.Address != old.Address:
 			n.VerifiedAt = time.Time{}
@@ -146,25 +146,34 @@ func (s *Store) UpdateSender(ctx context.Context, by By, v relay.SingleSender) e
 		case !old.VerifiedAt.IsZero():
 			n.Secret = nil
 		}
-		return n
+		return n, unmoved("The sender", editedSender(was, &old), old)
 	})
+}
+
+// editedSender is a single sender with what an edit does not change as it is stored.
+func editedSender(v relay.SingleSender, old *relay.SingleSender) relay.SingleSender {
+	v.Number, v.Tenant, v.VerifiedAt, v.CreatedAt, v.DeletedAt = old.Number, old.Tenant, old.VerifiedAt, old.CreatedAt, old.DeletedAt
+	return v
 }
 
 // DeleteSender ends a single sender for good. relay.NotFound: there is none.
 func (s *Store) DeleteSender(ctx context.Context, by By, number int64, at time.Time) error {
-	return s.changeSender(ctx, by, number, "sender.delete", func(v relay.SingleSender) relay.SingleSender {
+	return s.changeSender(ctx, by, number, "sender.delete", func(v relay.SingleSender) (relay.SingleSender, error) {
 		v.DeletedAt, v.Secret = at, nil
-		return v
+		return v, nil
 	})
 }
 
-func (s *Store) changeSender(ctx context.Context, by By, number int64, action string, edit func(relay.SingleSender) relay.SingleSender) error {
+func (s *Store) changeSender(ctx context.Context, by By, number int64, action string, edit func(relay.SingleSender) (relay.SingleSender, error)) error {
 	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		old, err := one(ctx, tx, "sender", scanSender, selectSenders+` WHERE number = $1 AND deleted_at = 0`+s.forUpdate(), number)
 		if err != nil {
 			return note{}, err
 		}
-		v := edit(old)
+		v, err := edit(old)
+		if err != nil {
+			return note{}, err
+		}
 		return note{account: old.Account, action: action, subject: senderSubject(&v), before: old, after: v}, writeSender(ctx, tx, rev, &v)
 	})
 }

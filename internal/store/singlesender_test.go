@@ -42,7 +42,7 @@ func TestSingleSenders(t *testing.T) {
 			}
 		}
 		row.Nickname, row.Zip = "other", "9"
-		if err := s.UpdateSender(ctx, testBy, row); err != nil {
+		if err := editSender(s, row); err != nil {
 			t.Fatal(err)
 		}
 		got, err = s.Sender(ctx, made.Number)
@@ -56,7 +56,7 @@ func TestSingleSenders(t *testing.T) {
 		}
 		for what, err := range map[string]error{
 			"read":    created(s.Sender(ctx, made.Number)),
-			"updated": s.UpdateSender(ctx, testBy, row),
+			"updated": editSender(s, row),
 			"deleted": s.DeleteSender(ctx, testBy, made.Number, c.now),
 			"link":    created(s.SenderBySecret(ctx, []byte{1, 2})),
 			"used":    created(s.VerifySender(ctx, testBy, []byte{1, 2}, c.now)),
@@ -108,7 +108,7 @@ func TestSenderLinks(t *testing.T) {
 		}
 		gone("a second time", v.Secret, c.now)
 		// Whoever has the row of before in hand does not bring the link back.
-		if err := s.UpdateSender(ctx, testBy, v); err != nil {
+		if err := editSender(s, v); err != nil {
 			t.Fatal(err)
 		}
 		gone("after an update by an old row", v.Secret, c.now)
@@ -119,12 +119,12 @@ func TestSenderLinks(t *testing.T) {
 		w := link("old@else.test")
 		moved := w
 		moved.Address = "new@else.test"
-		if err := s.UpdateSender(ctx, testBy, moved); err != nil {
+		if err := editSender(s, moved); err != nil {
 			t.Fatal(err)
 		}
 		gone("the old address's link", w.Secret, c.now)
 		v.Address = "else@else.test"
-		if err := s.UpdateSender(ctx, testBy, v); err != nil {
+		if err := editSender(s, v); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := s.Sender(ctx, v.Number); err != nil || !got.VerifiedAt.IsZero() {

@@ -89,13 +89,13 @@ func TestDeltasAddUpToTheWhole(t *testing.T) {
 			do   func() error
 			rows int // in the delta
 		}{
-			{"account", func() error { return s.UpdateAccount(ctx, testBy, a) }, 1},
-			{"subuser", func() error { return s.UpdateSubuser(ctx, testBy, u) }, 1},
+			{"account", func() error { return editAccount(s, a) }, 1},
+			{"subuser", func() error { return editSubuser(s, u) }, 1},
 			{"subuser off", func() error { return s.SetSubuserDisabled(ctx, testBy, u.ID, now) }, 1},
 			{"key", func() error { return s.SetKeyDisabled(ctx, testBy, w.key.ID, now) }, 1},
 			{"key rotated", func() error { return s.RotateKey(ctx, testBy, w.key.ID, v2, now, now.Add(time.Hour)) }, 1},
-			{"pool", func() error { return s.UpdatePool(ctx, testBy, p) }, 1},
-			{"domain", func() error { return s.UpdateDomain(ctx, testBy, d) }, 1},
+			{"pool", func() error { return editPool(s, p) }, 1},
+			{"domain", func() error { return editDomain(s, d) }, 1},
 			{"DKIM key", func() error { return s.SetDKIMKeyActive(ctx, testBy, d.ID, "s1", false) }, 1},
 			{"access list", func() error { _, err := s.SetAccessList(ctx, testBy, rules); return err }, 1},
 			{"access list emptied", func() error { _, err := s.SetAccessList(ctx, testBy, relay.AccessList{Tenant: tenant}); return err }, 1},

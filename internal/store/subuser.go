@@ -80,31 +80,40 @@ func ofAccount(account relay.AccountID) *where {
 	return w
 }
 
-// UpdateSubuser replaces what may change: all but id, Account, Number, CreatedAt
-// and DeletedAt. It neither disables nor enables, as UpdateAccount. relay.Conflict: the name is taken; relay.NotFound: there is
-// none, or it is deleted.
-func (s *Store) UpdateSubuser(ctx context.Context, by By, u relay.Subuser) error {
-	return s.changeSubuser(ctx, by, u.ID, "subuser.update", func(old relay.Subuser) relay.Subuser {
-		u.Account, u.Number, u.CreatedAt, u.DeletedAt, u.DisabledAt = old.Account, old.Number, old.CreatedAt, old.DeletedAt, old.DisabledAt
-		return u
+// SwapSubuser replaces what may change of a subuser: all but id, Account, Number,
+// CreatedAt and DeletedAt. It neither disables nor enables, as SwapAccount.
+// relay.Conflict with ErrMeanwhile: it is not was any more; without: the name is
+// taken; relay.NotFound: there is none, or it is deleted.
+func (s *Store) SwapSubuser(ctx context.Context, by By, was, u relay.Subuser) error {
+	return s.changeSubuser(ctx, by, u.ID, "subuser.update", func(old relay.Subuser) (relay.Subuser, error) {
+		return editedSubuser(u, &old), unmoved("The subuser", editedSubuser(was, &old), old)
 	})
+}
+
+// editedSubuser is a subuser with what an edit does not change as it is stored.
+func editedSubuser(u relay.Subuser, old *relay.Subuser) relay.Subuser {
+	u.ID, u.Account, u.Number, u.CreatedAt, u.DeletedAt, u.DisabledAt = old.ID, old.Account, old.Number, old.CreatedAt, old.DeletedAt, old.DisabledAt
+	return u
 }
 
 // SetSubuserDisabled switches a subuser off at a time, or on with the zero time.
 func (s *Store) SetSubuserDisabled(ctx context.Context, by By, id relay.SubuserID, at time.Time) error {
-	return s.changeSubuser(ctx, by, id, switched("subuser", at), func(u relay.Subuser) relay.Subuser {
+	return s.changeSubuser(ctx, by, id, switched("subuser", at), func(u relay.Subuser) (relay.Subuser, error) {
 		u.DisabledAt = at
-		return u
+		return u, nil
 	})
 }
 
-func (s *Store) changeSubuser(ctx context.Context, by By, id relay.SubuserID, action string, edit func(relay.Subuser) relay.Subuser) error {
+func (s *Store) changeSubuser(ctx context.Context, by By, id relay.SubuserID, action string, edit func(relay.Subuser) (relay.Subuser, error)) error {
 	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.liveSubuser(ctx, tx, id)
 		if err != nil {
 			return note{}, err
 		}
-		u := edit(old)
+		u, err := edit(old)
+		if err != nil {
+			return note{}, err
+		}
 		return note{account: old.Account, action: action, subject: "subuser " + u.Name, before: old, after: u}, putSubuser(ctx, tx, rev, &u)
 	})
 }

@@ -272,7 +272,7 @@ func TestNothingIsSwitchedOnByTheWay(t *testing.T) {
 			}
 		}
 		for what, err := range map[string]error{
-			"account": s.UpdateAccount(ctx, testBy, account), "subuser": s.UpdateSubuser(ctx, testBy, sub), "key": editKey(t, s, key),
+			"account": editAccount(s, account), "subuser": editSubuser(s, sub), "key": editKey(t, s, key),
 		} {
 			if err != nil {
 				t.Error(what, err)

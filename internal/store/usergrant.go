@@ -29,7 +29,7 @@ func (g Grant) Equal(h Grant) bool {
 const setGrant = `UPDATE users SET role = $1, scopes = $2, restricted = $3, subusers = $4 WHERE id = $5`
 
 // errRegranted: whoever decided has looked at something that is no more.
-var errRegranted = relay.E(relay.Conflict, "What this person may do was changed at the same moment. Look at it again.")
+var errRegranted = meanwhile("What this person may do")
 
 // still checks that a person has the grant that a decision was made on, if one is
 // named. The person is locked.

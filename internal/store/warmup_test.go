@@ -84,10 +84,10 @@ func TestWarmup(t *testing.T) {
 		// Giving a pool other addresses does not end it, nor does it come back as new.
 		p := w.pool
 		p.Addresses = nil
-		if err := s.UpdatePool(ctx, testBy, p); err != nil {
+		if err := editPool(s, p); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.UpdatePool(ctx, testBy, w.pool); err != nil {
+		if err := editPool(s, w.pool); err != nil {
 			t.Fatal(err)
 		}
 		if got := warmupsOf(t, s, w.pool.ID); got[w.pool.Name+" "+addr.String()].Held != 2 {
@@ -186,7 +186,7 @@ func TestWarmupOfNewAddresses(t *testing.T) {
 			t.Fatal(err)
 		}
 		got.Addresses = append(got.Addresses, address("198.51.100.3", warm))
-		if err := s.UpdatePool(ctx, testBy, got); err != nil {
+		if err := editPool(s, got); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(map[string]relay.Warmup{"own 198.51.100.3": warm}, warmupsOf(t, s, p.ID)); diff != "" {

@@ -1,17 +1,20 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"postern/internal/relay"
 )
 
 const (
 	selectWatchSettings = `SELECT account_id, data, secrets FROM watch_settings`
+	insertWatchSettings = `INSERT INTO watch_settings (account_id, data, secrets) VALUES ($1, '{}', $2) ON CONFLICT (account_id) DO NOTHING`
 	upsertWatchSettings = `INSERT INTO watch_settings (account_id, data, secrets) VALUES ($1, $2, $3)
 		ON CONFLICT (account_id) DO UPDATE SET data = excluded.data, secrets = excluded.secrets`
 )
@@ -69,9 +72,10 @@ func (s *Store) AllWatchSettings(ctx context.Context) (map[relay.AccountID]relay
 	return out, nil
 }
 
-// SetWatchSettings sets how an account wants to be watched, and records who said
-// so, without the secrets. It raises no revision.
-func (s *Store) SetWatchSettings(ctx context.Context, by By, account relay.AccountID, v relay.WatchSettings) error {
+// SwapWatchSettings sets how an account wants to be watched, and records who said
+// so, without the secrets. It raises no revision. relay.Conflict with ErrMeanwhile:
+// the settings are not was any more.
+func (s *Store) SwapWatchSettings(ctx context.Context, by By, account relay.AccountID, was, v relay.WatchSettings) error {
 	data, err := json.Marshal(v) // without the secrets
 	if err != nil {
 		return fmt.Errorf("set settings of the watch: %w", err)
@@ -87,18 +91,45 @@ func (s *Store) SetWatchSettings(ctx context.Context, by By, account relay.Accou
 		}
 	}
 	err = s.eng.transact(ctx, func(tx *sql.Tx) error {
-		var before any
-		switch old, err := s.scanWatchSettings(tx.QueryRowContext(ctx, selectWatchSettings+` WHERE account_id = $1`+s.forUpdate(), blob(account.ID))); {
-		case err == nil:
-			before = old.WatchSettings
-		case !errors.Is(err, sql.ErrNoRows):
+		before, err := s.heldWatchSettings(ctx, tx, account, &was)
+		if err != nil {
 			return err
 		}
 		if err := s.record(ctx, tx, by, note{account: account, action: "watch.settings", subject: "settings of the watch", before: before, after: v}); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, upsertWatchSettings, blob(account.ID), text(string(data)), sealed)
+		_, err = tx.ExecContext(ctx, upsertWatchSettings, blob(account.ID), text(string(data)), sealed)
 		return err
 	})
 	return changeError(err)
+}
+
+// heldWatchSettings locks an account's settings and returns them for the record, if
+// they are was. Where nobody has said anything yet, a row is made to be locked: of
+// two who say something first, one would not see the other.
+func (s *Store) heldWatchSettings(ctx context.Context, tx *sql.Tx, account relay.AccountID, was *relay.WatchSettings) (before any, err error) {
+	res, err := tx.ExecContext(ctx, insertWatchSettings, blob(account.ID), noBlob)
+	if err != nil {
+		return nil, err
+	}
+	made, err := res.RowsAffected()
+	if err != nil {
+		return nil, err
+	}
+	old, err := s.scanWatchSettings(tx.QueryRowContext(ctx, selectWatchSettings+` WHERE account_id = $1`+s.forUpdate(), blob(account.ID)))
+	if err != nil {
+		return nil, err
+	}
+	if made == 0 {
+		before = old.WatchSettings
+	}
+	then, thenErr := json.Marshal(was)
+	now, nowErr := json.Marshal(&old.WatchSettings)
+	if err := errors.Join(thenErr, nowErr); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(then, now) || !slices.EqualFunc(was.Secrets, old.Secrets, bytes.Equal) {
+		return nil, meanwhile("How the account is watched")
+	}
+	return before, nil
 }

@@ -182,7 +182,7 @@ func TestWatchSettings(t *testing.T) {
 		secret := []byte("a secret of the webhook")
 		v := relay.WatchSettings{Rules: map[relay.WatchRule]relay.WatchRuleSetting{relay.WatchBurst: {Answer: relay.WatchHold, Margin: 2, Floor: 50}},
 			MailTo: []string{"ops@example.test"}, Webhook: "https://hooks.example.test/", Secrets: [][]byte{secret, []byte("before")}, SecretUntil: c.now.UTC().Truncate(time.Microsecond)}
-		if err := s.SetWatchSettings(ctx, testBy, a, v); err != nil {
+		if err := editWatch(s, a, v); err != nil {
 			t.Fatal(err)
 		}
 		got, err = s.WatchSettings(ctx, a)

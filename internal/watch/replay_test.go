@@ -48,7 +48,7 @@ func TestReplayOfSettings(t *testing.T) {
 	w.record(s)
 	account := w.events[0].Account
 	inForce := relay.WatchSettings{Rules: map[relay.WatchRule]relay.WatchRuleSetting{relay.WatchBurst: {Answer: relay.WatchHold}}}
-	if err := s.SetWatchSettings(t.Context(), store.By{Who: "ann"}, account, inForce); err != nil {
+	if err := s.SwapWatchSettings(t.Context(), store.By{Who: "ann"}, account, relay.WatchSettings{}, inForce); err != nil {
 		t.Fatal(err)
 	}
 	r := NewRunner(RunnerConfig{Store: s, Places: testAtlas, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})

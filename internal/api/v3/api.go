@@ -160,9 +160,9 @@ func (a *API) serve(route *Route, w http.ResponseWriter, r *http.Request) error 
 	return route.Handler(a, c)
 }
 
-// edits lets one request at a time read and write back a tenant's settings.
-// Another node's edits are not waited for: of two people who change one setting
-// at the same moment on two nodes, the later one wins.
+// edits lets one request at a time read and write back a tenant's settings, so that
+// those of this process seldom have to begin anew. That none is lost is the store's
+// doing, by swaps: another node's edits are not waited for.
 type edits [64]sync.Mutex
 
 // lock waits for the account's turn and returns what ends it.

@@ -27,7 +27,8 @@ type AuditReporter interface {
 	Kept(ctx context.Context, account relay.AccountID, limit int) ([]audit.Kept, error)
 	Find(ctx context.Context, account relay.AccountID, id string) (*audit.Report, error)
 	Schedule(ctx context.Context, account relay.AccountID) (audit.Schedule, error)
-	SetSchedule(ctx context.Context, by store.By, account relay.AccountID, v audit.Schedule) (audit.Schedule, error)
+	// EditSchedule runs edit again where somebody else was faster.
+	EditSchedule(ctx context.Context, by store.By, account relay.AccountID, edit func(*audit.Schedule) error) (audit.Schedule, error)
 }
 
 // scopeAudits lets somebody keep reports and have them mailed; an auditor reads
@@ -203,15 +204,8 @@ func (a *API) patchAuditSchedule(c *Call) error {
 	if err := c.Decode(&in); err != nil {
 		return err
 	}
-	defer a.edits.lock(c.Tenant.Account)()
-	v, err := a.Audit.Schedule(c.R.Context(), c.Tenant.Account)
+	v, err := a.Audit.EditSchedule(c.R.Context(), c.By, c.Tenant.Account, func(v *audit.Schedule) error { return in.apply(c, v) })
 	if err != nil {
-		return err
-	}
-	if err := in.apply(c, &v); err != nil {
-		return err
-	}
-	if v, err = a.Audit.SetSchedule(c.R.Context(), c.By, c.Tenant.Account, v); err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, viewSchedule(&v))

@@ -105,7 +105,14 @@ func (f *fakeAudits) Schedule(_ context.Context, account relay.AccountID) (audit
 	return v, f.w.fail
 }
 
-func (f *fakeAudits) SetSchedule(_ context.Context, by store.By, account relay.AccountID, v audit.Schedule) (audit.Schedule, error) {
+func (f *fakeAudits) EditSchedule(ctx context.Context, by store.By, account relay.AccountID, edit func(*audit.Schedule) error) (audit.Schedule, error) {
+	v, err := f.Schedule(ctx, account)
+	if err == nil {
+		err = edit(&v)
+	}
+	if err != nil {
+		return v, err
+	}
 	v.NextAt = v.Next(f.w.clock(), time.UTC)
 	f.schedules[account] = v
 	return v, f.w.noted(by, "schedule report")

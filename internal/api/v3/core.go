@@ -44,12 +44,13 @@ type Keys interface {
 }
 
 // Settings keeps what accounts and subusers say of themselves; *store.Store is
-// one. A taken name is relay.Conflict.
+// one. A taken name is relay.Conflict, and so is a swap that came too late
+// (store.ErrMeanwhile).
 type Settings interface {
 	Account(ctx context.Context, id relay.AccountID) (relay.Account, error)
-	UpdateAccount(ctx context.Context, by store.By, a relay.Account) error
+	SwapAccount(ctx context.Context, by store.By, was, a relay.Account) error
 	Subuser(ctx context.Context, id relay.SubuserID) (relay.Subuser, error)
-	UpdateSubuser(ctx context.Context, by store.By, s relay.Subuser) error
+	SwapSubuser(ctx context.Context, by store.By, was, s relay.Subuser) error
 }
 
 // Ledger knows what was used; *credit.Ledger is one. Subuser and key may be nil.

@@ -119,9 +119,17 @@ func (f *fakeCore) Account(_ context.Context, id relay.AccountID) (relay.Account
 	return relay.Account{}, relay.E(relay.NotFound, "There is no such account.")
 }
 
-func (f *fakeCore) UpdateAccount(_ context.Context, by store.By, a relay.Account) error {
+// meanwhile is the store's refusal of a swap that came too late.
+func meanwhile() error {
+	return &relay.Error{Kind: relay.Conflict, Public: "That was changed at the same moment.", Err: store.ErrMeanwhile}
+}
+
+func (f *fakeCore) SwapAccount(_ context.Context, by store.By, was, a relay.Account) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if i := slices.IndexFunc(f.accounts, func(x relay.Account) bool { return x.ID == a.ID }); i >= 0 && !reflect.DeepEqual(f.accounts[i], was) {
+		return meanwhile()
+	}
 	if slices.ContainsFunc(f.accounts, func(x relay.Account) bool { return x.Name == a.Name && x.ID != a.ID }) {
 		return &relay.Error{Kind: relay.Conflict, Field: "name", Public: "The name is taken."}
 	}
@@ -140,9 +148,12 @@ func (f *fakeCore) Subuser(_ context.Context, id relay.SubuserID) (relay.Subuser
 	return relay.Subuser{}, relay.E(relay.NotFound, "There is no such subuser.")
 }
 
-func (f *fakeCore) UpdateSubuser(_ context.Context, by store.By, s relay.Subuser) error {
+func (f *fakeCore) SwapSubuser(_ context.Context, by store.By, was, s relay.Subuser) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if i := slices.IndexFunc(f.subusers, func(x relay.Subuser) bool { return x.ID == s.ID }); i >= 0 && f.subusers[i] != was {
+		return meanwhile()
+	}
 	if slices.ContainsFunc(f.subusers, func(x relay.Subuser) bool { return x.Name == s.Name && x.ID != s.ID && x.DeletedAt.IsZero() }) {
 		return &relay.Error{Kind: relay.Conflict, Field: "name", Public: "The name is taken."}
 	}

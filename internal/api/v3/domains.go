@@ -2,6 +2,7 @@ package v3
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 
 	"postern/internal/relay"
@@ -24,7 +25,9 @@ type DomainKeeper interface {
 	Add(ctx context.Context, by store.By, n sender.NewDomain) (relay.Domain, []relay.DKIMKey, error)
 	Update(ctx context.Context, by store.By, id relay.DomainID, u sender.DomainUpdate) (relay.Domain, error)
 	Remove(ctx context.Context, by store.By, id relay.DomainID) error
-	SetSharing(ctx context.Context, by store.By, id relay.DomainID, subusers []relay.SubuserID, all bool) error
+	// EditIPs and EditSharing run edit again where somebody else was faster.
+	EditIPs(ctx context.Context, by store.By, id relay.DomainID, edit func([]netip.Addr) ([]netip.Addr, error)) (relay.Domain, error)
+	EditSharing(ctx context.Context, by store.By, id relay.DomainID, edit func(*sender.Sharing)) error
 	SetDomainDisabled(ctx context.Context, by store.By, id relay.DomainID, disabled bool) error
 	// Check asks the domain's name servers now, and moves its state. What the DNS says
 	// is never an error.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"postern/internal/relay"
 	"postern/internal/sender"
 )
 
@@ -60,7 +59,7 @@ func (a *API) patchDomain(c *Call) error {
 		if !c.Tenant.Subuser.IsZero() {
 			return refused("all_subusers", "A subuser's domain is shared by its parent.")
 		}
-		if err := a.Domains.SetSharing(c.R.Context(), c.By, d.ID, d.Subusers, *in.AllShared); err != nil {
+		if err := a.Domains.EditSharing(c.R.Context(), c.By, d.ID, func(s *sender.Sharing) { s.All = *in.AllShared }); err != nil {
 			return hidden(err)
 		}
 	}
@@ -156,19 +155,8 @@ func (a *API) editIPs(c *Call, edit func([]netip.Addr) ([]netip.Addr, error)) er
 	if err != nil {
 		return err
 	}
-	ips, err := edit(slices.Clone(d.IPs))
-	if err != nil {
-		return err
-	}
-	if !slices.Equal(ips, d.IPs) {
-		if _, err := a.Domains.Update(c.R.Context(), c.By, d.ID, sender.DomainUpdate{IPs: &ips}); err != nil {
-			return hidden(err)
-		}
+	if _, err := a.Domains.EditIPs(c.R.Context(), c.By, d.ID, edit); err != nil {
+		return hidden(err)
 	}
 	return a.replyDomain(c, http.StatusOK, d.Number)
-}
-
-// without is a list without one of its members.
-func without(ids []relay.SubuserID, id relay.SubuserID) []relay.SubuserID {
-	return slices.DeleteFunc(slices.Clone(ids), func(x relay.SubuserID) bool { return x == id })
 }

@@ -109,9 +109,6 @@ func (f *fakeDomains) Update(_ context.Context, by store.By, id relay.DomainID, 
 		if u.KeyBits != nil {
 			d.KeyBits = *u.KeyBits
 		}
-		if u.IPs != nil {
-			d.IPs = *u.IPs
-		}
 	})
 	if err != nil {
 		return relay.Domain{}, err
@@ -123,8 +120,27 @@ func (f *fakeDomains) Remove(_ context.Context, by store.By, id relay.DomainID) 
 	return f.edit(by, id, "delete", func(d *relay.Domain) { d.DeletedAt = f.w.clock() })
 }
 
-func (f *fakeDomains) SetSharing(_ context.Context, by store.By, id relay.DomainID, subusers []relay.SubuserID, all bool) error {
-	return f.edit(by, id, "share", func(d *relay.Domain) { d.Subusers, d.AllSubusers = subusers, all })
+func (f *fakeDomains) EditIPs(_ context.Context, by store.By, id relay.DomainID, edit func([]netip.Addr) ([]netip.Addr, error)) (relay.Domain, error) {
+	d, err := f.byID(id)
+	if err != nil {
+		return d, err
+	}
+	ips, err := edit(slices.Clone(d.IPs))
+	if err != nil || slices.Equal(ips, d.IPs) {
+		return d, err
+	}
+	if err := f.edit(by, id, "update", func(d *relay.Domain) { d.IPs = ips }); err != nil {
+		return d, err
+	}
+	return f.byID(id)
+}
+
+func (f *fakeDomains) EditSharing(_ context.Context, by store.By, id relay.DomainID, edit func(*sender.Sharing)) error {
+	return f.edit(by, id, "share", func(d *relay.Domain) {
+		to := sender.Sharing{Subusers: slices.Clone(d.Subusers), All: d.AllSubusers}
+		edit(&to)
+		d.Subusers, d.AllSubusers = to.Subusers, to.All
+	})
 }
 
 func (f *fakeDomains) SetDomainDisabled(_ context.Context, by store.By, id relay.DomainID, disabled bool) error {

@@ -2,6 +2,7 @@ package v3
 
 import (
 	"net/http"
+	"postern/internal/sender"
 	"slices"
 
 	"postern/internal/relay"
@@ -89,7 +90,7 @@ func (a *API) unshareAll(c *Call) error {
 		return err
 	}
 	for _, d := range shared {
-		if err := a.Domains.SetSharing(c.R.Context(), c.By, d.ID, without(d.Subusers, s.ID), d.AllSubusers); err != nil {
+		if err := a.Domains.EditSharing(c.R.Context(), c.By, d.ID, unshared(s.ID)); err != nil {
 			return hidden(err)
 		}
 	}
@@ -122,7 +123,7 @@ func (a *API) share(c *Call, most int) error {
 		if most > 0 && len(shared) >= most {
 			return invalid("username", "The subuser has %d domains already, which is the most that can be added.", len(shared))
 		}
-		if err := a.Domains.SetSharing(c.R.Context(), c.By, d.ID, append(slices.Clone(d.Subusers), s.ID), d.AllSubusers); err != nil {
+		if err := a.Domains.EditSharing(c.R.Context(), c.By, d.ID, func(to *sender.Sharing) { to.Subusers = append(to.Subusers, s.ID) }); err != nil {
 			return hidden(err)
 		}
 	}
@@ -140,9 +141,16 @@ func (a *API) unshareDomain(c *Call) error {
 		return err
 	}
 	if slices.Contains(d.Subusers, s.ID) {
-		if err := a.Domains.SetSharing(c.R.Context(), c.By, d.ID, without(d.Subusers, s.ID), d.AllSubusers); err != nil {
+		if err := a.Domains.EditSharing(c.R.Context(), c.By, d.ID, unshared(s.ID)); err != nil {
 			return hidden(err)
 		}
 	}
 	return c.Empty(http.StatusNoContent)
+}
+
+// unshared takes a subuser out of those that a domain is shared with.
+func unshared(id relay.SubuserID) func(*sender.Sharing) {
+	return func(to *sender.Sharing) {
+		to.Subusers = slices.DeleteFunc(to.Subusers, func(x relay.SubuserID) bool { return x == id })
+	}
 }

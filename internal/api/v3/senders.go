@@ -18,8 +18,9 @@ type SenderServices struct {
 	// Singles is a *sender.Singles.
 	Singles interface {
 		Create(ctx context.Context, by store.By, s relay.SingleSender) (sender.Single, error)
-		Update(ctx context.Context, by store.By, old, s relay.SingleSender) (sender.Single, error)
-		Resend(ctx context.Context, by store.By, s relay.SingleSender) error
+		// Update runs edit again where somebody else was faster.
+		Update(ctx context.Context, by store.By, number int64, edit func(relay.SingleSender) relay.SingleSender) (sender.Single, error)
+		Resend(ctx context.Context, by store.By, number int64) error
 		Link(ctx context.Context, token string) (relay.SingleSender, error)
 		Confirm(ctx context.Context, by store.By, token string) (relay.SingleSender, error)
 		Verified(s relay.SingleSender) bool
@@ -235,9 +236,9 @@ func (a *API) changeSender(c *Call) error {
 	if err != nil {
 		return err
 	}
-	made, err := a.Singles.Update(c.R.Context(), c.By, old, in.onto(old))
+	made, err := a.Singles.Update(c.R.Context(), c.By, old.Number, in.onto)
 	if err != nil {
-		return senderError(err)
+		return hidden(senderError(err))
 	}
 	return c.JSON(http.StatusOK, a.viewSender(made.SingleSender, made.Warnings))
 }
@@ -260,8 +261,8 @@ func (a *API) resendSender(c *Call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Singles.Resend(c.R.Context(), c.By, s); err != nil {
-		return senderError(err)
+	if err := a.Singles.Resend(c.R.Context(), c.By, s.Number); err != nil {
+		return hidden(senderError(err))
 	}
 	return c.Empty(http.StatusNoContent)
 }

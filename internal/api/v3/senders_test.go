@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -70,7 +71,7 @@ func init() {
 		"GET /v3/verified_senders/verify/{token}": {Status: 204, Make: func(w *world, of relay.Tenant) ask {
 			f := singlesOf(w)
 			s := f.add(of, "ann@else.test")
-			if err := w.services.Singles.Resend(context.Background(), store.By{Who: "test"}, s); err != nil {
+			if err := w.services.Singles.Resend(context.Background(), store.By{Who: "test"}, s.Number); err != nil {
 				w.t.Fatal(err)
 			}
 			return ask{Path: "/v3/verified_senders/verify/" + f.token(w.t)}
@@ -106,7 +107,10 @@ func (f *fakeSingles) CreateSender(_ context.Context, _ store.By, s relay.Single
 	return s, f.w.fail
 }
 
-func (f *fakeSingles) UpdateSender(_ context.Context, _ store.By, s relay.SingleSender) error {
+func (f *fakeSingles) SwapSender(_ context.Context, _ store.By, was, s relay.SingleSender) error {
+	if !reflect.DeepEqual(f.rows[s.Number-1], was) {
+		return meanwhile()
+	}
 	f.rows[s.Number-1] = s
 	return f.w.fail
 }

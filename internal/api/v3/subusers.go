@@ -18,7 +18,8 @@ type SubuserStore interface {
 	// Subusers are an account's, without deleted ones, by name.
 	Subusers(ctx context.Context, account relay.AccountID) ([]relay.Subuser, error)
 	CreateSubuser(ctx context.Context, by store.By, s relay.Subuser) error
-	UpdateSubuser(ctx context.Context, by store.By, s relay.Subuser) error
+	// SwapSubuser: relay.Conflict with store.ErrMeanwhile if it is not was any more.
+	SwapSubuser(ctx context.Context, by store.By, was, s relay.Subuser) error
 	SetSubuserDisabled(ctx context.Context, by store.By, id relay.SubuserID, at time.Time) error
 	DeleteSubuser(ctx context.Context, by store.By, id relay.SubuserID, at time.Time) error
 	Pools(ctx context.Context) ([]relay.Pool, error)

@@ -68,21 +68,25 @@ func (a *API) switchWebsite(c *Call) error {
 }
 
 // editSubuser changes the subuser that the path names. An edit that changes
-// nothing is not stored.
+// nothing is not stored; one runs again where somebody else was faster.
 func (a *API) editSubuser(c *Call, edit func(*relay.Subuser) error) error {
+	return a.swapSubuser(c, a.pathSubuser, edit)
+}
+
+// swapSubuser reads a subuser, has it edited and stores it.
+func (a *API) swapSubuser(c *Call, find func(*Call) (relay.Subuser, error), edit func(*relay.Subuser) error) error {
 	defer a.edits.lock(c.Tenant.Account)()
-	old, err := a.pathSubuser(c)
-	if err != nil {
-		return err
-	}
-	s := old
-	if err := edit(&s); err != nil {
-		return err
-	}
-	if s == old {
-		return nil
-	}
-	return hidden(a.Subusers.UpdateSubuser(c.R.Context(), c.By, s))
+	return store.Again(func() error {
+		was, err := find(c)
+		if err != nil {
+			return err
+		}
+		s := was
+		if err := edit(&s); err != nil || s == was {
+			return err
+		}
+		return hidden(a.Subusers.SwapSubuser(c.R.Context(), c.By, was, s))
+	})
 }
 
 // deletion is what a dry run answers with.

@@ -208,26 +208,25 @@ func topUp(credits *relay.Credits, p period, n int64) error {
 // changeCredits edits a subuser's allowance and answers with it. The period that
 // an edit counts in is that of reset; "": of the allowance as it was.
 func (a *API) changeCredits(c *Call, reset string, edit func(*relay.Credits, period) error) error {
-	defer a.edits.lock(c.Tenant.Account)()
-	s, err := a.creditSubuser(c)
-	if err != nil {
-		return err
-	}
-	if reset == "" {
-		reset = s.Plan.Credits.Reset
-	}
-	p, err := a.usedIn(c, &s, reset)
-	if err != nil {
-		return err
-	}
-	if err := edit(&s.Plan.Credits, p); err != nil {
-		return err
-	}
-	if err := a.Subusers.UpdateSubuser(c.R.Context(), c.By, s); err != nil {
-		if relay.KindOf(err) == relay.NotFound {
-			return noUser(http.StatusBadRequest)
+	var credits relay.Credits
+	var p period
+	err := a.swapSubuser(c, a.creditSubuser, func(s *relay.Subuser) (err error) {
+		of := reset
+		if of == "" {
+			of = s.Plan.Credits.Reset
 		}
+		if p, err = a.usedIn(c, s, of); err != nil {
+			return err
+		}
+		err = edit(&s.Plan.Credits, p)
+		credits = s.Plan.Credits
+		return err
+	})
+	if relay.KindOf(err) == relay.NotFound {
+		return noUser(http.StatusBadRequest)
+	}
+	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, viewCredits(s.Plan.Credits, p))
+	return c.JSON(http.StatusOK, viewCredits(credits, p))
 }

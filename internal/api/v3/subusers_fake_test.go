@@ -17,6 +17,8 @@ type fakeSubusers struct {
 	used   map[relay.ID]store.Used
 	// blind: the directory does not know of changes yet.
 	blind bool
+	// other is what another node does, once, in the moment before a swap.
+	other func()
 }
 
 func init() {
@@ -81,7 +83,14 @@ func (f *fakeSubusers) edit(by store.By, id relay.SubuserID, what string, edit f
 	return nil
 }
 
-func (f *fakeSubusers) UpdateSubuser(_ context.Context, by store.By, s relay.Subuser) error {
+func (f *fakeSubusers) SwapSubuser(_ context.Context, by store.By, was, s relay.Subuser) error {
+	if other := f.other; other != nil { // once, in the moment before
+		f.other = nil
+		other()
+	}
+	if now, ok := f.w.Subuser(s.ID); ok && now != was {
+		return meanwhile()
+	}
 	return f.edit(by, s.ID, "update", func(old *relay.Subuser) {
 		s.Account, s.Number, s.CreatedAt, s.DeletedAt = old.Account, old.Number, old.CreatedAt, old.DeletedAt
 		*old = s

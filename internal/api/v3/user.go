@@ -1,10 +1,12 @@
 package v3
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 var userRoutes = slices.Concat([]Route{
@@ -81,20 +83,30 @@ func (a *API) readOwner(c *Call) (owner, error) {
 	return o, hidden(err)
 }
 
-// editOwner reads the tenant, has it edited and stores it, alone.
-func (a *API) editOwner(c *Call, edit func(*owner) error) (owner, error) {
+// editOwner reads the tenant, has it edited and stores it. edit runs again, on what
+// is stored then, where somebody on another node has changed anything meanwhile.
+func (a *API) editOwner(c *Call, edit func(*owner) error) (o owner, err error) {
 	defer a.edits.lock(c.Tenant.Account)()
-	o, err := a.readOwner(c)
-	if err != nil {
-		return o, err
-	}
-	if err := edit(&o); err != nil {
-		return o, err
-	}
-	if o.subuser != nil {
-		return o, a.Settings.UpdateSubuser(c.R.Context(), c.By, *o.subuser)
-	}
-	return o, a.Settings.UpdateAccount(c.R.Context(), c.By, o.account)
+	err = store.Again(func() error {
+		was, err := a.readOwner(c)
+		if err != nil {
+			return err
+		}
+		o = was
+		if was.subuser == nil {
+			if err := edit(&o); err != nil {
+				return err
+			}
+			return a.Settings.SwapAccount(c.R.Context(), c.By, was.account, o.account)
+		}
+		sub := *was.subuser
+		o.subuser = &sub
+		if err := edit(&o); err != nil {
+			return err
+		}
+		return a.Settings.SwapSubuser(c.R.Context(), c.By, *was.subuser, sub)
+	})
+	return o, err
 }
 
 type accountView struct {
@@ -167,7 +179,7 @@ func (a *API) setUsername(c *Call) error {
 		return err
 	}
 	o, err := a.editOwner(c, func(o *owner) error { *o.name() = in.Username; return nil })
-	if relay.KindOf(err) == relay.Conflict {
+	if relay.KindOf(err) == relay.Conflict && !errors.Is(err, store.ErrMeanwhile) {
 		return &relay.Error{Kind: relay.Invalid, Field: "username", Public: "username exists", Err: err}
 	}
 	if err != nil {

@@ -296,15 +296,15 @@ func (s *settingsBetween) Account(ctx context.Context, id relay.AccountID) (rela
 	return a, err
 }
 
-func (s *settingsBetween) UpdateAccount(ctx context.Context, by store.By, a relay.Account) error {
+func (s *settingsBetween) SwapAccount(ctx context.Context, by store.By, was, a relay.Account) error {
 	defer s.editing.Add(-1)
-	return s.inner.UpdateAccount(ctx, by, a)
+	return s.inner.SwapAccount(ctx, by, was, a)
 }
 
 func (s *settingsBetween) Subuser(ctx context.Context, id relay.SubuserID) (relay.Subuser, error) {
 	return s.inner.Subuser(ctx, id)
 }
 
-func (s *settingsBetween) UpdateSubuser(ctx context.Context, by store.By, u relay.Subuser) error {
-	return s.inner.UpdateSubuser(ctx, by, u)
+func (s *settingsBetween) SwapSubuser(ctx context.Context, by store.By, was, u relay.Subuser) error {
+	return s.inner.SwapSubuser(ctx, by, was, u)
 }

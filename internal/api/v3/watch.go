@@ -26,7 +26,9 @@ type WatchStore interface {
 	WatchFinding(ctx context.Context, id relay.WatchID) (relay.WatchFinding, error)
 	DecideWatch(ctx context.Context, by store.By, id relay.WatchID, state relay.WatchState, teach bool) (relay.WatchFinding, error)
 	WatchSettings(ctx context.Context, account relay.AccountID) (relay.WatchSettings, error)
-	SetWatchSettings(ctx context.Context, by store.By, account relay.AccountID, s relay.WatchSettings) error
+	// SwapWatchSettings: relay.Conflict with store.ErrMeanwhile if they are not was any
+	// more.
+	SwapWatchSettings(ctx context.Context, by store.By, account relay.AccountID, was, s relay.WatchSettings) error
 }
 
 // WatchReplayer runs replays; *watch.Replayer does.

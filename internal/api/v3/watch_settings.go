@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 	"postern/internal/watch"
 	"postern/internal/webhook"
 )
@@ -130,15 +131,20 @@ func (a *API) changeWatchSettings(c *Call) error {
 		return err
 	}
 	defer a.State.edits.lock(c.Tenant.Account)()
-	set, err := s.WatchSettings(c.R.Context(), c.Tenant.Account)
+	var set relay.WatchSettings
+	var fresh string
+	err = store.Again(func() error {
+		was, err := s.WatchSettings(c.R.Context(), c.Tenant.Account)
+		if err != nil {
+			return err
+		}
+		set = was
+		if fresh, err = a.editWatch(c, &set, &in); err != nil {
+			return err
+		}
+		return s.SwapWatchSettings(c.R.Context(), c.By, c.Tenant.Account, was, set)
+	})
 	if err != nil {
-		return err
-	}
-	fresh, err := a.editWatch(c, &set, &in)
-	if err != nil {
-		return err
-	}
-	if err := s.SetWatchSettings(c.R.Context(), c.By, c.Tenant.Account, set); err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, viewWatch(c, &set, fresh))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,7 @@ type fakeWatch struct {
 	findings []relay.WatchFinding
 	settings map[relay.AccountID]relay.WatchSettings
 	replayed []watch.ReplayConfig
+	other    func()
 }
 
 func init() {
@@ -104,7 +106,14 @@ func (f *fakeWatch) WatchSettings(_ context.Context, account relay.AccountID) (r
 	return f.settings[account], f.w.fail
 }
 
-func (f *fakeWatch) SetWatchSettings(_ context.Context, _ store.By, account relay.AccountID, s relay.WatchSettings) error {
+func (f *fakeWatch) SwapWatchSettings(_ context.Context, _ store.By, account relay.AccountID, was, s relay.WatchSettings) error {
+	if other := f.other; other != nil { // once, in the moment before
+		f.other = nil
+		other()
+	}
+	if !reflect.DeepEqual(f.settings[account], was) {
+		return meanwhile()
+	}
 	f.settings[account] = s
 	f.w.changes = append(f.w.changes, "watch settings")
 	return f.w.fail
