@@ -73,37 +73,41 @@ func (c *Console) setToken(w http.ResponseWriter, r *http.Request, token secret.
 // flashLife is how long a notice waits for its page.
 const flashLife = time.Minute
 
-// setFlash keeps a notice for the page that comes next. It is signed, because it
-// is shown as our words.
+// setFlash keeps the word that something was done for the page that comes next. It is
+// signed, because it is shown as our words.
 func (c *Console) setFlash(w http.ResponseWriter, r *http.Request, text string) {
-	if len(text) > 1000 {
-		text = strings.ToValidUTF8(text[:1000], "")
-	}
+	c.setTold(w, r, toneOK, text)
+}
+
+// setTold is setFlash with a tone: toneWarn of what was done and is not all, toneBad
+// of what was not done.
+func (c *Console) setTold(w http.ResponseWriter, r *http.Request, tone, text string) {
 	until := strconv.FormatInt(c.Now().Add(flashLife).Unix(), 10)
-	body := until + "." + base64.RawURLEncoding.EncodeToString([]byte(text))
+	body := until + "." + base64.RawURLEncoding.EncodeToString([]byte(tone+"\x00"+clip(text, 1000)))
 	c.setCookie(w, r, flashCookie, body+"."+c.mac(body), flashLife)
 }
 
 // flash takes the notice.
-func (c *Console) flash(w http.ResponseWriter, r *http.Request) string {
+func (c *Console) flash(w http.ResponseWriter, r *http.Request) (tone, text string) {
 	value := c.cookie(r, flashCookie)
 	if value == "" {
-		return ""
+		return "", ""
 	}
 	c.setCookie(w, r, flashCookie, "", -1)
 	i := strings.LastIndexByte(value, '.')
 	if i < 0 || !hmac.Equal([]byte(c.mac(value[:i])), []byte(value[i+1:])) {
-		return ""
+		return "", ""
 	}
-	until, text, _ := strings.Cut(value[:i], ".")
+	until, coded, _ := strings.Cut(value[:i], ".")
 	if n, err := strconv.ParseInt(until, 10, 64); err != nil || c.Now().Unix() > n {
-		return ""
+		return "", ""
 	}
-	b, err := base64.RawURLEncoding.DecodeString(text)
+	b, err := base64.RawURLEncoding.DecodeString(coded)
 	if err != nil {
-		return ""
+		return "", ""
 	}
-	return string(b)
+	tone, text, _ = strings.Cut(string(b), "\x00")
+	return tone, text
 }
 
 func (c *Console) mac(text string) string {

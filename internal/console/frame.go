@@ -16,6 +16,7 @@ type frame struct {
 	Crumbs  []Crumb
 	Nav     []NavGroup
 	Notice  string // of the change that led here
+	Told    string // the notice's tone: toneOK, toneWarn, or toneBad where nothing was changed
 	Person  string // who is logged in, "" nobody
 	Account string
 	Behalf  string   // the subuser that is looked at
@@ -114,8 +115,9 @@ const listed = 100
 func (v *visit) frame() frame {
 	f := frame{
 		Title: v.page.Title, Crumbs: v.crumbs, Theme: v.theme(v.R), Here: v.here(), Now: v.Now, Version: v.Version, Assets: assetBase,
-		Notice: v.flash(v.W, v.R), prefix: v.prefix(), Behalf: v.Behalf, Plain: v.Principal == nil, Auth: v.Principal != nil,
+		prefix: v.prefix(), Behalf: v.Behalf, Plain: v.Principal == nil, Auth: v.Principal != nil,
 	}
+	f.Told, f.Notice = v.flash(v.W, v.R)
 	if v.Open == nil {
 		return f
 	}

@@ -104,6 +104,42 @@ func TestNotice(t *testing.T) {
 	w.get("/sample").lacks("[role=status]")
 }
 
+// A change that was not made is not told as one that was.
+func TestRefusalIsNoNotice(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.api.on("POST /v3/whitelabel/domains/7/disable", relay.E(relay.Conflict, "It is the system's <own> domain."))
+	w.post("/domains/7/disable").goes("/domains/7")
+	r := w.get("/domains/7").lacks("[role=status]").shows("#told", "It is the system's <own> domain.")
+	if attribute(r.find("#told"), "tabindex") != "-1" {
+		t.Error("scripts cannot move the focus there")
+	}
+	w.get("/domains/7").lacks("#told")
+	w.api.on("POST /v3/whitelabel/domains/7/disable", nil)
+	w.post("/domains/7/disable").goes("/domains/7")
+	w.get("/domains/7").lacks("#told").shows(".notice.ok[role=status]", "switched off")
+}
+
+// Who sent a form that was refused goes on at its first field that was: without
+// scripts, too.
+func TestFocusAtWhatWasRefused(t *testing.T) {
+	t.Parallel()
+	for name, f := range map[string]form{
+		"b": {Fields: []field{{Name: "a"}, {Name: "b", Error: "No."}, {Name: "c", Error: "No."}}},
+		"":  {Errors: []string{"No."}, Fields: []field{{Name: "a"}}},
+	} {
+		got := ""
+		for _, in := range f.Inputs() {
+			if in.Focus {
+				got += in.Name
+			}
+		}
+		if got != name {
+			t.Errorf("the focus is at %q, want %q", got, name)
+		}
+	}
+}
+
 func TestFail(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, samplePages...)

@@ -294,7 +294,7 @@ func compareReports(v *desk) error {
 		Partial    bool           `json:"partial"`
 	}](v, query(apiCompare, "a", v.sent("a"), "b", v.sent("b")))
 	if said, ok := refusedText(err); ok {
-		return v.Redirect(v.path("/audit/reports"), said)
+		return v.Refuse(v.path("/audit/reports"), said)
 	}
 	if err != nil {
 		return err

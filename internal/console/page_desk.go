@@ -57,6 +57,21 @@ func (v *desk) Redirect(to, said string) error {
 	return nil
 }
 
+// Refuse goes back to an address of v.path after a change that was not made, with the
+// reason.
+func (v *desk) Refuse(to, why string) error {
+	v.setTold(v.W, v.R, toneBad, why)
+	http.Redirect(v.W, v.R, to, http.StatusSeeOther)
+	return nil
+}
+
+// Warn is Redirect where something is still to be done.
+func (v *desk) Warn(to, said string) error {
+	v.setTold(v.W, v.R, toneWarn, said)
+	http.Redirect(v.W, v.R, to, http.StatusSeeOther)
+	return nil
+}
+
 // Call calls the API for the tenant of the page.
 func (v *desk) Call(method, path string, body, out any) error { return v.call(method, path, body, out) }
 

@@ -8,7 +8,7 @@ import (
 
 // dmarcPage is what receivers report about a domain.
 type dmarcPage struct {
-	Notices   []notice
+	Next      []link
 	Span      form
 	Sum       facts
 	Chart     Chart
@@ -65,23 +65,19 @@ func showDMARC(v *desk) error {
 	if err != nil {
 		return err
 	}
-	from, until := v.values.Get("start_date"), v.values.Get("end_date")
-	sum, err := ask[dmarcView](v, query(under(apiDomains, v.id("domain"), "dmarc"), "start_date", from, "end_date", until))
+	here := v.domainPath(d.Number) + "/dmarc"
+	p := dmarcPage{Next: v.linkAt("Each report", here+"/reports", "GET", apiDMARCReports), Span: spanForm(v, here), Back: link{"Back to the domain", v.domainPath(d.Number)}}
+	sum, err := ask[dmarcView](v, query(under(apiDomains, v.id("domain"), "dmarc"), "start_date", v.sent("start_date"), "end_date", v.sent("end_date")))
+	title := "DMARC reports of " + d.title()
+	if f, ok := v.refused(p.Span, err); ok {
+		p.Span = f
+		return v.Render(formStatus(true), "page_dmarc", title, p)
+	}
 	if err != nil {
 		return err
 	}
-	p := dmarcPage{
-		Span: form{Name: "span", Get: true, Action: v.domainPath(d.Number) + "/dmarc", Do: "Show", Fields: []field{
-			{Name: "start_date", Label: "From", Kind: "date", Value: from}, {Name: "end_date", Label: "To", Kind: "date", Value: until},
-		}},
-		Back: link{"Back to the domain", v.domainPath(d.Number)},
-	}
 	p.Sum.add("Reports", number(int64(sum.Reports)))
-	p.Sum.add("Messages in them", number(sum.Messages))
-	p.Sum.add("Aligned", share(sum.Aligned, sum.Messages))
-	p.Sum.add("By SPF", share(sum.SPF, sum.Messages))
-	p.Sum.add("By DKIM", share(sum.DKIM, sum.Messages))
-	p.Sum.add("Failing", share(sum.Failing, sum.Messages))
+	p.Sum.List = append(p.Sum.List, sum.dmarcTotals.facts().List...)
 	p.Sum.add("Ready for quarantine", readyCell(sum.Readiness.Quarantine))
 	p.Sum.add("Ready for reject", readyCell(sum.Readiness.Reject))
 	p.Sum.add("Because", cell{Lines: sum.Readiness.Because})
@@ -90,7 +86,7 @@ func showDMARC(v *desk) error {
 	}
 	p.tables(v, &sum)
 	v.charts = true
-	return v.Render(http.StatusOK, "page_dmarc", "DMARC reports of "+d.title(), p)
+	return v.Render(http.StatusOK, "page_dmarc", title, p)
 }
 
 func (p *dmarcPage) tables(v *desk, sum *dmarcView) {
@@ -104,19 +100,25 @@ func (p *dmarcPage) tables(v *desk, sum *dmarcView) {
 		p.Chart.Series[0].Values = append(p.Chart.Series[0].Values, float64(day.Aligned))
 		p.Chart.Series[1].Values = append(p.Chart.Series[1].Values, float64(day.Failing))
 	}
-	p.Sources = table{ID: "sources", Caption: "Who sends as this domain", Head: []string{"Address", "Messages", "Failing", "Writes as", "What is wrong"},
-		Empty: "No reports have come yet. They come a day or two after mail was sent, once the domain has a DMARC record that asks for them."}
+	p.Sources = sum.sources("Who sends as this domain")
+	p.Sources.Empty = "No reports have come yet. They come a day or two after mail was sent, once the domain has a DMARC record that asks for them."
+	p.Reporters = table{ID: "reporters", Caption: "Who reports", Head: []string{"Name, by their own word", "Reports", "Messages", "Last", "Counts for readiness"}}
+	for _, r := range sum.Reporters {
+		p.Reporters.Rows = append(p.Reporters.Rows, row{Cells: []cell{words(r.Org), number(int64(r.Reports)), number(r.Messages), v.at(r.Last), words(orNone(r.Why, "yes"))}})
+	}
+}
+
+// sources lists who sent as the domain.
+func (sum *dmarcView) sources(caption string) table {
+	t := table{ID: "sources", Caption: caption, Head: []string{"Address", "Messages", "Failing", "Writes as", "What is wrong"}}
 	for _, s := range sum.Sources {
 		addr := words(s.Addr)
 		if s.Ours {
 			addr.Badges = []badge{{"this relay", toneOK}}
 		}
-		p.Sources.Rows = append(p.Sources.Rows, row{Cells: []cell{addr, number(s.Messages), share(s.Failing, s.Messages), {Lines: s.HeaderFrom}, {Lines: s.Why}}})
+		t.Rows = append(t.Rows, row{Cells: []cell{addr, number(s.Messages), share(s.Failing, s.Messages), {Lines: s.HeaderFrom}, {Lines: s.Why}}})
 	}
-	p.Reporters = table{ID: "reporters", Caption: "Who reports", Head: []string{"Name, by their own word", "Reports", "Messages", "Last", "Counts for readiness"}}
-	for _, r := range sum.Reporters {
-		p.Reporters.Rows = append(p.Reporters.Rows, row{Cells: []cell{words(r.Org), number(int64(r.Reports)), number(r.Messages), v.at(r.Last), words(orNone(r.Why, "yes"))}})
-	}
+	return t
 }
 
 // share is a part of a whole, with its percentage.

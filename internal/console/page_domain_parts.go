@@ -114,20 +114,20 @@ func validateDomain(v *desk) error {
 		Unknown bool `json:"unknown"`
 	}
 	id := v.id("domain")
+	back := v.path("/domains", id)
 	err := v.Call("POST", under(apiDomains, id, "validate"), nil, &check)
-	said, ok := refusedText(err)
+	if said, ok := refusedText(err); ok {
+		return v.Refuse(back, said)
+	}
 	switch {
-	case ok:
 	case err != nil:
 		return err
 	case check.Valid:
-		said = "All records are there: the domain is verified."
+		return v.Redirect(back, "All records are there: the domain is verified.")
 	case check.Unknown:
-		said = "The name servers did not answer. Look again in a while."
-	default:
-		said = "Some records are not there yet. New ones can take from minutes to an hour; the table says what was found."
+		return v.Warn(back, "The name servers did not answer. Look again in a while.")
 	}
-	return v.Redirect(v.path("/domains", id), said)
+	return v.Warn(back, "Some records are not there yet. New ones can take from minutes to an hour; the table says what was found.")
 }
 
 func domainEditForm(v *desk, d *apiDomainView) form {

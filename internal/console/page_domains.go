@@ -368,13 +368,12 @@ func findingTable(all []finding.Finding) table {
 
 func dkimTable(v *desk, d *apiDomainView) table {
 	t := table{ID: "dkim", Caption: "DKIM keys", Head: []string{"Selector", "Algorithm", "State", "Made", "Signs since", "Retired"}, Empty: "There are no DKIM keys."}
-	tones := map[string]string{"signing": toneOK, "waiting": toneInfo, "off": toneWarn}
 	for _, k := range d.Keys {
-		algorithm := k.Algorithm
-		if k.Bits > 0 {
-			algorithm += " " + strconv.Itoa(k.Bits)
+		selector := code(k.Selector)
+		if v.May("GET", apiDKIM) {
+			selector = to(k.Selector, under(v.domainPath(d.Number)+"/keys", k.Selector))
 		}
-		t.Rows = append(t.Rows, row{Cells: []cell{code(k.Selector), words(algorithm), tagged(k.State, tones[k.State]), v.at(k.CreatedAt), v.at(k.ActivatedAt), v.at(k.RetiredAt)}})
+		t.Rows = append(t.Rows, row{Cells: []cell{selector, words(k.algorithm()), tagged(k.State, dkimTones[k.State]), v.at(k.CreatedAt), v.at(k.ActivatedAt), v.at(k.RetiredAt)}})
 	}
 	return t
 }

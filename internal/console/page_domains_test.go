@@ -30,17 +30,17 @@ func TestDomainIsAddedAndLookedAt(t *testing.T) {
 	w.api.on("POST /v3/whitelabel/domains", relay.E(relay.Conflict, "This domain is there already."))
 	w.post("/domains/new", "domain", "example.com").want(422).says("This domain is there already.")
 	for _, test := range []struct {
-		answer any
-		want   string
+		answer      any
+		where, want string
 	}{
-		{map[string]bool{"valid": true}, "All records are there"},
-		{map[string]bool{"unknown": true}, "did not answer"},
-		{map[string]bool{}, "not there yet"},
-		{httpx.Refuse(429, "This domain is being checked."), "This domain is being checked."},
+		{map[string]bool{"valid": true}, ".notice.ok[role=status]", "All records are there"},
+		{map[string]bool{"unknown": true}, ".notice.warn[role=status]", "did not answer"},
+		{map[string]bool{}, ".notice.warn[role=status]", "not there yet"},
+		{httpx.Refuse(429, "This domain is being checked."), ".notice.bad[role=alert]", "This domain is being checked."},
 	} {
 		w.api.on("POST /v3/whitelabel/domains/7/validate", test.answer)
 		w.post("/domains/7/validate").goes("/domains/7")
-		w.get("/domains/7").shows("[role=status]", test.want)
+		w.get("/domains/7").shows(test.where, test.want)
 	}
 }
 

@@ -185,7 +185,7 @@ func refusedText(err error) (string, bool) {
 func (v *desk) change(method, path string, body any, back, done string) error {
 	err := v.Call(method, path, body, nil)
 	if said, ok := refusedText(err); ok {
-		return v.Redirect(back, said)
+		return v.Refuse(back, said)
 	}
 	if err != nil {
 		return err

@@ -78,28 +78,35 @@ type loginsPage struct {
 	Live   string // where news of the list come from; "": it is a search, which stands still
 	Logins table
 	Sums   []table
-	Lag    string // why the sums may lack the newest
+	Lag    string // of which days the sums are, and why they may lack the newest
 	Next   []link
 }
 
 func showLogins(v *desk) error {
 	pairs, searched, err := v.loginQuery()
-	p := loginsPage{Search: v.loginForm(), Lag: loginLag, Next: v.linkAt("As a file (CSV)", query(v.path("/logins/export"), pairs...), "GET", apiLogins+"/export")}
+	p := loginsPage{Search: v.loginForm(), Next: v.linkAt("As a file (CSV)", query(v.path("/logins/export"), pairs...), "GET", apiLogins+"/export")}
 	var list loginListView
 	if err == nil {
 		err = v.Call("GET", query(apiLogins, append(pairs, "newest", "true", "limit", "200")...), nil, &list)
 	}
-	if f, ok := v.refused(p.Search, err); ok {
+	f, refused := v.refused(p.Search, err)
+	if refused {
 		p.Search, err = f, nil
 	}
 	if err != nil {
 		return err
 	}
 	p.Logins = v.loginTable(list.Result)
-	if !searched {
+	switch {
+	case refused:
+		p.Logins.Empty = "" // nothing was looked for
+	case searched:
+		p.Logins.Empty = "No login fits this search."
+		p.Logins.Next = []link{{"Show all logins", v.path("/logins")}}
+	default:
 		p.Live = v.path("/logins/tail")
 	}
-	if p.Sums = v.loginSums(); len(p.Sums) > 0 {
+	if p.Sums, p.Lag = v.loginSums(); len(p.Sums) > 0 {
 		p.Next = append([]link{{"In sum, below the list", "#sums"}}, p.Next...)
 	}
 	return v.Render(http.StatusOK, "page_logins", "Logins", p)
@@ -195,11 +202,15 @@ type nameCount struct {
 	Count int64  `json:"count"`
 }
 
-// loginSums are logins by result, mechanism, TLS and place.
-func (v *desk) loginSums() (out []table) {
+// sumDays is of how many days the sums are where no other time is asked for.
+const sumDays = 7
+
+// loginSums are logins by result, mechanism, TLS and place, and words on what was
+// summed up: of a search only its time counts.
+func (v *desk) loginSums() (out []table, of string) {
 	since, err := v.moment("since")
 	if err != nil {
-		since = v.Now.AddDate(0, 0, -7).UTC().Format(time.RFC3339)
+		since = v.Now.AddDate(0, 0, -sumDays).UTC().Format(time.RFC3339)
 	}
 	until, err := v.moment("until")
 	if err != nil {
@@ -211,6 +222,8 @@ func (v *desk) loginSums() (out []table) {
 		TLS       []nameCount `json:"by_tls"`
 		Network   []nameCount `json:"by_network"`
 		Place     []nameCount `json:"by_place"`
+		Since     time.Time   `json:"since"`
+		Until     time.Time   `json:"until"`
 	}](v, apiSummary, query(apiSummary, "since", since, "until", until))
 	for i := range sum.Result {
 		sum.Result[i].Name = orNone(loginWords[sum.Result[i].Name], sum.Result[i].Name)
@@ -220,13 +233,26 @@ func (v *desk) loginSums() (out []table) {
 		list        []nameCount
 	}{
 		{"by-result", "By result", sum.Result}, {"by-mechanism", "By mechanism", sum.Mechanism}, {"by-tls", "By TLS version", sum.TLS},
-		{"by-network", "By network", sum.Network}, {"by-place", "By place", sum.Place},
+		{"by-network", "By network", sum.Network}, {"by-place", "By place", placeNames(sum.Place)},
 	} {
 		if len(s.list) > 0 {
 			out = append(out, barTable(s.id, s.caption, s.list))
 		}
 	}
-	return out
+	return out, "All logins from " + stamp(sum.Since) + " to " + stamp(sum.Until) + ", whatever else was searched for. " + loginLag
+}
+
+// placeNames says of what is no country what it is.
+func placeNames(list []nameCount) []nameCount {
+	for i := range list {
+		switch list[i].Name {
+		case "unknown":
+			list[i].Name = "in no country that is known"
+		case "other":
+			list[i].Name = "networks with few logins"
+		}
+	}
+	return list
 }
 
 // barTable shows counts by name, each with its part of the whole as a bar.

@@ -167,8 +167,12 @@ func (f form) with(value func(name string) []string) form {
 // Inputs are the fields as the template shows them.
 func (f form) Inputs() []input {
 	out := make([]input, len(f.Fields))
+	first := true
 	for i, x := range f.Fields {
 		in := input{field: x, ID: f.Name + "-" + x.Name, Type: x.Kind, AutoComplete: x.Auto}
+		if x.Error != "" && x.Kind != "hidden" {
+			in.Focus, first = first, false // whoever sent the form goes on where it was refused
+		}
 		var ids []string
 		if x.Help != "" {
 			ids = append(ids, in.ID+"-hint")
@@ -192,6 +196,7 @@ func (f form) Inputs() []input {
 type input struct {
 	field
 	ID, Described, Type, AutoComplete string
+	Focus                             bool
 }
 
 // button changes something at once: a form of one button.

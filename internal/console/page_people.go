@@ -3,7 +3,6 @@ package console
 import (
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -60,8 +59,25 @@ func (p *personView) name() string {
 	return orNone(strings.TrimSpace(p.FirstName+" "+p.LastName), p.Username)
 }
 
+// issuedBy is before the name of the issuer in the word on who invited somebody whom
+// single sign-on brought.
+const issuedBy = "sso "
+
+// issuer is the issuer of single sign-on that brought a person, and says anew at each
+// login what they may do; "": none did.
+func (p *personView) issuer() string {
+	name, _ := strings.CutPrefix(p.InvitedBy, issuedBy) // a user name has no spaces
+	if name == p.InvitedBy {
+		return ""
+	}
+	return name
+}
+
 // factor is the state of the second factor in words.
 func (p *personView) factor() cell {
+	if by := p.issuer(); !p.SecondFactor && by != "" {
+		return cell{Badges: []badge{{"none here", toneInfo}}, Note: by + " vouches for one, or they set one up at their next login."}
+	}
 	if !p.SecondFactor {
 		return tagged("none", toneBad)
 	}
@@ -74,7 +90,7 @@ func (p *personView) factor() cell {
 	}
 	c := tagged(orNone(strings.Join(have, ", "), "yes"), toneOK)
 	if p.RecoveryCodes < 3 {
-		c.Badges = append(c.Badges, badge{strconv.FormatInt(p.RecoveryCodes, 10) + " recovery codes left", toneWarn})
+		c.Badges = append(c.Badges, badge{things(p.RecoveryCodes, "recovery code") + " left", toneWarn})
 	}
 	return c
 }
@@ -124,6 +140,9 @@ func showPeople(v *desk) error {
 		}
 		name := to(x.name(), here)
 		name.Note = x.Username
+		if by := x.issuer(); by != "" {
+			name.Badges = []badge{{"by " + by, toneInfo}}
+		}
 		role := words(roleWord(x.Role))
 		switch {
 		case x.Subuser != "":
@@ -266,13 +285,22 @@ func showPerson(v *desk) error {
 	}
 	p.Is.add("User name", words(x.Username))
 	p.Is.add("Address", words(x.Email))
-	p.Is.add("Role", words(roleWord(x.Role)))
+	role := words(roleWord(x.Role))
+	if by := x.issuer(); by != "" {
+		role.Note = "by their groups at " + by + ", set anew at each login"
+		p.Is.add("Single sign-on", cell{Text: by, Note: "It brought them here, and says what they may do."})
+	}
+	p.Is.add("Role", role)
 	p.Is.add("May", cell{Lines: scopeWords(x.Scopes)})
 	p.Is.add("Of the subuser", words(x.Subuser))
 	if x.Restricted {
 		p.Is.add("Sees only", cell{Lines: x.Subusers})
 	}
-	p.Is.add("Here since", cell{Time: momentOf(v.Now, x.CreatedAt), Note: x.InvitedBy})
+	since := cell{Time: momentOf(v.Now, x.CreatedAt)}
+	if x.issuer() == "" && x.InvitedBy != "" {
+		since.Note = "invited by " + x.InvitedBy
+	}
+	p.Is.add("Here since", since)
 	p.Is.add("Last seen", cell{Time: momentOf(v.Now, x.SeenAt), Note: placeWords(x.SeenFrom, "", "")})
 	p.Is.add("Switched off", v.at(x.DisabledAt))
 	p.Factors.Title = "How they log in"
@@ -310,7 +338,7 @@ func (v *desk) sessionTable() table {
 		if s.Current {
 			from.Badges = []badge{{"this one", toneInfo}}
 		}
-		by := words(s.Method)
+		by := words(methodText(s.Method))
 		if s.Level != string(relay.SessionFull) {
 			by.Note = "not all the way: " + s.Level
 		}
@@ -327,7 +355,11 @@ func endPersonSession(v *desk) error {
 
 func personEditForm(v *desk, x *personView) form {
 	here := v.path("/people", v.id("person"))
-	return v.offer(form{Name: "edit-person", Action: here + "/edit", Fields: v.grantFields(x), Cancel: here}, "PATCH", apiPerson)
+	f := form{Name: "edit-person", Action: here + "/edit", Fields: v.grantFields(x), Cancel: here}
+	if by := x.issuer(); by != "" {
+		f.Lead = "What you choose here holds until they log in by " + by + " again: then their groups there say what they may do. To change it for good, change their groups."
+	}
+	return v.offer(f, "PATCH", apiPerson)
 }
 
 func showPersonEdit(v *desk) error {
@@ -411,7 +443,7 @@ func doPersonAction(v *desk) error {
 	}
 	err = v.Call(a.method, path, nil, nil)
 	if said, ok := refusedText(err); ok {
-		return v.Redirect(v.path("/people", person), said)
+		return v.Refuse(v.path("/people", person), said)
 	}
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -40,13 +41,34 @@ func init() {
 func TestPeople(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())
-	w.get("/people").want(200).says("Bob Brown", "Developer", "only shop", "authenticator app, 2 passkeys", "1 recovery codes left", "from 192.0.2.9", "new@example.com", "over", "Withdraw")
-	r := w.get("/people/bob").want(200).says("Send mail", "user anna", "password+totp", "this one")
+	w.get("/people").want(200).says("Bob Brown", "Developer", "only shop", "authenticator app, 2 passkeys", "1 recovery code left", "from 192.0.2.9", "new@example.com", "over", "Withdraw")
+	r := w.get("/people/bob").want(200).says("Send mail", "invited by user anna", "password and code", "this one")
 	r.shows("a[href=/people/bob/do/reset-factors]", "second factor").lacks("a[href=/people/bob/do/enable]")
 	w.api.denied = []string{"POST /v3/teammates/{username}/reset_factors", "PATCH /v3/teammates/{username}"}
 	w.get("/people/bob").lacks("a[href=/people/bob/do/reset-factors]").lacks("a[href=/people/bob/edit]")
 	w.get("/people/bob/do/reset-factors").want(404)
 	w.post("/people/bob/do/reset-factors").want(404)
+}
+
+// A person whom single sign-on brought is shown as such, with what that means for
+// their role and their second factor; whoever was invited is not.
+func TestPersonOfSingleSignOn(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.get("/people/bob").says("invited by user anna")
+	if strings.Contains(text(w.get("/people/bob").find("main")), "Single sign-on") {
+		t.Error("somebody who was invited is shown as brought by single sign-on")
+	}
+	brought := `{"username":"nora","role":"auditor","created_at":"2026-01-01T00:00:00Z","invited_by":"sso Staff login"}`
+	w.api.on("GET /v3/teammates", json.RawMessage(`{"result":[`+brought+`]}`))
+	w.api.on("GET /v3/teammates/nora", json.RawMessage(brought))
+	w.api.on("GET /v3/teammates/nora/sessions", json.RawMessage(`{"result":[{"id":"s1","level":"full","method":"oidc Staff login","addr":"192.0.2.9"}]}`))
+	w.get("/people").shows("#people", "by Staff login").shows("#people", "none here").shows("#people", "Staff login vouches for one")
+	w.get("/people/nora").says("It brought them here, and says what they may do.", "by their groups at Staff login, set anew at each login").shows("#sessions", "single sign-on by Staff login")
+	w.get("/people/nora/edit").says("holds until they log in by Staff login again")
+	if strings.Contains(text(w.get("/people/bob/edit").find("main")), "log in by") {
+		t.Error("a role that stays is said not to")
+	}
 }
 
 func TestPersonActionsAreAskedFirst(t *testing.T) {
@@ -63,7 +85,7 @@ func TestPersonActionsAreAskedFirst(t *testing.T) {
 		}
 		w.api.on(a.method+" "+path, relay.E(relay.Conflict, "The last owner cannot go."))
 		w.post("/people/bob/do/" + a.name).goes("/people/bob")
-		w.get("/people").shows("[role=status]", "The last owner cannot go.")
+		w.get("/people").shows("[role=alert]", "That did not work.The last owner cannot go.").lacks("[role=status]")
 		w.api.on(a.method+" "+path, nil)
 		r := w.post("/people/bob/do/" + a.name).want(303)
 		if to := r.header.Get("Location"); to != "/people/bob" && a.name != "delete" {

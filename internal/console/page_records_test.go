@@ -26,6 +26,27 @@ func TestLoginsInWords(t *testing.T) {
 	}
 }
 
+// Where the operator has a file of places, logins are summed up by country; and the
+// sums say of which days they are.
+func TestLoginsByPlace(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	r := w.get("/logins").want(200).says("All logins from 2026-02-25 12:00 UTC to 2026-03-04 12:00 UTC")
+	r.shows("#by-place", "DE9090.0 %").shows("#by-place", "in no country that is known").shows("#by-place", "networks with few logins").shows("#by-place meter", "")
+	w.api.on("GET /v3/logins/summary", map[string]any{"by_result": []any{map[string]any{"name": "ok", "count": 1}}})
+	w.get("/logins").lacks("#by-place").shows("#by-result", "let in")
+}
+
+// What is not found is said to be not found, with the way back.
+func TestLoginsThatNobodyFinds(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.api.on("GET /v3/logins", map[string]any{"result": []any{}})
+	w.get("/logins").shows("#logins", "Nobody has tried to log in")
+	w.get("/logins?tried=x").shows("#logins", "No login fits this search.").shows("#logins a[href=/logins]", "Show all logins")
+	w.get("/logins?since=yesterday").shows(".wrong", "Write a day such as").lacks("#logins").shows("#search input[autofocus]", "")
+}
+
 func TestChangesAndTheirProof(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())

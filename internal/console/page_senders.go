@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -128,8 +129,8 @@ func makeSender(v *desk) error {
 	if made.Verified {
 		said = "The sender was added. Its domain is authenticated, so it needs no link."
 	}
-	for _, w := range made.Warnings {
-		said += " " + w
+	if len(made.Warnings) > 0 {
+		return v.Warn(v.path("/single-senders"), said+" "+strings.Join(made.Warnings, " "))
 	}
 	return v.Redirect(v.path("/single-senders"), said)
 }

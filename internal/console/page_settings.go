@@ -21,6 +21,8 @@ var settingsPages = []page{
 	{Method: "POST", Pattern: "/settings/tls", Title: "Settings", Needs: []string{"PATCH " + apiTLS}, Handler: onDesk(setTLS)},
 	{Method: "POST", Pattern: "/settings/timezone", Title: "Settings", Needs: []string{"PATCH " + apiZone}, Handler: onDesk(setZone)},
 	{Method: "POST", Pattern: "/settings/email", Title: "Settings", Needs: []string{"PUT " + apiEmail}, Handler: onDesk(setNoticeEmail)},
+	{Method: "GET", Pattern: "/settings/profile", Title: "Who is behind it", Needs: []string{"PATCH " + apiProfile}, Handler: onDesk(showProfileEdit)},
+	{Method: "POST", Pattern: "/settings/profile", Title: "Who is behind it", Needs: []string{"PATCH " + apiProfile}, Handler: onDesk(setProfile)},
 	{Method: "GET", Pattern: "/policy", Title: "Policy", Group: "Security", Nav: "Policy", Own: true, Needs: []string{"GET " + apiPolicy}, Handler: onDesk(showPolicy)},
 	{Method: "GET", Pattern: "/policy/edit", Title: "Policy", Own: true, StepUp: true, Needs: []string{"PATCH " + apiPolicy}, Handler: onDesk(showPolicyEdit)},
 	{Method: "POST", Pattern: "/policy/edit", Title: "Policy", Own: true, Needs: []string{"PATCH " + apiPolicy}, Handler: onDesk(setPolicy)},
@@ -28,9 +30,11 @@ var settingsPages = []page{
 
 // settingsPage is the account's settings, and what it used.
 type settingsPage struct {
-	Is    facts
-	Usage table
-	Forms []form
+	Is     facts
+	Behind facts
+	Edit   []link
+	Usage  table
+	Forms  []form
 }
 
 func showSettings(v *desk) error { return v.showSettings(http.StatusOK, nil) }
@@ -43,6 +47,8 @@ func (v *desk) showSettings(status int, refused *form) error {
 	p.Is.add("Name", words(name.Username))
 	plan := askIf[planView](v, apiPlan, apiPlan)
 	p.Is.add("Limits", cell{Lines: plan.words()})
+	p.Behind = v.behind()
+	p.Edit = v.linkIf("Change who is behind it", "/settings/profile", "PATCH", apiProfile)
 	p.Usage = usageTable(v, askIf[usageListView](v, apiUsage, apiUsage).Result)
 	p.Forms = v.settingsForms()
 	if refused != nil {

@@ -17,6 +17,7 @@ function start(root) {
 start(document);
 live(start);
 
-// The place where a form's problems stand is read first.
-const problems = document.getElementById("problems");
+// What did not work is read first; where a field of a form was refused, the browser
+// itself begins there (autofocus).
+const problems = document.getElementById("problems") ?? document.getElementById("told");
 if (problems) problems.focus();
