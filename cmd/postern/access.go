@@ -95,7 +95,7 @@ type guardFlags struct {
 
 func (g *guardFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&g.confirm, "confirm", false, "even if it shuts out the address that it comes from")
-	cmd.Flags().DurationVar(&g.trial, "trial", 0, "take it back after this time unless it is confirmed")
+	spanVar(cmd.Flags(), &g.trial, "trial", 0, "take it back after this time unless it is confirmed")
 }
 
 func (g *guardFlags) add(in patch) {
@@ -255,7 +255,7 @@ func (c *cli) banAdd(w *whose) *cobra.Command {
 			return pairs(c.out, "scope", string(b.Scope), "subject", b.Subject, "until", b.Until)
 		})
 	})
-	cmd.Flags().DurationVar(&span, "for", time.Hour, "how long")
+	spanVar(cmd.Flags(), &span, "for", time.Hour, "how long")
 	return cmd
 }
 

@@ -111,7 +111,7 @@ func (c *cli) auditPrune(w *whose) *cobra.Command {
 		}
 		return c.printJSON(text)
 	})
-	cmd.Flags().StringVar(&before, "before", "", "a time (RFC 3339), a date, or so long ago, such as 9600h")
+	cmd.Flags().StringVar(&before, "before", "", "a time (RFC 3339), a date, or so long ago, such as 400d")
 	cmd.Flags().BoolVar(&installation, "installation", false, "of the installation's own chain instead of an account's")
 	must(cmd.MarkFlagRequired("before"))
 	return cmd
@@ -290,7 +290,7 @@ func (c *cli) policyCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use: "policy", Short: "What an account demands of its keys, its people and its mail", Args: cobra.NoArgs,
-		Example: "  postern policy --max-key-life 2160h --forbid-full-access --require-networks --mechanisms SCRAM-SHA-256,PLAIN",
+		Example: "  postern policy --max-key-life 90d --forbid-full-access --require-networks --mechanisms SCRAM-SHA-256,PLAIN",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cl, err := c.tenantClient(cmd.Context(), w.account, "")
 			if err != nil {
@@ -327,7 +327,7 @@ func (c *cli) policyCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&w.account, "account", "", "the account, if there are several")
 	f := cmd.Flags()
-	f.DurationVar(&life, "max-key-life", 0, "longest life of a new key, such as 2160h; 0: no limit")
+	spanVar(f, &life, "max-key-life", 0, "longest life of a new key, such as 90d; 0: no limit")
 	f.BoolVar(&noFull, "forbid-full-access", false, "no key may have every scope")
 	f.BoolVar(&networks, "require-networks", false, "every key says from where it works")
 	f.StringSliceVar(&mechanisms, "mechanisms", nil, "mechanisms that its keys may log in with; none: all that are offered")

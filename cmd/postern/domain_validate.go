@@ -63,7 +63,7 @@ func (c *cli) domainValidate() *cobra.Command {
 		})
 	cmd.Long = "validate asks the domain's own name servers, not a cache, and says of each record what it found.\nExit code 1: the records are not all there. With --wait it looks again until they are."
 	cmd.Flags().BoolVar(&wait, "wait", false, "look again until all records are right")
-	cmd.Flags().DurationVar(&most, "timeout", time.Hour, "how long --wait goes on")
+	spanVar(cmd.Flags(), &most, "timeout", time.Hour, "how long --wait goes on")
 	return cmd
 }
 

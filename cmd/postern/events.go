@@ -91,7 +91,7 @@ func historyQuery(cmd *cobra.Command, since string, limit, most int) (url.Values
 }
 
 func parseSince(s string, now time.Time) (time.Time, error) {
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+	if d, err := parseSpan(s); err == nil {
 		return now.Add(-d), nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
@@ -99,7 +99,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%q is neither a time such as 2006-01-02T15:04:05Z nor a span such as 2h", s)
+	return time.Time{}, fmt.Errorf("%q is neither a time such as 2006-01-02T15:04:05Z nor so long ago, such as 2h or 7d", s)
 }
 
 // history asks for records and hands each to print, which moves the cursor in

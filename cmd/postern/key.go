@@ -61,7 +61,7 @@ func (k *credentialFlags) register(cmd *cobra.Command, creating bool) {
 	f.Int64Var(&k.perMonth, "per-month", 0, "recipients in a month")
 	f.StringVar(&k.hours, "hours", "", "hours of the week, such as \"mon-fri 08-18\"; none: always")
 	f.StringVar(&k.mode, "mode", "", "live, test (accepted, never delivered) or hold (waits for release)")
-	f.DurationVar(&k.expires, "expires-in", 0, "how long it lives, such as 720h; 0: for ever")
+	spanVar(f, &k.expires, "expires-in", 0, "how long it lives, such as 30d; 0: for ever")
 	if !creating {
 		return
 	}
@@ -170,7 +170,7 @@ func (c *cli) keyAdd(w *whose) *cobra.Command {
 		Long: "add makes a key that may send mail, and nothing else unless --scope says so. Every flag narrows\n" +
 			"what it may do. A key of kind certificate or federated has no secret: the client's certificate, or\n" +
 			"the token that its platform gives it, is its proof.",
-		Example: "  postern key add web --subuser shop --network 192.0.2.0/24 --sender shop.example --expires-in 2160h\n" +
+		Example: "  postern key add web --subuser shop --network 192.0.2.0/24 --sender shop.example --expires-in 90d\n" +
 			"  postern key add ci --kind federated --issuer https://token.actions.githubusercontent.com \\\n" +
 			"      --audience postern --claim sub=repo:acme/shop:ref:refs/heads/main",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -336,7 +336,7 @@ func (c *cli) keyRotate(w *whose) *cobra.Command {
 				return err
 			})
 		})
-	cmd.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the old secret still works; 0: not at all")
+	spanVar(cmd.Flags(), &overlap, "overlap", 24*time.Hour, "how long the old secret still works; 0: not at all")
 	return cmd
 }
 

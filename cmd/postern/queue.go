@@ -251,7 +251,7 @@ func (c *cli) queueDrain() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&off, "off", false, "take mail again")
-	cmd.Flags().DurationVar(&wait, "wait", 0, "wait at most that long until the queue is empty")
+	spanVar(cmd.Flags(), &wait, "wait", 0, "wait at most that long until the queue is empty")
 	return cmd
 }
 

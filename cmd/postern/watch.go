@@ -332,9 +332,9 @@ func (c *cli) watchReplay(w *whose) *cobra.Command {
 			}
 			return c.replay(ctx, cl, in)
 		})
-	cmd.Example = "  postern watch replay --since 720h --only burst --margin burst=1.5"
+	cmd.Example = "  postern watch replay --since 30d --only burst --margin burst=1.5"
 	rf.add(cmd, false)
-	cmd.Flags().StringVar(&since, "since", "", "show what is found since: a date, a time (RFC 3339), or so long ago, such as 720h; what is earlier only teaches")
+	cmd.Flags().StringVar(&since, "since", "", "show what is found since: a date, a time (RFC 3339), or so long ago, such as 30d; what is earlier only teaches")
 	cmd.Flags().StringVar(&until, "until", "", "until then")
 	cmd.Flags().StringSliceVar(&only, "only", nil, "only these rules")
 	return cmd
