@@ -108,6 +108,7 @@ func differences(before, after json.RawMessage) (out []string) {
 	for name := range now {
 		names[name] = true
 	}
+	delete(names, "account_id") // of all of them the same
 	for _, name := range slices.Sorted(mapKeys(names)) {
 		was, is := short(old[name]), short(now[name])
 		switch {
@@ -135,6 +136,9 @@ func short(b json.RawMessage) string {
 	}
 	if s == "null" {
 		return ""
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t.UTC().Format("2006-01-02 15:04:05 UTC")
 	}
 	if runes := []rune(s); len(runes) > 80 {
 		s = string(runes[:79]) + "…"

@@ -232,8 +232,8 @@ func (v *desk) loginSums() (out []table, of string) {
 		id, caption string
 		list        []nameCount
 	}{
-		{"by-result", "By result", sum.Result}, {"by-mechanism", "By mechanism", sum.Mechanism}, {"by-tls", "By TLS version", sum.TLS},
-		{"by-network", "By network", sum.Network}, {"by-place", "By place", placeNames(sum.Place)},
+		{"by-result", "By result", sum.Result}, {"by-place", "By country", placeNames(sum.Place)}, {"by-mechanism", "By mechanism", sum.Mechanism},
+		{"by-tls", "By TLS version", sum.TLS}, {"by-network", "By network", sum.Network},
 	} {
 		if len(s.list) > 0 {
 			out = append(out, barTable(s.id, s.caption, s.list))

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -70,6 +71,24 @@ type table struct {
 	Older string
 }
 
+// slim takes columns away that are empty in all rows.
+func (t *table) slim() {
+	for col := len(t.Head) - 1; col >= 0; col-- {
+		if slices.ContainsFunc(t.Rows, func(r row) bool { return !r.Cells[col].empty() }) {
+			continue
+		}
+		t.Head = slices.Delete(slices.Clone(t.Head), col, col+1)
+		for i := range t.Rows {
+			t.Rows[i].Cells = slices.Delete(t.Rows[i].Cells, col, col+1)
+		}
+	}
+}
+
+// empty reports whether there is nothing to be seen in a cell.
+func (c *cell) empty() bool {
+	return c.Text == "" && c.Time.IsZero() && len(c.Badges) == 0 && len(c.Lines) == 0 && len(c.Do) == 0
+}
+
 // fact is a name and a value.
 type fact struct {
 	Name string
@@ -84,7 +103,7 @@ type facts struct {
 
 // add appends a fact whose value is not empty.
 func (f *facts) add(name string, c cell) {
-	if c.Text != "" || !c.Time.IsZero() || len(c.Badges) > 0 || len(c.Lines) > 0 || len(c.Do) > 0 {
+	if !c.empty() {
 		f.List = append(f.List, fact{name, c})
 	}
 }

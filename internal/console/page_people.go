@@ -183,7 +183,7 @@ func (v *desk) pendingTable() table {
 	t := table{ID: "pending", Caption: "Invited, and not here yet", Head: []string{"Address", "Role", "Invited", "Link works until", ""}}
 	for _, i := range list.Result {
 		invited := v.at(i.CreatedAt)
-		invited.Note = i.InvitedBy
+		invited.Note = whoWords(i.InvitedBy)
 		ends := v.at(i.ExpiresAt)
 		if i.Expired {
 			ends.Badges = []badge{{"over", toneWarn}}
@@ -274,14 +274,9 @@ func showPerson(v *desk) error {
 		return err
 	}
 	here := v.path("/people", v.id("person"))
-	p := personPage{Next: v.linkAt("Change what they may do", here+"/edit", "PATCH", apiPerson)}
-	if x.Username == v.Open.User.Username {
-		p.Next = append([]link{{"Your own profile", "/profile"}}, p.Next...)
-	}
-	for _, a := range personActions {
-		if a.fits(&x) {
-			p.Next = append(p.Next, v.linkAt(a.title, here+"/do/"+a.name, a.method, a.pattern)...)
-		}
+	p := personPage{Next: []link{{"Your own profile", "/profile"}}}
+	if x.Username != v.Open.User.Username { // nobody shuts themselves out, or says what they may do
+		p.Next = v.personLinks(&x, here)
 	}
 	p.Is.add("User name", words(x.Username))
 	p.Is.add("Address", words(x.Email))
@@ -298,7 +293,7 @@ func showPerson(v *desk) error {
 	}
 	since := cell{Time: momentOf(v.Now, x.CreatedAt)}
 	if x.issuer() == "" && x.InvitedBy != "" {
-		since.Note = "invited by " + x.InvitedBy
+		since.Note = "invited by " + whoWords(x.InvitedBy)
 	}
 	p.Is.add("Here since", since)
 	p.Is.add("Last seen", cell{Time: momentOf(v.Now, x.SeenAt), Note: placeWords(x.SeenFrom, "", "")})
@@ -313,6 +308,26 @@ func showPerson(v *desk) error {
 	p.Factors.add("Password", password)
 	p.Sessions = v.sessionTable()
 	return v.Render(http.StatusOK, "page_person", x.name(), p)
+}
+
+// personLinks lead to what can be done about a person.
+func (v *desk) personLinks(x *personView, here string) []link {
+	out := v.linkAt("Change what they may do", here+"/edit", "PATCH", apiPerson)
+	for _, a := range personActions {
+		if a.fits(x) {
+			out = append(out, v.linkAt(a.title, here+"/do/"+a.name, a.method, a.pattern)...)
+		}
+	}
+	return out
+}
+
+// whoWords is who did something as people say it: "uid 0" is whoever is root on the
+// host.
+func whoWords(by string) string {
+	if strings.HasPrefix(by, "uid ") {
+		return "the operator (" + by + " on the host)"
+	}
+	return by
 }
 
 func (v *desk) sessionTable() table {

@@ -71,6 +71,17 @@ func TestPersonOfSingleSignOn(t *testing.T) {
 	}
 }
 
+// Nobody is offered to switch themselves off; whom the operator made is told so.
+func TestOwnPersonPage(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.api.on("GET /v3/teammates/anna", json.RawMessage(`{"username":"anna","role":"owner","invited_by":"uid 0","created_at":"2026-01-01T00:00:00Z"}`))
+	r := w.get("/people/anna").want(200).says("invited by the operator (uid 0 on the host)").shows("main a[href=/profile]", "Your own profile").lacks("a[href=/people/anna/edit]")
+	for _, a := range personActions {
+		r.lacks("a[href=/people/anna/do/" + a.name + "]")
+	}
+}
+
 func TestPersonActionsAreAskedFirst(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())

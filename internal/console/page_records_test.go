@@ -65,6 +65,8 @@ func TestDifferences(t *testing.T) {
 		{`{"name":"shop"}`, ``, "name: shop → nothing"},
 		{`{"n":null}`, `{}`, ""},
 		{`"text"`, `[1]`, ""},
+		{``, `{"account_id":"A","name":"shop"}`, "name: shop"},
+		{`{"seen":null}`, `{"seen":"2026-11-22T16:21:40.989892+01:00"}`, "seen: 2026-11-22 15:21:40 UTC"},
 		{`{`, `}`, ""},
 	} {
 		if got := strings.Join(differences(json.RawMessage(test.before), json.RawMessage(test.after)), "; "); got != test.want {

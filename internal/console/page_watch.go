@@ -219,8 +219,8 @@ func (p *findingPage) evidence(v *desk, f *findingView) {
 	e := &f.Evidence
 	p.Evidence.Title = "What it rests on"
 	if e.Seen != 0 || e.Expected != 0 {
-		p.Evidence.add("Seen", words(figure(e.Seen)+" "+e.Unit))
-		p.Evidence.add("At most to be expected", words(figure(e.Expected)+" "+e.Unit))
+		p.Evidence.add("Seen", words(measure(e.Seen, e.Unit)))
+		p.Evidence.add("At most to be expected", words(measure(e.Expected, e.Unit)))
 	}
 	p.Evidence.add("Was", words(e.Was))
 	p.Evidence.add("Is now", words(e.Now))
@@ -241,6 +241,15 @@ func (p *findingPage) evidence(v *desk, f *findingView) {
 		}
 		p.Places.Rows = append(p.Places.Rows, row{Cells: []cell{words(x.Addr), words(x.Network), words(x.Country), words(x.City), words(asn)}})
 	}
+	p.Places.slim() // without files of places there are networks only
+}
+
+// measure is a figure with its unit: "1 attempt", "2 attempts", "0.5 km/h".
+func measure(f float64, unit string) string {
+	if f == 1 && strings.HasSuffix(unit, "s") {
+		unit = strings.TrimSuffix(unit, "s")
+	}
+	return figure(f) + " " + unit
 }
 
 // figure is a number with at most one decimal.

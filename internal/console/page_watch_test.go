@@ -147,3 +147,22 @@ func TestAuditForPrint(t *testing.T) {
 		t.Errorf("%d %s\n%s", rec.Code, policy, rec.Body)
 	}
 }
+
+func TestMeasure(t *testing.T) {
+	t.Parallel()
+	for want, got := range map[string]string{"1 attempt": measure(1, "attempts"), "0 attempts": measure(0, "attempts"), "2 networks": measure(2, "networks"), "1 km/h": measure(1, "km/h")} {
+		if got != want {
+			t.Errorf("%q instead of %q", got, want)
+		}
+	}
+}
+
+// Without a file of places a finding has no empty columns.
+func TestTableIsSlim(t *testing.T) {
+	t.Parallel()
+	tab := table{Head: []string{"Address", "Country", "City"}, Rows: []row{{Cells: []cell{words("192.0.2.1"), {}, {}}}, {Cells: []cell{words("192.0.2.2"), {}, tagged("x", toneOK)}}}}
+	tab.slim()
+	if len(tab.Head) != 2 || tab.Head[1] != "City" || len(tab.Rows[0].Cells) != 2 || tab.Rows[1].Cells[1].Badges == nil {
+		t.Errorf("%+v", tab)
+	}
+}
