@@ -228,11 +228,17 @@ func (p *past) login(l relay.Login) {
 	p.st.RecordLogin(l)
 }
 
+// far is from where strangers come: networks that are nobody's (RFC 5737, RFC 2544,
+// RFC 6598), of which months knows places.
+var far = [][3]byte{{192, 0, 2}, {198, 18, 7}, {198, 19, 44}, {100, 68, 9}, {100, 84, 3}}
+
 // strangers guess, as at every open port; and now and then a program of one's own has
 // an old secret.
 func (p *past) strangers(start time.Time) {
 	for range p.times(0.3) {
-		addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(200 + p.rng.IntN(50))})
+		n := p.rng.IntN(50)
+		net := far[n%len(far)]
+		addr := netip.AddrFrom4([4]byte{net[0], net[1], net[2], byte(200 + n)})
 		p.login(relay.Login{At: start.Add(time.Duration(p.rng.IntN(3600)) * time.Second), Tenant: p.tenant(), Mechanism: "LOGIN", Tried: "info@acme.test", Addr: addr, Helo: "ylmf-pc", TLS: tls12,
 			Result: relay.LoginPassword, Count: int64(1 + p.rng.IntN(3))})
 	}

@@ -80,6 +80,7 @@ var elsewhere = map[string]bool{
 	"/confirm": true, "/factors/passkey": true, // TestPasskey
 	"/factors/passkey/{id}/remove": true,                                               // a question as the app's
 	"/changes/export":              true, "/logins/export": true, "/logins/tail": true, // no pages
+	"/domains/{domain}/keys/{selector}/export": true, "/domains/{domain}/dmarc/reports/{day}/{mark}/export": true, // no pages either
 	"/mail/{message}/body.html": true, // a frame in a page
 	"/audit/print":              true, // a document of its own
 	"/switch":                   true,
@@ -184,10 +185,13 @@ func furnished(t *testing.T, w *world) (*tab, []look) {
 		{"/domains", "domains", "", false},
 		{"/domains/new", "domain-new", "", false},
 		{"/domains/{domain}", "domain", d, false},
+		{"/domains/{domain}/keys/{selector}", "domain-key", "main #dkim a", false},
 		{"/domains/{domain}/zone", "domain-zone", d + "/zone", false},
 		{"/domains/{domain}/edit", "domain-edit", d + "/edit", false},
 		{"/domains/{domain}/history", "domain-history", d + "/history", false},
 		{"/domains/{domain}/dmarc", "domain-dmarc", "/domains/" + number("acme.test") + "/dmarc", true},
+		{"/domains/{domain}/dmarc/reports", "domain-reports", "/domains/" + number("acme.test") + "/dmarc/reports", false},
+		{"/domains/{domain}/dmarc/reports/{day}/{mark}", "domain-report", "main #reports a", false},
 		{"/domains/{domain}/import", "domain-import", d + "/import", false},
 		{"/domains/{domain}/delete", "domain-delete", d + "/delete", false},
 		{"/single-senders", "senders", "", false},
@@ -212,6 +216,7 @@ func furnished(t *testing.T, w *world) (*tab, []look) {
 		{"/people", "people", "", false},
 		{"/people/{person}", "person", "/people/olga", false},
 		{"/settings", "settings", "", false},
+		{"/settings/profile", "settings-profile", "", false},
 		{"/policy", "policy", "", false},
 		{"/profile", "profile", "", false},
 		{"/profile/sessions", "profile-sessions", "", false},

@@ -16,9 +16,17 @@ import (
 // keyPrinted is a key that a command printed.
 var keyPrinted = regexp.MustCompile(`SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}`)
 
-// serve runs an installation of its own, as an operator makes one: init, a
-// configuration with some lines of the test, serve. Mail goes nowhere.
+// serve runs an installation of its own. Mail goes nowhere.
 func serve(t testing.TB, lines string) *world {
+	t.Helper()
+	w := install(t, lines)
+	w.serve(t)
+	return w
+}
+
+// install makes an installation as an operator does: init, and a configuration with
+// some lines of the test.
+func install(t testing.TB, lines string) *world {
 	t.Helper()
 	shared := theWorld(t) // for its binary
 	dir := filepath.Join(t.TempDir(), "data")
@@ -37,18 +45,6 @@ func serve(t testing.TB, lines string) *world {
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log, err := os.Create(w.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	w.cmd, w.end = exec.Command(w.bin, "serve", "--config", conf), make(chan struct{})
-	w.cmd.Stdout, w.cmd.Stderr = log, log
-	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := w.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func(cmd *exec.Cmd, end chan struct{}) { _ = cmd.Wait(); close(end) }(w.cmd, w.end)
 	t.Cleanup(func() {
 		if t.Failed() {
 			b, _ := os.ReadFile(w.log)
@@ -56,14 +52,31 @@ func serve(t testing.TB, lines string) *world {
 		}
 		w.stop()
 	})
+	return w
+}
+
+// serve starts an installation, and waits until it answers.
+func (w *world) serve(t testing.TB) {
+	t.Helper()
+	log, err := os.OpenFile(w.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	w.cmd, w.end = exec.Command(w.bin, "serve", "--config", filepath.Join(w.DataDir, "postern.toml")), make(chan struct{})
+	w.cmd.Stdout, w.cmd.Stderr = log, log
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func(cmd *exec.Cmd, end chan struct{}) { _ = cmd.Wait(); close(end) }(w.cmd, w.end)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if resp, err := http.Get(w.url() + "/login"); err == nil {
 			resp.Body.Close()
-			return w
+			return
 		}
 	}
 	t.Fatal("the program does not answer")
-	return nil
 }
 
 // unusedAddr is an address of this machine where nobody listens now.

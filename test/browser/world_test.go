@@ -84,13 +84,8 @@ func (w *world) age(dir string) error {
 	if err := w.start(dir, "Ctrl-C stops"); err != nil {
 		return err
 	}
-	w.keys = map[string]apiKey{}
-	for _, g := range programs() {
-		k, err := w.makeKey(map[string]any{"name": g.name, "scopes": []string{"mail.send"}, "senders": []string{"acme.test"}, "networks": []string{"127.0.0.0/8", "203.0.113.0/24", "198.51.100.0/24", "2001:db8:7::/48"}, "per_hour": 2000})
-		if err != nil {
-			return err
-		}
-		w.keys[g.name] = k
+	if err := w.makeKeys(); err != nil {
+		return err
 	}
 	_, first, _ := strings.Cut(w.APIKey, ".")
 	first, _, _ = strings.Cut(first, ".")
@@ -105,7 +100,20 @@ func (w *world) age(dir string) error {
 	return w.demand(http.MethodDelete, "/v3/api_keys/"+first, nil, http.StatusNoContent, nil) // each start makes one
 }
 
-// makeKey makes a key of the demo's account.
+// makeKeys makes the keys of those who have a history.
+func (w *world) makeKeys() error {
+	w.keys = map[string]apiKey{}
+	for _, g := range programs() {
+		k, err := w.makeKey(map[string]any{"name": g.name, "scopes": []string{"mail.send"}, "senders": []string{"acme.test"}, "networks": []string{"127.0.0.0/8", "203.0.113.0/24", "198.51.100.0/24", "2001:db8:7::/48"}, "per_hour": 2000})
+		if err != nil {
+			return err
+		}
+		w.keys[g.name] = k
+	}
+	return nil
+}
+
+// makeKey makes a key of the account whose key the world has.
 func (w *world) makeKey(body map[string]any) (k apiKey, err error) {
 	return k, w.demand(http.MethodPost, "/v3/api_keys", body, http.StatusCreated, &k)
 }

@@ -53,6 +53,17 @@ func Look(a netip.Addr) (Place, bool) {
 	return Place{}, false
 }
 
+// Places are all places by their networks, for a file such as an operator's.
+func Places() map[netip.Prefix]Place {
+	out := map[netip.Prefix]Place{}
+	for _, rs := range [][]region{homes, strangers} {
+		for _, r := range rs {
+			out[r.net] = Place{r.Country, r.City, r.Lat, r.Lon, r.ASN}
+		}
+	}
+	return out
+}
+
 // randomIn is an address of a network.
 func randomIn(rng *rand.Rand, p netip.Prefix) netip.Addr {
 	b := p.Addr().As4()
