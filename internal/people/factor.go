@@ -304,12 +304,11 @@ func (s *Service) DisableTOTP(ctx context.Context, visit *Visit) error {
 	if len(u.TOTP) == 0 {
 		return relay.E(relay.NotFound, "No authenticator app is set up.")
 	}
-	last := u.Passkeys == 0
-	by := byUser(&u, visit.visitor.Addr)
-	if err := s.cfg.Store.SetTOTP(ctx, by, u.ID, nil, 0, s.now(), s.mayLose(&u)...); err != nil {
+	if err := s.cfg.Store.RemoveTOTP(ctx, byUser(&u, visit.visitor.Addr), u.ID, visit.Session.ID, s.mayLose(&u)...); err != nil {
 		return lastFactor(err)
 	}
-	return s.lost(ctx, visit, by, last, "The authenticator app was removed")
+	s.lost(ctx, visit, "The authenticator app was removed")
+	return nil
 }
 
 // firstOnly: a session that is for setting up the first factor adds no second one,
@@ -337,21 +336,11 @@ func lastFactor(err error) error {
 	return err
 }
 
-// lost is what follows when a factor is gone: other sessions end, since they may be
-// of whoever has the device that was lost; and without any factor, recovery codes
-// open nothing and go too.
-func (s *Service) lost(ctx context.Context, visit *Visit, by store.By, last bool, what string) error {
+// lost tells a person that a factor is gone. What it let in has ended with it, in the
+// store: other sessions, since they may be of whoever has the device that was lost.
+func (s *Service) lost(ctx context.Context, visit *Visit, what string) {
 	u := &visit.User
-	if _, err := s.cfg.Store.EndSessions(ctx, by, u.ID, visit.Session.ID); err != nil {
-		return err
-	}
-	if last {
-		if err := s.cfg.Store.SetRecoveryCodes(ctx, by, u.ID, nil); err != nil {
-			return err
-		}
-	}
 	s.notice(ctx, u, visit.visitor, what, fmt.Sprintf("%s from your account %q. All other sessions have ended.", what, u.Username))
-	return nil
 }
 
 // NewRecoveryCodes makes ten new codes; the old ones no longer work. They are

@@ -21,6 +21,25 @@ func (m *memory) SetTOTP(_ context.Context, by store.By, id relay.UserID, sealed
 	})
 }
 
+func (m *memory) RemoveTOTP(_ context.Context, by store.By, id relay.UserID, keep relay.SessionID, rules ...store.FactorRule) error {
+	return m.edit(by, id, "RemoveTOTP", func(u *relay.User) error {
+		if err := m.ruled(*u, false, rules); err != nil {
+			return err
+		}
+		u.TOTP, u.TOTPStep, u.TOTPAt = nil, 0, time.Time{}
+		m.lose(*u, keep)
+		return nil
+	})
+}
+
+// lose ends what a factor let in that is gone.
+func (m *memory) lose(u relay.User, keep relay.SessionID) {
+	m.drop(u.ID, keep)
+	if len(u.TOTP) == 0 && !slices.ContainsFunc(m.keys, func(p relay.Passkey) bool { return p.User == u.ID }) {
+		delete(m.codes, u.ID)
+	}
+}
+
 func (m *memory) UseTOTPStep(_ context.Context, id relay.UserID, step int64) error {
 	return m.edit(store.By{}, id, "UseTOTPStep", func(u *relay.User) error {
 		if step <= u.TOTPStep {
@@ -144,12 +163,13 @@ func (m *memory) RenamePasskey(_ context.Context, by store.By, user relay.UserID
 	return m.key("RenamePasskey", by, user, id, func(i int) error { m.keys[i].Name = name; return nil })
 }
 
-func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID, id []byte, rules ...store.FactorRule) error {
+func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID, id []byte, keep relay.SessionID, rules ...store.FactorRule) error {
 	return m.key("DeletePasskey", by, user, id, func(i int) error {
 		if err := m.ruled(m.users[user], false, rules); err != nil {
 			return err
 		}
 		m.keys = slices.Delete(m.keys, i, i+1)
+		m.lose(m.users[user], keep)
 		return nil
 	})
 }

@@ -333,15 +333,14 @@ func (s *Service) RemovePasskey(ctx context.Context, visit *Visit, id []byte) er
 	if !slices.ContainsFunc(all, func(p relay.Passkey) bool { return string(p.ID) == string(id) }) {
 		return relay.E(relay.NotFound, "There is no such passkey.")
 	}
-	last := len(all) == 1 && len(u.TOTP) == 0
 	if len(all) == 1 && u.Password == "" && !s.linked(ctx, u.ID) {
 		return relay.E(relay.Conflict, "You have no password: without this passkey you could not log in. Set a password first.")
 	}
-	by := byUser(&u, visit.visitor.Addr)
-	if err := s.cfg.Store.DeletePasskey(ctx, by, u.ID, id, s.mayLose(&u)...); err != nil {
+	if err := s.cfg.Store.DeletePasskey(ctx, byUser(&u, visit.visitor.Addr), u.ID, id, visit.Session.ID, s.mayLose(&u)...); err != nil {
 		return lastFactor(err)
 	}
-	return s.lost(ctx, visit, by, last, "A passkey was removed")
+	s.lost(ctx, visit, "A passkey was removed")
+	return nil
 }
 
 // linked reports whether a person can log in by single sign-on.

@@ -73,6 +73,9 @@ type LinkStore interface {
 // FactorStore keeps second factors.
 type FactorStore interface {
 	SetTOTP(ctx context.Context, by store.By, id relay.UserID, sealed []byte, step int64, at time.Time, rules ...store.FactorRule) error
+	// RemoveTOTP and DeletePasskey end all sessions but keep and, where no factor is
+	// left, the recovery codes, in the same transaction.
+	RemoveTOTP(ctx context.Context, by store.By, id relay.UserID, keep relay.SessionID, rules ...store.FactorRule) error
 	// UseTOTPStep: relay.Conflict unless the step is later than the last one used.
 	UseTOTPStep(ctx context.Context, id relay.UserID, step int64) error
 	SetRecoveryCodes(ctx context.Context, by store.By, id relay.UserID, hashes [][32]byte) error
@@ -85,7 +88,7 @@ type FactorStore interface {
 	// node, and for a record that has changed since it was judged by.
 	UsePasskey(ctx context.Context, use store.PasskeyUse) error
 	RenamePasskey(ctx context.Context, by store.By, user relay.UserID, id []byte, name string) error
-	DeletePasskey(ctx context.Context, by store.By, user relay.UserID, id []byte, rules ...store.FactorRule) error
+	DeletePasskey(ctx context.Context, by store.By, user relay.UserID, id []byte, keep relay.SessionID, rules ...store.FactorRule) error
 }
 
 // IssuanceStore keeps who people are at issuers of single sign-on.

@@ -146,7 +146,8 @@ func editedAccount(a relay.Account, old *relay.Account) relay.Account {
 }
 
 // SetAccountDisabled switches an account off at a time, or on again with the
-// zero time. Queued mail stays and is delivered: hold it where it must not be.
+// zero time. The sessions of its people, and of its subusers' people, end with it.
+// Queued mail stays and is delivered: hold it where it must not be.
 func (s *Store) SetAccountDisabled(ctx context.Context, by By, id relay.AccountID, at time.Time) error {
 	return s.changeAccount(ctx, by, id, switched("account", at), func(a relay.Account) (relay.Account, error) {
 		a.DisabledAt = at
@@ -178,6 +179,9 @@ func (s *Store) changeAccount(ctx context.Context, by By, id relay.AccountID, ac
 		}
 		_, err = tx.ExecContext(ctx, updateAccount, text(a.Name), text(a.OwnerEmail), text(a.TimeZone), blob(a.DefaultPool.ID),
 			string(a.TLS), retry, policy, plan, profile, micros(a.DisabledAt), rev, blob(id.ID))
+		if err == nil && old.DisabledAt.IsZero() && !a.DisabledAt.IsZero() {
+			err = s.endSessionsOf(ctx, tx, ofAccount(id))
+		}
 		return note{account: id, action: action, subject: "account " + a.Name, before: old, after: a}, err
 	})
 }

@@ -143,15 +143,21 @@ func (s *Store) RenamePasskey(ctx context.Context, by By, user relay.UserID, id 
 	})
 }
 
-// DeletePasskey takes a passkey away. relay.NotFound: the person has no such
-// passkey; relay.Conflict by a rule.
-func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id []byte, rules ...FactorRule) error {
+// DeletePasskey takes a passkey away, and ends what it let in, as RemoveTOTP does.
+// relay.NotFound: the person has no such passkey; relay.Conflict by a rule.
+func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id []byte, keep relay.SessionID, rules ...FactorRule) error {
 	return s.changePasskey(ctx, by, user, id, "user.passkey.delete", func(tx *sql.Tx, u *relay.User, _ relay.Passkey) (any, error) {
 		if err := mayGo(u, rules); err != nil {
 			return nil, err
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM passkeys WHERE id = $1`, id)
-		return nil, err
+		if _, err := tx.ExecContext(ctx, `DELETE FROM passkeys WHERE id = $1`, id); err != nil {
+			return nil, err
+		}
+		left := u.Passkeys - 1
+		if len(u.TOTP) > 0 {
+			left++
+		}
+		return nil, endFactor(ctx, tx, user, keep, left)
 	})
 }
 

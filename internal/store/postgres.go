@@ -128,6 +128,10 @@ func (e *pgEngine) transactOnce(ctx context.Context, fn func(tx *sql.Tx) error) 
 		_ = tx.Rollback() // the error that matters is fn's
 		return err
 	}
+	if err := e.inject("transact"); err != nil {
+		_ = tx.Rollback()
+		return err
+	}
 	return tx.Commit()
 }
 

@@ -231,6 +231,19 @@ func (s *Store) EndSessions(ctx context.Context, by By, user relay.UserID, keep 
 	return int(ended), nil
 }
 
+// endSessionsOf ends the sessions of the people that w names, in the transaction that
+// shuts them out: switched on again, they log in anew. The people are locked first,
+// as by whoever ends sessions.
+func (s *Store) endSessionsOf(ctx context.Context, tx *sql.Tx, w *where) error {
+	if _, err := column[[]byte](ctx, tx, `SELECT id FROM users`+w.String()+` ORDER BY id`+s.forUpdate(), w.args...); err != nil {
+		return fmt.Errorf("end sessions: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM sessions WHERE user_id IN (SELECT id FROM users`+w.String()+`)`, w.args...); err != nil {
+		return fmt.Errorf("end sessions: %w", err)
+	}
+	return nil
+}
+
 // linkKeep is how long a link is kept after its end, so that whoever comes late
 // learns what it was.
 const linkKeep = 90 * 24 * time.Hour

@@ -81,7 +81,8 @@ func ofAccount(account relay.AccountID) *where {
 }
 
 // SwapSubuser replaces what may change of a subuser: all but id, Account, Number,
-// CreatedAt and DeletedAt. It neither disables nor enables, as SwapAccount.
+// CreatedAt and DeletedAt. It neither disables nor enables, as SwapAccount. Where
+// ConsoleDisabledAt is set by it, the sessions of the subuser's people end.
 // relay.Conflict with ErrMeanwhile: it is not was any more; without: the name is
 // taken; relay.NotFound: there is none, or it is deleted.
 func (s *Store) SwapSubuser(ctx context.Context, by By, was, u relay.Subuser) error {
@@ -96,7 +97,8 @@ func editedSubuser(u relay.Subuser, old *relay.Subuser) relay.Subuser {
 	return u
 }
 
-// SetSubuserDisabled switches a subuser off at a time, or on with the zero time.
+// SetSubuserDisabled switches a subuser off at a time, or on with the zero time. The
+// sessions of its people end with it.
 func (s *Store) SetSubuserDisabled(ctx context.Context, by By, id relay.SubuserID, at time.Time) error {
 	return s.changeSubuser(ctx, by, id, switched("subuser", at), func(u relay.Subuser) (relay.Subuser, error) {
 		u.DisabledAt = at
@@ -114,8 +116,21 @@ func (s *Store) changeSubuser(ctx context.Context, by By, id relay.SubuserID, ac
 		if err != nil {
 			return note{}, err
 		}
-		return note{account: old.Account, action: action, subject: "subuser " + u.Name, before: old, after: u}, putSubuser(ctx, tx, rev, &u)
+		if err := putSubuser(ctx, tx, rev, &u); err != nil {
+			return note{}, err
+		}
+		if shutsOut(&old, &u) {
+			w := ofAccount(old.Account)
+			w.and("subuser_id = ?", blob(id.ID))
+			err = s.endSessionsOf(ctx, tx, w)
+		}
+		return note{account: old.Account, action: action, subject: "subuser " + u.Name, before: old, after: u}, err
 	})
+}
+
+// shutsOut reports whether a change keeps a subuser's people out of the console.
+func shutsOut(old, u *relay.Subuser) bool {
+	return old.DisabledAt.IsZero() && !u.DisabledAt.IsZero() || old.ConsoleDisabledAt.IsZero() && !u.ConsoleDisabledAt.IsZero()
 }
 
 // liveSubuser reads and locks a subuser that is not deleted, or relay.NotFound.

@@ -309,7 +309,7 @@ func TestChangesOfPeopleTellNoSecret(t *testing.T) {
 			s.SetPassword(ctx, testBy, u.ID, testPassword+"2", c.now, session.ID), s.SetTOTP(ctx, testBy, u.ID, sealed, 99887766, c.now),
 			created(s.UseRecoveryCode(ctx, testBy, u.ID, hash, c.now)),
 			s.AddPasskey(ctx, testBy, relay.Passkey{ID: []byte("p"), User: u.ID, Name: "phone", Credential: sealed}),
-			s.RenamePasskey(ctx, testBy, u.ID, []byte("p"), "old phone"), s.DeletePasskey(ctx, testBy, u.ID, []byte("p")),
+			s.RenamePasskey(ctx, testBy, u.ID, []byte("p"), "old phone"), s.DeletePasskey(ctx, testBy, u.ID, []byte("p"), session.ID),
 			s.AddIssuance(ctx, testBy, relay.Issuance{Issuer: "https://i.test", Subject: "s", User: u.ID, CreatedAt: c.now}),
 			s.DeleteIssuance(ctx, testBy, u.ID, "https://i.test", "s"),
 			s.CreateLink(ctx, testBy, link), s.AcceptLink(ctx, testBy, hash, c.row(a, relay.RoleAdmin), c.now),

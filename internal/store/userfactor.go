@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -93,30 +94,52 @@ func mayGo(u *relay.User, rules []FactorRule) error {
 	return nil
 }
 
+// errNoSecret: an app without a secret is none. It is a fault of the program.
+var errNoSecret = errors.New("set an authenticator app: there is no secret")
+
 // SetTOTP gives a person an authenticator app: its sealed secret, and the time
-// step of the code that proved it, which is used by that. A nil secret takes the
-// app away. relay.NotFound: there is no such person; relay.Conflict by a rule.
+// step of the code that proved it, which is used by that. relay.NotFound: there is no
+// such person; relay.Conflict by a rule.
 func (s *Store) SetTOTP(ctx context.Context, by By, id relay.UserID, sealed []byte, step int64, at time.Time, rules ...FactorRule) error {
-	action := "user.totp.set"
 	if len(sealed) == 0 {
-		action, step, at = "user.totp.remove", 0, time.Time{}
+		return errNoSecret
 	}
-	return s.changeUser(ctx, by, id, action, func(tx *sql.Tx, old *relay.User) error {
-		switch {
-		case len(sealed) == 0 && len(old.TOTP) == 0:
-			return errUnchanged
-		case len(sealed) == 0:
-			if err := mayGo(old, rules); err != nil {
-				return err
-			}
-		default:
-			if err := mayCome(old, rules); err != nil {
-				return err
-			}
+	return s.changeUser(ctx, by, id, "user.totp.set", func(tx *sql.Tx, old *relay.User) error {
+		if err := mayCome(old, rules); err != nil {
+			return err
 		}
-		_, err := tx.ExecContext(ctx, setTOTP, filled(sealed), step, micros(at), blob(id.ID))
+		_, err := tx.ExecContext(ctx, setTOTP, sealed, step, micros(at), blob(id.ID))
 		return err
 	})
+}
+
+// RemoveTOTP takes a person's authenticator app away, and ends what it let in: all
+// their sessions but keep, and, where no second factor is left, their recovery codes.
+// Without an app nothing is changed. relay.NotFound: there is no such person;
+// relay.Conflict by a rule.
+func (s *Store) RemoveTOTP(ctx context.Context, by By, id relay.UserID, keep relay.SessionID, rules ...FactorRule) error {
+	return s.changeUser(ctx, by, id, "user.totp.remove", func(tx *sql.Tx, old *relay.User) error {
+		if len(old.TOTP) == 0 {
+			return errUnchanged
+		}
+		if err := mayGo(old, rules); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, setTOTP, noBlob, int64(0), int64(0), blob(id.ID)); err != nil {
+			return err
+		}
+		return endFactor(ctx, tx, id, keep, old.Passkeys)
+	})
+}
+
+// endFactor ends what a factor let in that a locked person has lost: it may be in
+// somebody else's hands, and so may the other sessions. left counts the factors that
+// they still have; without any, recovery codes stand in for nothing and go too.
+func endFactor(ctx context.Context, tx *sql.Tx, id relay.UserID, keep relay.SessionID, left int) error {
+	if _, err := tx.ExecContext(ctx, dropOtherLogins, blob(id.ID), blob(keep.ID)); err != nil || left > 0 {
+		return err
+	}
+	return runEach(ctx, tx, id, dropCodes)
 }
 
 // UseTOTPStep uses the code of a time step, once: however many show it at a time,

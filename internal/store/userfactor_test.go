@@ -39,7 +39,7 @@ func TestTOTPStepIsUsedOnce(t *testing.T) {
 		if err := s.UseTOTPStep(ctx, other.ID, 102); err != nil {
 			t.Errorf("another person's code of the same time: %v", err)
 		}
-		if err := s.SetTOTP(ctx, testBy, u.ID, nil, 5, c.now); err != nil {
+		if err := s.RemoveTOTP(ctx, testBy, u.ID, relay.SessionID{}); err != nil {
 			t.Fatal(err)
 		}
 		if got := c.user(u.ID); got.TOTP != nil || got.TOTPStep != 0 || !got.TOTPAt.IsZero() || got.SecondFactor() {
@@ -47,7 +47,7 @@ func TestTOTPStepIsUsedOnce(t *testing.T) {
 		}
 		wantKind(t, "of an app that is gone", s.UseTOTPStep(ctx, u.ID, 200), relay.Conflict, "")
 		before := changesOf(t, s, a)
-		if err := s.SetTOTP(ctx, testBy, u.ID, nil, 0, c.now); err != nil || changesOf(t, s, a) != before {
+		if err := s.RemoveTOTP(ctx, testBy, u.ID, relay.SessionID{}); err != nil || changesOf(t, s, a) != before {
 			t.Errorf("what changes nothing is on record: %v", err)
 		}
 	})
