@@ -14,7 +14,7 @@ import (
 )
 
 func (c *cli) configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "The configuration file"}
+	cmd := &cobra.Command{Use: "config", Short: "The configuration file, and the sealing key that it names"}
 	example := &cobra.Command{
 		Use: "example", Short: "Print a documented configuration with all defaults", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -26,7 +26,7 @@ func (c *cli) configCommand() *cobra.Command {
 		Use: "check [FILE]", Short: "Say whether a configuration is right", Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return c.checkConfig(args) },
 	}
-	cmd.AddCommand(example, check)
+	cmd.AddCommand(example, check, c.newSealingKey())
 	group(cmd)
 	return cmd
 }
@@ -62,7 +62,11 @@ func (c *cli) checkConfig(args []string) error {
 	} else if path, err = c.configPath(); err != nil {
 		return err
 	}
-	conf, err := config.Load(path)
+	load := c.loadConfig
+	if len(args) == 1 {
+		load = config.Load
+	}
+	conf, err := load(path)
 	if err == nil {
 		err = checkFiles(conf)
 	}

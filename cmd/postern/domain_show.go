@@ -117,7 +117,7 @@ func (c *cli) describeDomain(d domainView) error {
 		return err
 	}
 	fmt.Fprintln(c.out, "\nPublish in DNS:")
-	if err := c.recordTable(d.Records, d.Checked > 0); err != nil {
+	if err := c.recordTable(d.Records, d.Checked > 0, "missing"); err != nil {
 		return err
 	}
 	if d.Checked == 0 {
@@ -130,7 +130,8 @@ func (c *cli) describeDomain(d domainView) error {
 	return c.printDMARC(d.DMARC)
 }
 
-func (c *cli) recordTable(records []domainRecord, checked bool) error {
+// recordTable prints records; absent is what one that was looked for and not seen is.
+func (c *cli) recordTable(records []domainRecord, checked bool, absent string) error {
 	t := newTable(c.out, "NOW", "TYPE", "NAME", "VALUE")
 	for _, r := range records {
 		now := "-"
@@ -138,7 +139,7 @@ func (c *cli) recordTable(records []domainRecord, checked bool) error {
 		case checked && r.Valid:
 			now = "right"
 		case checked && r.Required:
-			now = "missing"
+			now = absent
 		case !r.Required:
 			now = "optional"
 		}

@@ -133,7 +133,14 @@ func (c *cli) showCheck(v checkView) error {
 		return err
 	}
 	fmt.Fprintln(c.out)
-	if err := c.recordTable(v.Records, true); err != nil {
+	if v.Unknown { // nothing was seen, so that nothing is known to be missing
+		if err := c.recordTable(v.Records, true, "unknown"); err != nil {
+			return err
+		}
+		c.printFindings(v.Findings)
+		return nil
+	}
+	if err := c.recordTable(v.Records, true, "missing"); err != nil {
 		return err
 	}
 	c.printRecordFindings(v.Name, v.Records, v.Findings)

@@ -64,11 +64,11 @@ func (c *cli) eventsCommand() *cobra.Command {
 func historyFlags(cmd *cobra.Command, follow *bool, limit *int, since *string) {
 	cmd.Flags().BoolVarP(follow, "follow", "f", false, "go on as more happens")
 	cmd.Flags().IntVar(limit, "limit", 100, "how many of the newest")
-	cmd.Flags().StringVar(since, "since", "", "not before: a time (RFC 3339) or so long ago, such as 2h")
+	cmd.Flags().StringVar(since, "since", "", "not before: a date, a time (RFC 3339) or so long ago, such as 2h or 7d")
 }
 
 // ownFlags are flags that the command turns into parameters itself.
-var ownFlags = []string{"follow", "limit", "since", "changes"}
+var ownFlags = []string{"follow", "limit", "since", "until", "changes"}
 
 func historyQuery(cmd *cobra.Command, since string, limit, most int) (url.Values, error) {
 	q := flagQuery(cmd)
@@ -121,6 +121,9 @@ func (c *cli) history(ctx context.Context, cl *client, follow bool, q url.Values
 			}
 		}
 		if !follow {
+			if n := len(page.Result); strconv.Itoa(n) == q.Get("limit") {
+				fmt.Fprintf(c.err, "These are the newest %d; there may be more (--limit).\n", n)
+			}
 			return nil
 		}
 		// From now on the cursor leads, oldest first, so that nothing is left out;
@@ -156,7 +159,7 @@ func (c *cli) eventPrinter() func(json.RawMessage, relay.Event) error {
 		var parts []string
 		for _, p := range []struct{ name, text string }{
 			{"from", d.From}, {"attempt", number(d.Attempt)}, {"host", d.Host}, {"tls", d.TLS},
-			{"answer", strings.TrimSpace(d.Reply)}, {"reason", d.Reason}, {"by", d.By}, {"next", timeText(d.NextAt)},
+			{"key", refusedKey(e)}, {"answer", strings.TrimSpace(d.Reply)}, {"reason", d.Reason}, {"by", d.By}, {"next", timeText(d.NextAt)},
 		} {
 			if p.text != "" {
 				parts = append(parts, p.name+"="+clean(p.text))
@@ -165,9 +168,17 @@ func (c *cli) eventPrinter() func(json.RawMessage, relay.Event) error {
 		if d.Duplicate {
 			parts = append(parts, "possibly-delivered")
 		}
-		_, err := fmt.Fprintf(c.out, "%s  %-11s  %s  %s  %s\n", show(e.At), e.Kind, e.Message, show(e.Recipient), strings.Join(parts, "  "))
+		_, err := fmt.Fprintf(c.out, "%s  %-11s  %s  %s  %s\n", show(e.At), e.Kind, show(e.Message), show(e.Recipient), strings.Join(parts, "  "))
 		return err
 	}
+}
+
+// refusedKey is the key of mail that was refused: there is no message to ask.
+func refusedKey(e relay.Event) string {
+	if e.Kind != relay.EventRefused || e.Key.IsZero() {
+		return ""
+	}
+	return e.Key.String()
 }
 
 func number(n int) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -60,6 +61,10 @@ Publish these records in DNS:
 	if err := printRecords(c.out, r.Records); err != nil {
 		return err
 	}
+	if !hasAddress(r.Records) {
+		fmt.Fprintf(c.out, "\nThis machine shows no public address of its own. Publish an A (or AAAA) record of\n"+
+			"%s with the address that the world sees, and let that address's PTR be this name.\n", r.Hostname)
+	}
 	_, err := fmt.Fprintf(c.out, `
 The first key, of account %q. It is shown only now:
 
@@ -77,6 +82,12 @@ Next:
   postern domain add YOUR-DOMAIN --data-dir %s
 `, r.Account, r.User, r.APIKey, r.Owner, int(setup.SetupLife.Hours()/24), r.SetupURL, r.CA, r.Config, r.Dir)
 	return err
+}
+
+// hasAddress reports whether the records say where the relay is. Behind NAT the
+// machine does not know.
+func hasAddress(records []setup.Record) bool {
+	return slices.ContainsFunc(records, func(r setup.Record) bool { return r.Type == "A" || r.Type == "AAAA" })
 }
 
 // printRecords prints records as lines of a zone file, each under what it is for.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,17 +19,29 @@ const mostRecords = 1000
 func (c *cli) logCommand() *cobra.Command {
 	var follow, changes bool
 	var limit int
-	var since string
+	var since, until string
 	w := &whose{}
 	cmd := &cobra.Command{
 		Use: "log", Short: "Who logged in or tried to; with --changes, who changed what", Args: cobra.NoArgs,
-		Long: "Login records, refused ones with their true reason, or with --changes administrative changes: oldest\n" +
-			"first, the newest of them unless --since says otherwise. \"postern audit export\" writes all of them.",
-		Example: "  postern log --follow\n  postern log --result wrong --since 24h --json\n  postern log --changes --account acme",
+		Long: "Login records, refused ones with their true reason, or with --changes administrative changes and\n" +
+			"what became of what: the newest --limit of them, oldest first. \"postern audit export\" writes all.\n\n" +
+			"Actions are named THING.VERB, such as access.set, key.create, key.revoke, domain.create, user.update.",
+		Example: "  postern log --follow\n  postern log --result wrong --since 24h --json\n" +
+			"  postern log --changes --action access.set --since 2026-11-17 --until 2026-11-18",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q, err := historyQuery(cmd, since, limit, mostRecords)
 			if err != nil {
 				return err
+			}
+			if until != "" {
+				end, err := parseSince(until, time.Now())
+				if err != nil {
+					return usageError("--until: " + err.Error())
+				}
+				if follow {
+					return usageError("log: --follow has no end, and --until has")
+				}
+				q.Set("until", end.UTC().Format(time.RFC3339Nano))
 			}
 			path, print, others := "/v3/logins", c.printLogin, []string{"action"}
 			if changes {
@@ -60,6 +73,7 @@ func (c *cli) logCommand() *cobra.Command {
 	f.String("addr", "", "logins from this address")
 	f.String("result", "", "logins with this result: ok, wrong, unknown, revoked, network, …")
 	f.String("action", "", "changes of this kind, such as key.create")
+	f.StringVar(&until, "until", "", "before this time, written as that of --since")
 	historyFlags(cmd, &follow, &limit, &since)
 	return cmd
 }
@@ -113,6 +127,13 @@ func (c *cli) printChange(raw json.RawMessage, q url.Values) error {
 	if c.json {
 		return c.line(raw)
 	}
-	_, err := fmt.Fprintf(c.out, "%s  %s  %s  by %s (%s)\n", show(ch.At), ch.Action, show(ch.Subject), show(ch.By), show(ch.From))
-	return err
+	if _, err := fmt.Fprintf(c.out, "%s  %s  %s  by %s (%s)\n", show(ch.At), ch.Action, show(ch.Subject), show(ch.By), show(ch.From)); err != nil {
+		return err
+	}
+	for _, line := range differences(ch.Before, ch.After) {
+		if _, err := fmt.Fprintf(c.out, "    %s\n", clean(line)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -50,12 +50,47 @@ func (c *cli) dataDirectory() (string, error) {
 		}
 	}
 	path, err := c.configPath()
+	if errors.Is(err, fs.ErrPermission) {
+		return "", asServer(err)
+	}
 	if err != nil {
 		return "", errors.New("which server? Give its data directory with --data-dir, or its configuration with --config")
 	}
 	conf, err := config.Load(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return "", asServer(err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%w\n(--data-dir says where the server is without its configuration)", err)
 	}
 	return conf.DataDir, nil
+}
+
+// asServer says who can read what this user may not.
+func asServer(err error) error {
+	return fmt.Errorf("%w: run this as the user that the server runs as, or as root", err)
+}
+
+// loadConfig reads the configuration that configPath finds. One that was found in
+// the directory of --data-dir must be that directory's: a copy that still names
+// the original would open the original.
+func (c *cli) loadConfig(path string) (*config.Config, error) {
+	conf, err := config.Load(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, asServer(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	dir := environment(c.dataDir, "POSTERN_DATA_DIR")
+	if dir == "" || environment(c.config, "POSTERN_CONFIG") != "" || sameFile(dir, conf.DataDir) {
+		return conf, nil
+	}
+	return nil, fmt.Errorf("%s says data_dir = %q, and --data-dir is %s: if this is a copy or was moved, change data_dir in it", path, conf.DataDir, dir)
+}
+
+func sameFile(a, b string) bool {
+	x, errA := os.Stat(a)
+	y, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(x, y)
 }

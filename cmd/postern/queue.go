@@ -135,7 +135,7 @@ func (c *cli) queueShow() *cobra.Command {
 // notQueued says where a message that has left can be found.
 func notQueued(err error, id string) error {
 	if e, ok := errors.AsType[*apiError](err); ok && e.status == 404 {
-		return fmt.Errorf("%w; what became of a message that has left: postern events --message %s", err, id)
+		return &apiError{e.status, "message " + strconv.Quote(id) + " does not wait; what became of one that has left: postern events --message " + id}
 	}
 	return err
 }

@@ -43,19 +43,28 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	if _, ok := errors.AsType[usageError](err); ok || !c.started {
 		fmt.Fprintf(s.err, "postern: %s\n", strings.TrimSpace(err.Error()))
-		fmt.Fprintln(s.err, `Run "postern help" for what there is.`)
+		explainUsage(s.err, cmd)
 		return exitUsage
 	}
 	if !errors.Is(err, errReported) {
 		fmt.Fprintf(s.err, "postern: %s\n", err)
 	}
 	return exitFailed
+}
+
+// explainUsage says how a command that was used wrongly is used.
+func explainUsage(out io.Writer, cmd *cobra.Command) {
+	if cmd.HasSubCommands() {
+		fmt.Fprintf(out, "Run \"%s --help\" for what there is.\n", cmd.CommandPath())
+		return
+	}
+	fmt.Fprintf(out, "Usage: %s\nRun \"%s --help\" for the rest.\n", cmd.UseLine(), cmd.CommandPath())
 }
 
 // usageError is a wrong command line that only the command itself can tell.

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/app"
-	"postern/internal/config"
 	"postern/internal/logfile"
 )
 
@@ -32,7 +31,7 @@ func (c *cli) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	conf, err := config.Load(path)
+	conf, err := c.loadConfig(path)
 	if err != nil {
 		return err
 	}

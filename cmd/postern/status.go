@@ -41,7 +41,7 @@ func (c *cli) showStatus(s api.Status) error {
 	}
 	if err := pairs(c.out, "state", ready, "version", s.Version, "host", s.Hostname, "up", time.Since(s.StartedAt).Round(time.Second), "epoch", s.Epoch,
 		"queued messages", count(s.Queued), "held", s.Held, "quarantined", s.Quarantined, "recipients", s.Recipients,
-		"sessions", count(s.Sessions), "attempts", count(int64(s.Attempts)), "certificate expires", s.CertificateExpiresAt,
+		"sessions", count(s.Sessions), "attempts", count(int64(s.Attempts)), "certificate", certificateLine(s.CertificateExpiresAt, time.Now()),
 		"domains", domainCounts(s.Domains), "DNS zone", zoneLine(s.Zone)); err != nil {
 		return err
 	}
@@ -49,6 +49,24 @@ func (c *cli) showStatus(s api.Status) error {
 		c.printFindings(s.Zone.Findings)
 	}
 	return nil
+}
+
+// renewSoon is how long before its end a certificate should have been renewed:
+// ACME clients do it with a month left.
+const renewSoon = 14 * 24 * time.Hour
+
+// certificateLine says how long the certificate is good, and what to do if that is
+// not long.
+func certificateLine(end, now time.Time) string {
+	switch {
+	case end.IsZero():
+		return ""
+	case now.After(end):
+		return "EXPIRED " + show(end) + ": clients that check it send nothing; renew it (tls.certificate)"
+	case end.Sub(now) < renewSoon:
+		return fmt.Sprintf("expires %s, in %d days: has its renewal failed?", show(end), int(end.Sub(now).Hours()/24))
+	}
+	return "good until " + show(end)
 }
 
 // domainCounts says how many domains are in which state, those that send first.

@@ -46,6 +46,15 @@ func (p *personView) factors() string {
 	return strings.Join(all, ", ")
 }
 
+// scopes are those of a custom role. Another role's are in docs/people.md, and
+// too many to read; --json has them.
+func (p *personView) scopes() string {
+	if p.Role != "custom" {
+		return ""
+	}
+	return strings.Join(p.Scopes, " ")
+}
+
 func counted(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -69,7 +78,7 @@ func (c *cli) userCommand() *cobra.Command {
 	do := func(use, short, method, verb, done string) *cobra.Command {
 		return c.tenantCommand(w, use+" NAME", short, cobra.ExactArgs(1), func(ctx context.Context, cl *client, args []string) error {
 			if _, _, err := call[json.RawMessage](ctx, cl, method, person(args[0])+verb, nil, nil); err != nil {
-				return err
+				return noPerson(err, args[0])
 			}
 			return c.say(fmt.Sprintf(done, args[0]))
 		})
@@ -91,6 +100,14 @@ func (c *cli) userCommand() *cobra.Command {
 	)
 	group(cmd)
 	return cmd
+}
+
+// noPerson names whom the server does not know.
+func noPerson(err error, name string) error {
+	if statusOf(err) == http.StatusNotFound {
+		return &apiError{http.StatusNotFound, "there is nobody called " + strconv.Quote(name) + " (postern user list)"}
+	}
+	return err
 }
 
 func (c *cli) userList(w *whose) *cobra.Command {
@@ -157,10 +174,10 @@ func (c *cli) userShow(w *whose) *cobra.Command {
 	return c.tenantCommand(w, "show NAME", "Show a person", cobra.ExactArgs(1), func(ctx context.Context, cl *client, args []string) error {
 		p, text, err := call[personView](ctx, cl, http.MethodGet, "/v3/teammates"+segment(args[0]), nil, nil)
 		if err != nil {
-			return err
+			return noPerson(err, args[0])
 		}
 		return answer(c, p, text, func(p personView) error {
-			return pairs(c.out, "name", p.Username, "email", p.Email, "first name", p.FirstName, "last name", p.LastName, "role", p.Role, "scopes", strings.Join(p.Scopes, " "),
+			return pairs(c.out, "name", p.Username, "email", p.Email, "first name", p.FirstName, "last name", p.LastName, "role", p.Role, "scopes", p.scopes(),
 				"subusers", strings.Join(p.Subusers, " "), "second factor", p.factors(), "recovery codes left", p.Codes, "last seen", p.LastSeenAt, "from", p.LastSeenFrom, "disabled", p.Disabled)
 		})
 	})
@@ -202,7 +219,7 @@ func (c *cli) userRole(w *whose) *cobra.Command {
 		}
 		p, _, err := call[personView](ctx, cl, http.MethodPatch, "/v3/teammates"+segment(args[0]), nil, in)
 		if err != nil {
-			return err
+			return noPerson(err, args[0])
 		}
 		return c.say(p.Username + " is " + p.Role + " now.")
 	})
@@ -251,7 +268,7 @@ func (c *cli) userSessions(w *whose) *cobra.Command {
 		}
 		list, text, err := call[results[sessionView]](ctx, cl, http.MethodGet, person+"/sessions", nil, nil)
 		if err != nil {
-			return err
+			return noPerson(err, args[0])
 		}
 		if c.json {
 			return c.printJSON(text)

@@ -106,7 +106,7 @@ func checkPrivate(f *os.File) error {
 		return fmt.Errorf("mode is %04o, others can reach it; want 0600 (chmod 600)", perm)
 	}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("belongs to uid %d", st.Uid)
+		return fmt.Errorf("belongs to uid %d, and this process runs as uid %d: run it as the file's owner", st.Uid, os.Geteuid())
 	}
 	return nil
 }

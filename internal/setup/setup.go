@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"postern/internal/api"
@@ -45,13 +46,14 @@ type Options struct {
 
 // Result is what the operator must be told, once.
 type Result struct {
-	Dir     string `json:"data_dir"`
-	Config  string `json:"config"`
-	CA      string `json:"ca_file"`
-	Account string `json:"account"`
-	Owner   string `json:"owner"`
-	User    string `json:"username"`
-	APIKey  string `json:"api_key"`
+	Dir      string `json:"data_dir"`
+	Config   string `json:"config"`
+	CA       string `json:"ca_file"`
+	Hostname string `json:"hostname"`
+	Account  string `json:"account"`
+	Owner    string `json:"owner"`
+	User     string `json:"username"`
+	APIKey   string `json:"api_key"`
 	// SetupURL is good once, for SetupLife: there the owner sets up their login.
 	SetupURL string   `json:"setup_url"`
 	Records  []Record `json:"records"`
@@ -83,10 +85,10 @@ func Init(ctx context.Context, o Options) (_ *Result, err error) {
 	}
 	conf := config.Default()
 	conf.Hostname, conf.DataDir, conf.Contact, conf.Keys.Prefix, conf.Store.URL = o.Hostname, dir, o.Contact, o.Prefix, config.Secret(o.StoreURL)
-	if err := conf.Validate(); err != nil {
+	if err := (&api.NewAccount{Name: o.Account, OwnerEmail: o.Owner}).Check(); err != nil {
 		return nil, err
 	}
-	if err := (&api.NewAccount{Name: o.Account, OwnerEmail: o.Owner}).Check(); err != nil {
+	if err := conf.Validate(); err != nil {
 		return nil, err
 	}
 	created, err := prepare(dir, conf)
@@ -110,7 +112,7 @@ func Init(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	// The configuration comes last: with it, the installation is complete.
-	result.Dir, result.Config, result.CA = dir, filepath.Join(dir, config.ConfigFile), conf.CAPath()
+	result.Dir, result.Config, result.CA, result.Hostname = dir, filepath.Join(dir, config.ConfigFile), conf.CAPath(), o.Hostname
 	if err := secret.WriteFileAtomic(result.Config, []byte(config.Example(conf, config.Docs)), 0o600); err != nil {
 		return nil, err
 	}
@@ -162,19 +164,24 @@ func prepare(dir string, conf *config.Config) (created bool, err error) {
 		return true, secret.SyncDir(filepath.Dir(dir))
 	case errors.Is(err, fs.ErrNotExist):
 		return false, fmt.Errorf("make data directory: %s does not exist", filepath.Dir(dir))
+	case errors.Is(err, fs.ErrPermission):
+		return false, fmt.Errorf("make data directory: %w; make it for this user first, as root: install -d -m 0700 -o USER %s", err, dir)
 	case !errors.Is(err, fs.ErrExist):
 		return false, fmt.Errorf("make data directory: %w", err)
 	}
 	for _, path := range ours(dir, conf) {
 		if _, err := os.Lstat(path); err == nil {
 			return false, fmt.Errorf("%w: %s; nothing was changed", ErrExists, path)
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 			return false, fmt.Errorf("look at data directory: %w", err)
 		}
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
 		return false, fmt.Errorf("look at data directory: %w", err)
+	}
+	if !info.IsDir() {
+		return false, fmt.Errorf("%s is not a directory", dir)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		if err := os.Chmod(dir, 0o700); err != nil {
