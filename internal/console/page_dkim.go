@@ -81,7 +81,7 @@ func showDKIM(v *desk) error {
 		p.Next = []link{{"As a line of a zone file", here + "/export"}}
 	}
 	if d.Automatic {
-		p.Record.add("Where it stands", words("in the relay's own zone: the alias in yours leads there"))
+		p.Record.add("Where it stands", words("in the relay's own zone: the alias in yours leads there. Publish it yourself only in the place of the alias."))
 	}
 	p.Next = append(p.Next, v.linkAt("Change the keys", v.domainPath(d.Number)+"/rotate", "POST", apiDomain+"/rotate")...)
 	return v.Render(http.StatusOK, "page_dkim", "DKIM key "+k.Selector+" of "+d.title(), p)
@@ -99,6 +99,9 @@ func (k *apiDKIMKey) algorithm() string {
 func (k *apiDKIMRecord) meaning(d *apiDomainView) notice {
 	switch k.State {
 	case "signing":
+		if d.Automatic {
+			return notice{Tone: toneOK, Title: "Mail is signed with it.", Text: "Leave the alias in your DNS: without it receivers do not believe the signatures."}
+		}
 		return notice{Tone: toneOK, Title: "Mail is signed with it.", Text: "Leave its record in the DNS: without it receivers do not believe the signatures."}
 	case "waiting":
 		if d.Automatic {

@@ -28,6 +28,7 @@ func TestDKIMKeyOfTheRelaysZone(t *testing.T) {
 	w := newPages(t, sampleAnswers())
 	w.api.on("GET /v3/whitelabel/domains/7", map[string]any{"id": 7, "domain": "example.com", "automatic_security": true})
 	w.get("/domains/7/keys/p2").says("there is nothing to do", "in the relay's own zone")
+	w.get("/domains/7/keys/p1").says("Leave the alias in your DNS")
 }
 
 // The public record is a line that a name server takes; what a record holds makes

@@ -53,6 +53,11 @@ func TestHostileWords(t *testing.T) {
 	if err := w.deliver(t, letterTo(decoy.Secret, "a@hostile.test", "a@inbox.test", "x")); err == nil {
 		t.Fatal("a decoy was taken")
 	}
+	b.visit("/settings/profile")
+	b.fill("#profile-company", hostileName)
+	b.fill("#profile-website", hostileReason)
+	b.press("Save")
+	b.arrives("/settings")
 	w.api(t, key, "POST", "/v3/messages/"+waiting+"/hold", map[string]string{"reason": hostileReason}, nil, nil)
 
 	for _, look := range []struct {
@@ -71,6 +76,7 @@ func TestHostileWords(t *testing.T) {
 		{"/logins", []string{hostileHelo}}, {"/logins?tried=%3Cscript%3Ealert(1)%3C/script%3E", nil},
 		{"/changes", []string{hostileName}}, {"/watch", []string{hostileName}}, {"finding", []string{hostileName}},
 		{"/audit", []string{hostileName, hostileHelo}}, {"/audit/print", []string{hostileName, hostileHelo}},
+		{"/settings", []string{hostileName, hostileReason}}, {"/settings/profile", nil},
 		{"/people", []string{hostileName}}, {"/people/hedda", []string{hostileName}}, {"/profile", []string{hostileName}},
 	} {
 		if look.path == "finding" { // of the decoy, which the watch takes a moment for

@@ -42,7 +42,7 @@ func TestPeople(t *testing.T) {
 			t.Errorf("%s shows the auditor %d forms that change something", path, n)
 		}
 	}
-	for _, path := range []string{"/keys/new", "/people/invite", "/policy/edit", "/domains/new"} {
+	for _, path := range []string{"/keys/new", "/people/invite", "/policy/edit", "/domains/new", "/settings/profile"} {
 		a.visit(path)
 		a.sees("main", "There is no such page, or it is not for you")
 	}

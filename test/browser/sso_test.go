@@ -50,6 +50,14 @@ func TestSingleSignOn(t *testing.T) {
 	b.sees("main", "There is no such page, or it is not for you")
 	owner.visit("/people/nora")
 	owner.sees("main", "Auditor")
+	owner.sees("main", "by their groups at Staff login, set anew at each login")
+	owner.sees("#sessions", "single sign-on by Staff login")
+	owner.axe()
+	owner.visit("/people/nora/edit")
+	owner.sees("#edit-person, main", "holds until they log in by Staff login again")
+	owner.visit("/people")
+	owner.sees("#people", "by Staff login")
+	owner.judge("")
 
 	for person, says := range map[string]string{"Go on as zoe": "zoe", "I do not agree": "nobody"} {
 		c := w.atIssuer(t, is)
