@@ -32,6 +32,9 @@ func (c *cli) configPath() (string, error) {
 		if err == nil {
 			return path, nil
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			return "", asServer(err)
+		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("find configuration: %w", err)
 		}
@@ -51,7 +54,7 @@ func (c *cli) dataDirectory() (string, error) {
 	}
 	path, err := c.configPath()
 	if errors.Is(err, fs.ErrPermission) {
-		return "", asServer(err)
+		return "", err
 	}
 	if err != nil {
 		return "", errors.New("which server? Give its data directory with --data-dir, or its configuration with --config")

@@ -172,7 +172,7 @@ func (a *App) openDirectory(ctx context.Context) error {
 	}
 	a.directory = d
 	if _, _, ok := d.System(); !ok {
-		return errors.New("the database has no system domain: run postern init on this data directory first")
+		return errors.New("the database is empty: \"postern init\" fills it, of PostgreSQL with --store-url and a data directory of its own; an installation with SQLite does not move by changing store.url")
 	}
 	return nil
 }

@@ -287,3 +287,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Links in letters and the origin of passkeys are fixed when the process starts: a
+// reload that took another http.url and went on with the old one would be a lie.
+func TestURLNeedsRestart(t *testing.T) {
+	t.Parallel()
+	a, b := Default(), Default()
+	b.HTTP.URL = "https://relay.example.org"
+	if d := Diff(a, b); len(d) != 1 || d[0].Key != "http.url" || !d[0].Restart {
+		t.Errorf("a change of http.url is %+v", d)
+	}
+}
+
+// What a table needs as a whole stands with the table.
+func TestReferenceSaysThatListenersNeedARestart(t *testing.T) {
+	t.Parallel()
+	_, listener, _ := strings.Cut(Reference(Docs), "## [[listener]]")
+	listener, _, _ = strings.Cut(listener, "| setting |")
+	if !strings.Contains(listener, "*restart*") {
+		t.Errorf("says nothing of a restart: %s", listener)
+	}
+}

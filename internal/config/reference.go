@@ -15,7 +15,8 @@ func Reference(docs map[string]string) string {
 		"to do, at `postern serve` and at `postern reload` (which then keeps the old configuration). `postern config\n" +
 		"check` tells in advance. A [documented example](config.toml) shows every setting.\n\n" +
 		"Durations are written `\"30s\"`, `\"10m\"`, `\"2h\"` or `\"3d\"`; sizes `\"64KiB\"`, `\"30MiB\"`, `\"2GiB\"` or a number of\n" +
-		"octets. Settings marked *restart* are not changed by a reload.\n\n" +
+		"octets. A reload that would change a setting marked *restart*\n" +
+		"is refused, as a whole.\n\n" +
 		"This page is generated from `internal/config`; change it there and run `go generate ./internal/config`.\n")
 	referenceTable(&b, reflect.ValueOf(Default()).Elem(), "", docs)
 	return b.String()
@@ -39,9 +40,23 @@ func referenceTable(b *strings.Builder, v reflect.Value, prefix string, docs map
 			referenceTable(b, v.Field(i), name+".", docs)
 		case isTables(field.Type):
 			fmt.Fprintf(b, "\n## [[%s]]\n\n%s\n", name, docs[field.Type.Elem().Name()])
+			if field.Tag.Get("need") == "restart" && !restarts(field.Type.Elem()) {
+				b.WriteString("A change needs a *restart*.\n")
+			}
 			referenceTable(b, reflect.New(field.Type.Elem()).Elem(), name+".", docs)
 		}
 	}
+}
+
+// restarts reports whether every setting of a table says itself that it needs a
+// restart.
+func restarts(t reflect.Type) bool {
+	for i := range t.NumField() {
+		if t.Field(i).Tag.Get("need") != "restart" {
+			return false
+		}
+	}
+	return true
 }
 
 func defaultText(field reflect.StructField, v reflect.Value) string {
