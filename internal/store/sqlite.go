@@ -295,7 +295,9 @@ func (e *sqliteEngine) close() error {
 		errs = append(errs, e.wdb.Close())
 	}
 	if e.lock != nil {
-		errs = append(errs, e.lock.Close()) // and with it the lock
+		// A process that is being started at this moment has the file, too, until it
+		// executes: closing alone would leave the lock with it.
+		errs = append(errs, unix.Flock(int(e.lock.Fd()), unix.LOCK_UN), e.lock.Close())
 	}
 	return errors.Join(errs...)
 }
