@@ -92,7 +92,12 @@ func isLoopback(a net.Addr) bool {
 }
 
 func (a *App) addEdge(name string, ln net.Listener, h http.Handler) *http.Server {
-	srv := &http.Server{Handler: h}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Programs are let in by a fresh view only, and see to it themselves. The
+		// operator and people must find what they were just told was stored.
+		a.directory.CatchUp(r.Context())
+		h.ServeHTTP(w, r)
+	})}
 	httpx.ServerLimits(srv, a.log)
 	a.edges = append(a.edges, &edge{name: name, listener: ln, server: srv})
 	a.stops = append(a.stops, step{"close " + name, func(context.Context) error { return ln.Close() }})

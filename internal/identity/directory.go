@@ -128,9 +128,13 @@ const maxAge = time.Second
 // for its revision no longer than a second ago, and the view has that revision.
 // A view that is behind is read again first.
 func (d *Directory) Fresh(ctx context.Context, now time.Time) bool {
-	if now.Sub(d.source.LastChecked()) > maxAge {
-		return false
-	}
+	return now.Sub(d.source.LastChecked()) <= maxAge && d.CatchUp(ctx)
+}
+
+// CatchUp reads a view that is behind the store again, within a second: whoever was
+// told that a change is stored finds it in the view from then on. It reports whether
+// the view is up to date with what the store knows.
+func (d *Directory) CatchUp(ctx context.Context) bool {
 	if d.state.Load().revision >= d.source.Revision() {
 		return true
 	}
