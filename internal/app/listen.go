@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"slices"
 	"sync"
 	"time"
@@ -91,6 +92,9 @@ func listenTCP(addr string) (*net.TCPListener, error) {
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) {
 			return nil, fmt.Errorf("%w (ports below 1024 need root or CAP_NET_BIND_SERVICE)", err)
+		}
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("%w (\"ss -ltnp\" says which program has it)", err)
 		}
 		return nil, err
 	}
