@@ -183,7 +183,10 @@ func (v *desk) loginTable(list []loginView) table {
 			from.Note = browser(l.Helo)
 		}
 		by := words(orNone(l.Mechanism, "none"))
-		by.Note = strings.TrimSpace(l.Protocol + " " + l.Listener)
+		by.Note = l.Protocol
+		if l.Listener != l.Protocol {
+			by.Note = strings.TrimSpace(l.Protocol + " " + l.Listener)
+		}
 		t.Rows = append(t.Rows, row{Cells: []cell{v.at(l.At), result, who, from, by, tlsCell(l.TLS)}})
 	}
 	return t
