@@ -176,7 +176,9 @@ type Key struct {
 	CreatedAt  time.Time `json:"created_at"`
 	CreatedBy  string    `json:"created_by,omitempty"`
 	DisabledAt time.Time `json:"disabled_at,omitzero"`
-	RevokedAt  time.Time `json:"revoked_at,omitzero"`
+	// DisabledRank is who switched it off.
+	DisabledRank Rank      `json:"disabled_by,omitzero"`
+	RevokedAt    time.Time `json:"revoked_at,omitzero"`
 
 	LastUsedAt        time.Time `json:"last_used_at,omitzero"`
 	LastUsedFrom      string    `json:"last_used_from,omitempty"`

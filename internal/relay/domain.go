@@ -72,7 +72,9 @@ type Domain struct {
 	System     bool      `json:"system,omitempty"`
 	CreatedAt  time.Time `json:"created_at"`
 	DisabledAt time.Time `json:"disabled_at,omitzero"`
-	DeletedAt  time.Time `json:"deleted_at,omitzero"` // disabled too; the row stays for its queued mail and records
+	// DisabledRank is who switched it off.
+	DisabledRank Rank      `json:"disabled_by,omitzero"`
+	DeletedAt    time.Time `json:"deleted_at,omitzero"` // disabled too; the row stays for its queued mail and records
 }
 
 // Usable reports whether mail may be sent as the domain.

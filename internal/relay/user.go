@@ -79,12 +79,14 @@ type User struct {
 	Passkeys      int `json:"passkeys"`
 	RecoveryCodes int `json:"recovery_codes"`
 
-	CreatedAt  time.Time  `json:"created_at"`
-	InvitedBy  string     `json:"invited_by,omitempty"`
-	DisabledAt time.Time  `json:"disabled_at,omitzero"`
-	DeletedAt  time.Time  `json:"deleted_at,omitzero"`
-	SeenAt     time.Time  `json:"last_seen_at,omitzero"`
-	SeenFrom   netip.Addr `json:"last_seen_from,omitzero"`
+	CreatedAt  time.Time `json:"created_at"`
+	InvitedBy  string    `json:"invited_by,omitempty"`
+	DisabledAt time.Time `json:"disabled_at,omitzero"`
+	// DisabledRank is who switched them off.
+	DisabledRank Rank       `json:"disabled_by,omitzero"`
+	DeletedAt    time.Time  `json:"deleted_at,omitzero"`
+	SeenAt       time.Time  `json:"last_seen_at,omitzero"`
+	SeenFrom     netip.Addr `json:"last_seen_from,omitzero"`
 }
 
 // Allows reports whether the person has a scope.

@@ -163,6 +163,23 @@ func switched(what string, at time.Time) string {
 	return what + ".disable"
 }
 
+// switchedBy is who has switched something off once by switches it off at a time, or
+// on with the zero time. was and rank are since when it is off, and by whom: of two
+// who switch it off the higher one counts. relay.Forbidden: it stays off.
+func switchedBy(by By, at, was time.Time, rank relay.Rank) (relay.Rank, error) {
+	switch {
+	case was.IsZero() && at.IsZero():
+		return relay.RankOwn, nil
+	case was.IsZero():
+		return by.Rank, nil
+	case !at.IsZero():
+		return max(rank, by.Rank), nil
+	case rank > by.Rank:
+		return rank, relay.E(relay.Forbidden, "The "+rank.String()+" switched this off. Nobody else can switch it on again.")
+	}
+	return relay.RankOwn, nil
+}
+
 func (s *Store) changeAccount(ctx context.Context, by By, id relay.AccountID, action string, edit func(relay.Account) (relay.Account, error)) error {
 	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		old, err := one(ctx, tx, "account", scanAccount, selectAccounts+` WHERE id = $1`+s.forUpdate(), blob(id.ID))

@@ -14,13 +14,13 @@ import (
 const (
 	domainColumns = `id, number, account_id, subuser_id, name, state, asserted_by, reason, disputed, verified_at, failing_since,
 		token, automatic, label, return_path, selector, key_bits, rotate, reveal, custom_spf, is_default, ips, subdomains, all_subusers, quiet,
-		system, created_at, disabled_at, deleted_at`
+		system, created_at, disabled_at, deleted_at, disabled_rank`
 	selectDomains = `SELECT ` + domainColumns + ` FROM domains`
 	insertDomain  = `INSERT INTO domains (` + domainColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-		$16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)`
+		$16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)`
 	updateDomain = `UPDATE domains SET state = $1, asserted_by = $2, reason = $3, disputed = $4, verified_at = $5, failing_since = $6,
 		automatic = $7, label = $8, return_path = $9, selector = $10, key_bits = $11, rotate = $12, reveal = $13, custom_spf = $14, is_default = $15,
-		ips = $16, subdomains = $17, all_subusers = $18, quiet = $19, disabled_at = $20, deleted_at = $21, rev = $22 WHERE id = $23`
+		ips = $16, subdomains = $17, all_subusers = $18, quiet = $19, disabled_at = $20, deleted_at = $21, disabled_rank = $22, rev = $23 WHERE id = $24`
 	selectShared = `SELECT domain_id, subuser_id FROM domain_subusers`
 	insertShared = `INSERT INTO domain_subusers (domain_id, subuser_id) VALUES ($1, $2)`
 	deleteShared = `DELETE FROM domain_subusers WHERE domain_id = $1`
@@ -39,7 +39,7 @@ func scanDomain(r scanner) (relay.Domain, error) {
 	var verified, failing, created, disabled, deleted int64
 	if err := r.Scan(&id, &d.Number, &acct, &sub, &d.Name, &state, &d.AssertedBy, &d.Reason, &disputed, &verified, &failing,
 		&d.Token, &automatic, &d.Label, &d.ReturnPath, &d.Selector, &bits, &rotate, &reveal, &spf, &def, &ips, &subdomains, &all, &quiet,
-		&system, &created, &disabled, &deleted); err != nil {
+		&system, &created, &disabled, &deleted, &d.DisabledRank); err != nil {
 		return d, err
 	}
 	d.ID.ID, d.Account.ID, d.Subuser.ID, d.State = idOf(id), idOf(acct), idOf(sub), relay.DomainState(state)
@@ -170,7 +170,7 @@ func (s *Store) putDomain(ctx context.Context, tx *sql.Tx, rev int64, d *relay.D
 		text(d.AssertedBy), text(d.Reason), flag(d.Disputed), micros(d.VerifiedAt), micros(d.FailingSince), text(d.Token), flag(d.Automatic),
 		text(d.Label), text(d.ReturnPath), text(d.Selector), int64(d.KeyBits), rotateMicros(d.Rotate), flag(d.Reveal), flag(d.CustomSPF),
 		flag(d.Default), ips, flag(d.Subdomains), flag(d.AllSubusers), flag(d.Quiet), flag(d.System), micros(d.CreatedAt), micros(d.DisabledAt),
-		int64(0), rev); err != nil {
+		int64(0), int64(d.DisabledRank), rev); err != nil {
 		return err
 	}
 	if err := putSharers(ctx, tx, d); err != nil {
@@ -273,9 +273,12 @@ func distinct(ids []relay.SubuserID) []relay.SubuserID {
 // records. So one that was proven is paused when it is on again, and due to be
 // looked at: whoever lost the name meanwhile must not send as it once more.
 // relay.Conflict: another account has the name now, or a name above it with all
-// below.
+// below; relay.Forbidden: somebody of a higher rank switched it off.
 func (s *Store) SetDomainDisabled(ctx context.Context, by By, id relay.DomainID, at time.Time) error {
-	_, err := s.changeDomain(ctx, by, id, switched("domain", at), func(d relay.Domain) (relay.Domain, error) {
+	_, err := s.changeDomain(ctx, by, id, switched("domain", at), func(d relay.Domain) (_ relay.Domain, err error) {
+		if d.DisabledRank, err = switchedBy(by, at, d.DisabledAt, d.DisabledRank); err != nil {
+			return d, err
+		}
 		if at.IsZero() && !d.DisabledAt.IsZero() && (d.State == relay.DomainVerified || d.State == relay.DomainPaused) {
 			d.State, d.Reason = relay.DomainPaused, offReason
 			if d.FailingSince.IsZero() {
@@ -367,6 +370,6 @@ func writeDomain(ctx context.Context, tx *sql.Tx, rev int64, d *relay.Domain) er
 	_, err = tx.ExecContext(ctx, updateDomain, string(d.State), text(d.AssertedBy), text(d.Reason), flag(d.Disputed), micros(d.VerifiedAt),
 		micros(d.FailingSince), flag(d.Automatic), text(d.Label), text(d.ReturnPath), text(d.Selector), int64(d.KeyBits), rotateMicros(d.Rotate),
 		flag(d.Reveal), flag(d.CustomSPF), flag(d.Default), ips, flag(d.Subdomains), flag(d.AllSubusers), flag(d.Quiet), micros(d.DisabledAt),
-		micros(d.DeletedAt), rev, blob(d.ID.ID))
+		micros(d.DeletedAt), int64(d.DisabledRank), rev, blob(d.ID.ID))
 	return err
 }

@@ -17,17 +17,17 @@ const (
 		sha256, scram_salt, scram_iterations, scram_stored_key, scram_server_key, sealed_cram,
 		prev_sha256, prev_scram_salt, prev_scram_iterations, prev_scram_stored_key, prev_scram_server_key, prev_sealed_cram, prev_until,
 		mode, networks, hosts, senders, recipient_domains, per_minute, per_hour, per_day, per_month, hours, canary,
-		expires_at, created_at, created_by, disabled_at, revoked_at, rotated_at, reminded_at`
+		expires_at, created_at, created_by, disabled_at, revoked_at, rotated_at, reminded_at, disabled_rank`
 	selectKeys = `SELECT ` + keyColumns + `, last_used_at, last_used_from, last_used_mechanism, last_used_helo, use_count,
 		prev_used_at, prev_used_from, prev_used_helo, prev_use_count FROM keys`
 	insertKey = `INSERT INTO keys (` + keyColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-		$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)`
+		$18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41)`
 	updateKey = `UPDATE keys SET id = $1, account_id = $2, subuser_id = $3, kind = $4, name = $5, login = $6, matching = $7, scopes = $8,
 		sha256 = $9, scram_salt = $10, scram_iterations = $11, scram_stored_key = $12, scram_server_key = $13, sealed_cram = $14,
 		prev_sha256 = $15, prev_scram_salt = $16, prev_scram_iterations = $17, prev_scram_stored_key = $18, prev_scram_server_key = $19,
 		prev_sealed_cram = $20, prev_until = $21, mode = $22, networks = $23, hosts = $24, senders = $25, recipient_domains = $26,
 		per_minute = $27, per_hour = $28, per_day = $29, per_month = $30, hours = $31, canary = $32, expires_at = $33, created_at = $34,
-		created_by = $35, disabled_at = $36, revoked_at = $37, rotated_at = $38, reminded_at = $39, rev = $40 WHERE id = $41`
+		created_by = $35, disabled_at = $36, revoked_at = $37, rotated_at = $38, reminded_at = $39, disabled_rank = $40, rev = $41 WHERE id = $42`
 	forgetPrevious = `UPDATE keys SET prev_used_at = 0, prev_used_from = '', prev_used_helo = '', prev_use_count = 0 WHERE id = $1`
 	setReminded    = `UPDATE keys SET reminded_at = $1 WHERE id = $2`
 )
@@ -95,7 +95,7 @@ func (kr *keyReader) columns() []any {
 		kr.into = append([]any{&kr.id, &kr.acct, &kr.sub, &kr.kind, &k.Name, &k.Login, &kr.match, &kr.scopes}, kr.cur.into()...)
 		kr.into = append(append(kr.into, kr.prev.into()...), &kr.prevUntil, &kr.mode, &kr.networks, &kr.hosts, &kr.senders, &kr.domains,
 			&k.PerMinute, &k.PerHour, &k.PerDay, &k.PerMonth, &k.Hours, &kr.canary, &kr.expires, &kr.created, &k.CreatedBy,
-			&kr.disabled, &kr.revoked, &kr.rotated, &kr.reminded, &kr.used, &k.LastUsedFrom, &k.LastUsedMechanism, &k.LastUsedHelo, &k.UseCount,
+			&kr.disabled, &kr.revoked, &kr.rotated, &kr.reminded, &k.DisabledRank, &kr.used, &k.LastUsedFrom, &k.LastUsedMechanism, &k.LastUsedHelo, &k.UseCount,
 			&kr.prevUsed, &k.PreviousUsedFrom, &k.PreviousUsedHelo, &k.PreviousUseCount)
 	}
 	return kr.into
@@ -203,7 +203,7 @@ func keyArgs(k *relay.Key, rev int64) ([]any, error) {
 	args = append(args, verifierArgs(k.Previous)...)
 	return append(args, micros(k.PreviousUntil), string(k.Mode), l.networks, l.hosts, l.senders, l.domains,
 		k.PerMinute, k.PerHour, k.PerDay, k.PerMonth, text(k.Hours), flag(k.Canary), micros(k.ExpiresAt), micros(k.CreatedAt), text(k.CreatedBy),
-		micros(k.DisabledAt), micros(k.RevokedAt), micros(k.RotatedAt), micros(k.RemindedAt), rev), nil
+		micros(k.DisabledAt), micros(k.RevokedAt), micros(k.RotatedAt), micros(k.RemindedAt), int64(k.DisabledRank), rev), nil
 }
 
 // CreateKey adds a key; without a Kind it is an API key. relay.Conflict: the id
@@ -279,7 +279,7 @@ func (s *Store) SwapKey(ctx context.Context, by By, was, k relay.Key) error {
 // edited is a key with what an edit does not change as it is stored.
 func edited(k relay.Key, old *relay.Key) relay.Key {
 	k.Account, k.Kind, k.Login, k.CreatedAt, k.CreatedBy, k.RevokedAt = old.Account, old.Kind, old.Login, old.CreatedAt, old.CreatedBy, old.RevokedAt
-	k.DisabledAt = old.DisabledAt
+	k.DisabledAt, k.DisabledRank = old.DisabledAt, old.DisabledRank
 	k.Verifier, k.Previous, k.PreviousUntil, k.RotatedAt = old.Verifier, old.Previous, old.PreviousUntil, old.RotatedAt
 	k.PreviousUsedAt, k.PreviousUsedFrom, k.PreviousUsedHelo, k.PreviousUseCount = old.PreviousUsedAt, old.PreviousUsedFrom, old.PreviousUsedHelo, old.PreviousUseCount
 	k.LastUsedAt, k.LastUsedFrom, k.LastUsedMechanism, k.LastUsedHelo, k.UseCount = old.LastUsedAt, old.LastUsedFrom, old.LastUsedMechanism, old.LastUsedHelo, old.UseCount
@@ -290,10 +290,12 @@ func edited(k relay.Key, old *relay.Key) relay.Key {
 }
 
 // SetKeyDisabled switches a key off at a time, or on with the zero time.
+// relay.Forbidden: somebody of a higher rank switched it off.
 func (s *Store) SetKeyDisabled(ctx context.Context, by By, id relay.KeyID, at time.Time) error {
-	return s.changeKey(ctx, by, id, switched("key", at), func(k relay.Key) (relay.Key, error) {
+	return s.changeKey(ctx, by, id, switched("key", at), func(k relay.Key) (_ relay.Key, err error) {
+		k.DisabledRank, err = switchedBy(by, at, k.DisabledAt, k.DisabledRank)
 		k.DisabledAt = at
-		return k, nil
+		return k, err
 	})
 }
 

@@ -98,6 +98,8 @@ type Recovery struct {
 type By struct {
 	Who  string // "uid 0", a key's id, "init"
 	From string // an address, "admin.sock", "command line"
+	// Rank is how they stand to the tenant whose things they change.
+	Rank relay.Rank
 }
 
 // MessageFilter selects queued messages. Zero members do not restrict.

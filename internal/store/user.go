@@ -14,7 +14,7 @@ import (
 
 const (
 	userColumns = `u.id, u.account_id, u.subuser_id, u.username, u.email, u.first_name, u.last_name, u.role, u.scopes, u.restricted, u.subusers,
-		u.password, u.password_at, u.totp, u.totp_step, u.totp_at, u.created_at, u.invited_by, u.disabled_at, u.deleted_at, u.seen_at, u.seen_from,
+		u.password, u.password_at, u.totp, u.totp_step, u.totp_at, u.created_at, u.invited_by, u.disabled_at, u.disabled_rank, u.deleted_at, u.seen_at, u.seen_from,
 		(SELECT count(*) FROM passkeys p WHERE p.user_id = u.id), (SELECT count(*) FROM recovery_codes c WHERE c.user_id = u.id)`
 	selectUsers = `SELECT ` + userColumns + ` FROM users u`
 	insertUser  = `INSERT INTO users (id, account_id, subuser_id, username, email, first_name, last_name, role, scopes, restricted, subusers,
@@ -39,7 +39,7 @@ type userRow struct {
 func (r *userRow) into() []any {
 	u := &r.u
 	return []any{&r.id, &r.acct, &r.sub, &u.Username, &u.Email, &u.FirstName, &u.LastName, &r.role, &r.scopes, &r.restricted, &r.subusers,
-		&u.Password, &r.passwordAt, &r.totp, &u.TOTPStep, &r.totpAt, &r.created, &u.InvitedBy, &r.disabled, &r.deleted, &r.seen, &r.seenFrom,
+		&u.Password, &r.passwordAt, &r.totp, &u.TOTPStep, &r.totpAt, &r.created, &u.InvitedBy, &r.disabled, &u.DisabledRank, &r.deleted, &r.seen, &r.seenFrom,
 		&u.Passkeys, &u.RecoveryCodes}
 }
 

@@ -12,7 +12,7 @@ import (
 const (
 	renameUser  = `UPDATE users SET first_name = $1, last_name = $2 WHERE id = $3`
 	moveUser    = `UPDATE users SET email = $1 WHERE id = $2`
-	disableUser = `UPDATE users SET disabled_at = $1 WHERE id = $2`
+	disableUser = `UPDATE users SET disabled_at = $1, disabled_rank = $2 WHERE id = $3`
 	// deleteUser keeps the row for the records, without what proves who somebody is.
 	deleteUser = `UPDATE users SET deleted_at = $1, password = '', password_at = 0, totp = $2, totp_step = 0, totp_at = 0 WHERE id = $3`
 	// otherOwners are the owners that are left besides one.

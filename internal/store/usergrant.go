@@ -114,13 +114,18 @@ func (s *Store) changeRank(ctx context.Context, by By, id relay.UserID, action s
 // sessions and unused links of one who is switched off end. seen is the grant that
 // the decision was made on; without it, whatever the person may do by now is fine.
 // relay.Conflict (Field "role"): the last owner stays; without a field: the grant
-// is another one by now; relay.NotFound: there is no such person.
+// is another one by now; relay.Forbidden: somebody of a higher rank switched them off;
+// relay.NotFound: there is no such person.
 func (s *Store) SetUserDisabled(ctx context.Context, by By, id relay.UserID, at time.Time, seen ...Grant) error {
 	return s.changeRank(ctx, by, id, switched("user", at), func(tx *sql.Tx, old *relay.User) error {
 		if err := still(old, seen); err != nil {
 			return err
 		}
-		if old.DisabledAt.IsZero() == at.IsZero() {
+		rank, err := switchedBy(by, at, old.DisabledAt, old.DisabledRank)
+		if err != nil {
+			return err
+		}
+		if old.DisabledAt.IsZero() == at.IsZero() && rank == old.DisabledRank {
 			return errUnchanged
 		}
 		if !at.IsZero() && ruling(old) {
@@ -128,7 +133,7 @@ func (s *Store) SetUserDisabled(ctx context.Context, by By, id relay.UserID, at 
 				return err
 			}
 		}
-		if _, err := tx.ExecContext(ctx, disableUser, micros(at), blob(id.ID)); err != nil {
+		if _, err := tx.ExecContext(ctx, disableUser, micros(at), int64(rank), blob(id.ID)); err != nil {
 			return err
 		}
 		if at.IsZero() {

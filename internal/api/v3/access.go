@@ -64,7 +64,7 @@ var accessRoutes = []Route{
 		Body:    accessModeRequest{}, Answers: map[int]any{200: accessMode{}}, Handler: (*API).setMode,
 	},
 	{
-		Method: "POST", Pattern: "/v3/access_settings/confirm", Scope: "access_settings.whitelist.update",
+		Method: "POST", Pattern: "/v3/access_settings/confirm", Scope: "access_settings.whitelist.update", StepUp: true,
 		Summary: "End a trial and keep the list as it is", Answers: map[int]any{200: accessRules{}}, Handler: (*API).confirmTrial,
 	},
 	{

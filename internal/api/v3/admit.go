@@ -70,6 +70,7 @@ func (a *API) admitOperator(c *Call) error {
 		return forbidden()
 	}
 	c.Operator, c.By = true, by
+	c.By.Rank = relay.RankOperator
 	if c.route.Open || c.route.AnyAccount && c.R.Header.Get(headerAccount) == "" {
 		return nil
 	}
@@ -192,6 +193,7 @@ func (a *API) behalf(c *Call) error {
 		return notFound()
 	}
 	c.Tenant.Subuser = s.ID
+	c.By.Rank = max(c.By.Rank, relay.RankAccount)
 	return nil
 }
 

@@ -99,7 +99,21 @@ func (f *fakeCore) RotateKey(_ context.Context, by store.By, id relay.KeyID, v r
 }
 
 func (f *fakeCore) SetKeyDisabled(_ context.Context, by store.By, id relay.KeyID, at time.Time) error {
-	return f.edit(by, id, "key.disabled", func(k *relay.Key) error { k.DisabledAt = at; return nil })
+	return f.edit(by, id, "key.disabled", func(k *relay.Key) error { return switched(by, at, &k.DisabledAt, &k.DisabledRank) })
+}
+
+// switched is the store's rule of who switches on again what somebody has switched off.
+func switched(by store.By, at time.Time, was *time.Time, rank *relay.Rank) error {
+	switch {
+	case at.IsZero() && *rank > by.Rank:
+		return relay.E(relay.Forbidden, "The "+rank.String()+" switched this off.")
+	case at.IsZero():
+		*rank = relay.RankOwn
+	default:
+		*rank = max(*rank, by.Rank)
+	}
+	*was = at
+	return nil
 }
 
 func (f *fakeCore) RevokeKey(_ context.Context, by store.By, id relay.KeyID, at time.Time) error {

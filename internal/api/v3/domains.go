@@ -69,7 +69,7 @@ var domainRoutes = slices.Concat(domainBaseRoutes, domainShareRoutes, domainAddr
 // is shared with may see it.
 var domainBaseRoutes = []Route{
 	{
-		Method: "POST", Pattern: pathDomains, Scope: scopeDomainMake,
+		Method: "POST", Pattern: pathDomains, Scope: scopeDomainMake, StepUp: true,
 		Summary: "Authenticate a domain: answers with the DNS records to publish. It cannot be sent from before they are there and validated",
 		Body:    newDomain{}, Answers: map[int]any{201: domainView{}}, Handler: (*API).createDomain,
 	},
@@ -94,20 +94,20 @@ var domainBaseRoutes = []Route{
 		Answers: map[int]any{200: domainView{}}, Handler: (*API).showDomain,
 	},
 	{
-		Method: "PATCH", Pattern: pathDomain, Scope: scopeDomainChange, Summary: "Change a domain's settings",
+		Method: "PATCH", Pattern: pathDomain, Scope: scopeDomainChange, StepUp: true, Summary: "Change a domain's settings",
 		Body: domainPatch{}, Answers: map[int]any{200: domainView{}}, Handler: (*API).patchDomain,
 	},
 	{
-		Method: "DELETE", Pattern: pathDomain, Scope: scopeDomainDelete,
+		Method: "DELETE", Pattern: pathDomain, Scope: scopeDomainDelete, StepUp: true,
 		Summary: "Delete a domain: nobody sends as it from now on, and what is queued is not signed any more",
 		Answers: map[int]any{204: nil}, Handler: (*API).deleteDomain,
 	},
 	{
-		Method: "POST", Pattern: pathDomain + "/disable", Scope: scopeDomainChange, Summary: "Switch a domain off: mail as it is refused",
+		Method: "POST", Pattern: pathDomain + "/disable", Scope: scopeDomainChange, StepUp: true, Summary: "Switch a domain off: mail as it is refused",
 		Answers: map[int]any{200: domainView{}}, Handler: (*API).disableDomain,
 	},
 	{
-		Method: "POST", Pattern: pathDomain + "/enable", Scope: scopeDomainChange, Summary: "Switch a domain on again",
+		Method: "POST", Pattern: pathDomain + "/enable", Scope: scopeDomainChange, StepUp: true, Summary: "Switch a domain on again",
 		Answers: map[int]any{200: domainView{}}, Handler: (*API).enableDomain,
 	},
 }

@@ -94,7 +94,7 @@ func (a *API) switchDomain(c *Call, disabled bool) error {
 	if d.System {
 		return conflict("", "This domain signs postern's own mail; it cannot be switched off.")
 	}
-	if disabled != !d.DisabledAt.IsZero() {
+	if disabled != !d.DisabledAt.IsZero() || disabled && d.DisabledRank < c.By.Rank {
 		if err := a.Domains.SetDomainDisabled(c.R.Context(), c.By, d.ID, disabled); err != nil {
 			return hidden(err)
 		}
@@ -104,11 +104,11 @@ func (a *API) switchDomain(c *Call, disabled bool) error {
 
 var domainAddressRoutes = []Route{
 	{
-		Method: "POST", Pattern: pathDomain + "/ips", Scope: scopeDomainChange, Summary: "Add an address to a domain's SPF record",
+		Method: "POST", Pattern: pathDomain + "/ips", Scope: scopeDomainChange, StepUp: true, Summary: "Add an address to a domain's SPF record",
 		Body: domainIPRequest{}, Answers: map[int]any{200: domainView{}}, Handler: (*API).addDomainIP,
 	},
 	{
-		Method: "DELETE", Pattern: pathDomain + "/ips/{ip}", Scope: scopeDomainChange, Summary: "Take an address out of a domain's SPF record",
+		Method: "DELETE", Pattern: pathDomain + "/ips/{ip}", Scope: scopeDomainChange, StepUp: true, Summary: "Take an address out of a domain's SPF record",
 		Answers: map[int]any{200: domainView{}}, Handler: (*API).removeDomainIP,
 	},
 }

@@ -2,6 +2,7 @@ package v3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -144,12 +145,13 @@ func (f *fakeDomains) EditSharing(_ context.Context, by store.By, id relay.Domai
 }
 
 func (f *fakeDomains) SetDomainDisabled(_ context.Context, by store.By, id relay.DomainID, disabled bool) error {
-	return f.edit(by, id, "switch", func(d *relay.Domain) {
-		d.DisabledAt = time.Time{}
-		if disabled {
-			d.DisabledAt = f.w.clock()
-		}
-	})
+	var refused error
+	at := time.Time{}
+	if disabled {
+		at = f.w.clock()
+	}
+	err := f.edit(by, id, "switch", func(d *relay.Domain) { refused = switched(by, at, &d.DisabledAt, &d.DisabledRank) })
+	return errors.Join(err, refused)
 }
 
 func (f *fakeDomains) Check(_ context.Context, by store.By, id relay.DomainID) (relay.DomainCheck, error) {

@@ -13,7 +13,7 @@ var domainRotateRoutes = []Route{
 		Body:    rotateRequest{}, Answers: map[int]any{200: rotationView{}}, Handler: (*API).rotateDomain,
 	},
 	{
-		Method: "DELETE", Pattern: pathDomain + "/rotate", Scope: scopeDomainChange,
+		Method: "DELETE", Pattern: pathDomain + "/rotate", Scope: scopeDomainChange, StepUp: true,
 		Summary: "Give a change of keys up: the next ones, which have signed nothing, are withdrawn; 409 where none is under way",
 		Answers: map[int]any{204: nil}, Handler: (*API).cancelRotation,
 	},

@@ -33,7 +33,7 @@ var domainShareRoutes = []Route{
 		Query:   shareUser, Answers: map[int]any{200: []domainView{}}, Handler: (*API).listSharedDomains,
 	},
 	{
-		Method: "DELETE", Pattern: pathDomains + "/subuser", Scope: scopeDomainChange, ParentOnly: true,
+		Method: "DELETE", Pattern: pathDomains + "/subuser", Scope: scopeDomainChange, StepUp: true, ParentOnly: true,
 		Summary: "Share no domain with a subuser by name any more",
 		Query:   shareUser, Answers: map[int]any{204: nil}, Handler: (*API).unshareAll,
 	},
@@ -48,7 +48,7 @@ var domainShareRoutes = []Route{
 		Body:    domainShare{}, Answers: map[int]any{201: domainView{}}, Handler: (*API).shareDomainOfFive,
 	},
 	{
-		Method: "DELETE", Pattern: pathDomain + "/subuser", Scope: scopeDomainChange, ParentOnly: true,
+		Method: "DELETE", Pattern: pathDomain + "/subuser", Scope: scopeDomainChange, StepUp: true, ParentOnly: true,
 		Summary: "Do not share a domain with a subuser any more",
 		Query:   shareUser, Answers: map[int]any{204: nil}, Handler: (*API).unshareDomain,
 	},

@@ -183,7 +183,7 @@ func (a *API) switchKey(c *Call, off bool) error {
 		return err
 	}
 	switch {
-	case off && k.DisabledAt.IsZero():
+	case off && (k.DisabledAt.IsZero() || k.DisabledRank < c.By.Rank):
 		k.DisabledAt = c.Now
 	case !off && !k.DisabledAt.IsZero():
 		if err := c.covers(&k); err != nil { // it was switched off for a reason, perhaps in a thief's hands

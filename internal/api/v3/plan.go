@@ -15,7 +15,7 @@ var subuserPlanRoutes = []Route{
 		Answers: map[int]any{200: relay.Plan{}}, Handler: (*API).showSubuserPlan,
 	},
 	{
-		Method: "PATCH", Pattern: "/v3/subusers/{subuser_name}/plan", Scope: "subusers.credits.update", ParentOnly: true,
+		Method: "PATCH", Pattern: "/v3/subusers/{subuser_name}/plan", Scope: "subusers.credits.update", StepUp: true, ParentOnly: true,
 		Summary: "Change what is given of a subuser's plan",
 		Body:    planPatch{}, Answers: map[int]any{200: relay.Plan{}}, Handler: (*API).setSubuserPlan,
 	},

@@ -45,7 +45,7 @@ var senderRoutes = []Route{
 		Answers: map[int]any{200: senderList{}}, Handler: (*API).listSenders,
 	},
 	{
-		Method: "POST", Pattern: "/v3/verified_senders", Scope: "whitelabel.create",
+		Method: "POST", Pattern: "/v3/verified_senders", Scope: "whitelabel.create", StepUp: true,
 		Summary: "Make a single sender: a link is mailed to the address, and who presses the button of its page has proven it. An address below an authenticated domain needs no link",
 		Body:    senderRequest{}, Answers: map[int]any{201: senderView{}}, Handler: (*API).createSender,
 	},
@@ -67,11 +67,11 @@ var senderRoutes = []Route{
 		Summary: "Use a link's token. Link scanners have no key, so this needs no button", Answers: map[int]any{204: nil}, Handler: (*API).verifySender,
 	},
 	{
-		Method: "PATCH", Pattern: "/v3/verified_senders/{id}", Scope: "whitelabel.update", Summary: "Change a single sender; another address must be proven again",
+		Method: "PATCH", Pattern: "/v3/verified_senders/{id}", Scope: "whitelabel.update", StepUp: true, Summary: "Change a single sender; another address must be proven again",
 		Body: senderRequest{}, Answers: map[int]any{200: senderView{}}, Handler: (*API).changeSender,
 	},
 	{
-		Method: "DELETE", Pattern: "/v3/verified_senders/{id}", Scope: "whitelabel.delete", Summary: "Delete a single sender",
+		Method: "DELETE", Pattern: "/v3/verified_senders/{id}", Scope: "whitelabel.delete", StepUp: true, Summary: "Delete a single sender",
 		Answers: map[int]any{204: nil}, Handler: (*API).deleteSender,
 	},
 }

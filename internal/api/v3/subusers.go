@@ -58,7 +58,7 @@ var subuserRoutes = []Route{
 		Body:    switchRequest{}, Answers: map[int]any{204: nil}, Handler: (*API).switchSubuser,
 	},
 	{
-		Method: "DELETE", Pattern: "/v3/subusers/{subuser_name}", Scope: "subusers.delete", ParentOnly: true,
+		Method: "DELETE", Pattern: "/v3/subusers/{subuser_name}", Scope: "subusers.delete", StepUp: true, ParentOnly: true,
 		Summary: "Delete a subuser for good: its keys are revoked, its queued mail is dropped, each recipient with an event that says so, and its name is free again",
 		Query:   []Param{{Name: "dry_run", Type: "boolean", Doc: "delete nothing; answer with what would end"}},
 		Answers: map[int]any{200: deletion{}, 204: nil}, Handler: (*API).deleteSubuser,
@@ -69,7 +69,7 @@ var subuserRoutes = []Route{
 		Body:    switchRequest{}, Answers: map[int]any{204: nil}, Handler: (*API).switchWebsite,
 	},
 	{
-		Method: "PUT", Pattern: "/v3/subusers/{subuser_name}/ips", Scope: "subusers.update", ParentOnly: true,
+		Method: "PUT", Pattern: "/v3/subusers/{subuser_name}/ips", Scope: "subusers.update", StepUp: true, ParentOnly: true,
 		Summary: "Have a subuser's mail leave from these addresses: those of one pool, or none for the account's own pool",
 		Body:    []string{}, Answers: map[int]any{200: subuserIPs{}}, Handler: (*API).setSubuserIPs,
 	},

@@ -14,11 +14,11 @@ var creditRoutes = []Route{
 		Summary: "Show what a subuser's allowance has left", Answers: map[int]any{200: creditView{}}, Handler: (*API).showSubuserCredits,
 	},
 	{
-		Method: "PUT", Pattern: "/v3/subusers/{subuser_name}/credits", Scope: "subusers.credits.update", ParentOnly: true,
+		Method: "PUT", Pattern: "/v3/subusers/{subuser_name}/credits", Scope: "subusers.credits.update", StepUp: true, ParentOnly: true,
 		Summary: "Give a subuser an allowance; it begins full", Body: creditRequest{}, Answers: map[int]any{200: creditView{}}, Handler: (*API).setSubuserCredits,
 	},
 	{
-		Method: "PATCH", Pattern: "/v3/subusers/{subuser_name}/credits/remaining", Scope: "subusers.credits.remaining.update", ParentOnly: true,
+		Method: "PATCH", Pattern: "/v3/subusers/{subuser_name}/credits/remaining", Scope: "subusers.credits.remaining.update", StepUp: true, ParentOnly: true,
 		Summary: "Add to what is left of a subuser's allowance. A recurring one is topped up for its current period; taking away more than was added to it needs a lower total",
 		Body:    creditUpdate{}, Answers: map[int]any{200: creditView{}}, Handler: (*API).addSubuserCredits,
 	},

@@ -114,7 +114,7 @@ func (a *API) switchTeammate(c *Call, off bool) error {
 	if err != nil {
 		return err
 	}
-	if off == !u.DisabledAt.IsZero() {
+	if off == !u.DisabledAt.IsZero() && (!off || u.DisabledRank >= c.By.Rank) {
 		return c.JSON(http.StatusOK, a.viewTeammate(&u)) // it is so already
 	}
 	u.DisabledAt = time.Time{}

@@ -3,6 +3,7 @@ package v3
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -232,7 +233,13 @@ func (f *fakePeople) SetUserDisabled(_ context.Context, by store.By, id relay.Us
 	if err := f.seen(id, seen); err != nil {
 		return err
 	}
-	return f.edit(by, id, "user.disabled", func(u *relay.User) { u.DisabledAt = at; delete(f.sessions, id) })
+	var refused error
+	err := f.edit(by, id, "user.disabled", func(u *relay.User) {
+		if refused = switched(by, at, &u.DisabledAt, &u.DisabledRank); refused == nil {
+			delete(f.sessions, id)
+		}
+	})
+	return errors.Join(err, refused)
 }
 
 func (f *fakePeople) DeleteUser(_ context.Context, by store.By, id relay.UserID, at time.Time, seen ...store.Grant) error {

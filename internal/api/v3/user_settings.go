@@ -22,7 +22,7 @@ var settingRoutes = []Route{
 		Answers: map[int]any{200: timezoneView{}}, Handler: (*API).showTimezone,
 	},
 	{
-		Method: "PATCH", Pattern: "/v3/user/timezone", Scope: "user.timezone.update", ParentOnly: true, Summary: "Set the time zone of the account and its subusers",
+		Method: "PATCH", Pattern: "/v3/user/timezone", Scope: "user.timezone.update", StepUp: true, ParentOnly: true, Summary: "Set the time zone of the account and its subusers",
 		Body: timezoneView{}, Answers: map[int]any{200: timezoneView{}}, Handler: (*API).setTimezone,
 	},
 	{

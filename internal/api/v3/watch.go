@@ -53,7 +53,7 @@ var watchRoutes = []Route{
 		Summary: "Show one finding with its evidence", Answers: map[int]any{200: relay.WatchFinding{}}, Handler: (*API).showFinding,
 	},
 	{
-		Method: "POST", Pattern: pathFinding + "/dismiss", Scope: scopeWatchChange, AnyAccount: true,
+		Method: "POST", Pattern: pathFinding + "/dismiss", Scope: scopeWatchChange, StepUp: true, AnyAccount: true,
 		Summary: "Say that nothing is wrong: what the finding's answer changed is undone. With teach, what was seen counts as normal from now on",
 		Body:    dismissal{}, Answers: map[int]any{200: relay.WatchFinding{}}, Handler: (*API).dismissFinding,
 	},
