@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -140,14 +141,18 @@ func (c *cli) accessAdd(w *whose) *cobra.Command {
 
 func (c *cli) accessRemove(w *whose) *cobra.Command {
 	var g guardFlags
-	cmd := c.tenantCommand(w, "remove ID...", "Remove entries", cobra.MinimumNArgs(1), func(ctx context.Context, cl *client, args []string) error {
+	cmd := c.tenantCommand(w, "remove ID|NETWORK|HOST...", "Remove entries", cobra.MinimumNArgs(1), func(ctx context.Context, cl *client, args []string) error {
+		list, _, err := call[results[ruleView]](ctx, cl, http.MethodGet, rulesPath, nil, nil)
+		if err != nil {
+			return err
+		}
 		var ids []int64
 		for _, a := range args {
-			n, err := strconv.ParseInt(a, 10, 64)
-			if err != nil {
-				return usageError("access: remove: " + strconv.Quote(a) + " is not the ID of an entry (postern access list)")
+			id, ok := ruleID(list.Result, a)
+			if !ok {
+				return usageError("access: remove: " + strconv.Quote(a) + " is neither the ID of an entry nor its network or host (postern access list)")
 			}
-			ids = append(ids, n)
+			ids = append(ids, id)
 		}
 		in := patch{"ids": ids}
 		g.add(in)
@@ -165,6 +170,23 @@ func (c *cli) accessRemove(w *whose) *cobra.Command {
 	})
 	g.register(cmd)
 	return cmd
+}
+
+// ruleID finds an entry as it is listed, or as it was typed: an address for the
+// network of that one address. What is a number is an ID, listed or not.
+func ruleID(all []ruleView, ref string) (int64, bool) {
+	if n, err := strconv.ParseInt(ref, 10, 64); err == nil {
+		return n, true
+	}
+	for _, r := range all {
+		if ref != "" && (strings.EqualFold(r.IP, ref) || strings.EqualFold(r.Host, ref)) {
+			return r.ID, true
+		}
+		if a, err := netip.ParseAddr(ref); err == nil && r.IP == netip.PrefixFrom(a, a.BitLen()).String() {
+			return r.ID, true
+		}
+	}
+	return 0, false
 }
 
 func (c *cli) accessMode(w *whose) *cobra.Command {

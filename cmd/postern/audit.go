@@ -32,14 +32,15 @@ type proofView struct {
 func (c *cli) auditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "audit", Short: "The audit report, and the proof that no record of changes was altered or removed",
-		Long: "report says who can send, as whom, with what and from where, and what is wrong with that.\n\n" +
+		Long: "report says who can send, as whom, with what and from where, and what is wrong with that; who asks it of\n" +
+			"one address.\n\n" +
 			"Each account's changes form a chain: every record holds the hash of the one before. verify checks all\n" +
 			"of it; head prints its end, signed, to be kept elsewhere: a later chain that does not contain it was\n" +
 			"rewritten. prune removes old records and leaves a signed checkpoint in their place.",
 	}
 	w := &whose{}
 	cmd.PersistentFlags().StringVar(&w.account, "account", "", "the account; none: all, on the host")
-	cmd.AddCommand(c.auditReport(w), c.auditReports(w), c.auditSchedule(w), c.auditVerify(w), c.auditHead(w), c.auditPrune(w), c.auditExport(w))
+	cmd.AddCommand(c.auditReport(w), c.auditWho(w), c.auditReports(w), c.auditSchedule(w), c.auditVerify(w), c.auditHead(w), c.auditPrune(w), c.auditExport(w))
 	group(cmd)
 	return cmd
 }

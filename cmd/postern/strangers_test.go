@@ -97,3 +97,17 @@ func TestWrongUsageShowsUsage(t *testing.T) {
 		}
 	}
 }
+
+// What was typed to add an entry removes it.
+func TestRuleIsFoundAsItWasTyped(t *testing.T) {
+	t.Parallel()
+	all := []ruleView{{ID: 1, IP: "192.0.2.7/32"}, {ID: 2, IP: "2001:db8::/32"}, {ID: 3, Host: "office.example.com"}}
+	for ref, want := range map[string]int64{
+		"1": 1, "9": 9, "192.0.2.7": 1, "192.0.2.7/32": 1, "2001:DB8::/32": 2, "Office.example.com": 3,
+		"192.0.2.0/24": 0, "192.0.2.70": 0, "2001:db8::": 0, "": 0, "office": 0,
+	} {
+		if id, ok := ruleID(all, ref); id != want || ok != (want != 0) {
+			t.Errorf("%q is %d, %v; want %d", ref, id, ok, want)
+		}
+	}
+}
