@@ -87,7 +87,7 @@ func (w *world) enter(ctx context.Context, s *store.Store) error {
 		if err := s.CreateUser(ctx, by, u); err != nil {
 			return err
 		}
-		if err := s.SetTOTP(ctx, by, u.ID, []byte("not a secret that opens"), 0, now); err != nil {
+		if err := s.SetTOTP(ctx, by, u.ID, []byte("not a secret that opens"), 0, now, relay.SessionID{}); err != nil {
 			return err
 		}
 	} else if err != nil {

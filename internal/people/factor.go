@@ -222,7 +222,8 @@ func (s *Service) update(ctx context.Context, session relay.Session) error {
 	return err
 }
 
-// EnableTOTP makes the secret of BeginTOTP the person's, after a code of it. A
+// EnableTOTP makes the secret of BeginTOTP the person's, after a code of it. Where they
+// had another app, that one is lost, and the other sessions end with it. A
 // session that was for setting up a factor is full from then on. codes are ten
 // recovery codes, if the person had none: they are shown this once. Errors:
 // ErrCode, ErrReauth, ErrSession; relay.Conflict without BeginTOTP.
@@ -250,10 +251,14 @@ func (s *Service) EnableTOTP(ctx context.Context, v Visitor, token secret.Redact
 	if err != nil {
 		return "", nil, err
 	}
-	if err := s.cfg.Store.SetTOTP(ctx, byUser(&visit.User, v.Addr), visit.User.ID, sealed, step, now, firstOnly(visit)...); err != nil {
+	if err := s.cfg.Store.SetTOTP(ctx, byUser(&visit.User, v.Addr), visit.User.ID, sealed, step, now, visit.Session.ID, firstOnly(visit)...); err != nil {
 		return "", nil, err
 	}
-	return s.enrolled(ctx, visit, auth.PersonTOTP, plusTOTP, "An authenticator app was set up")
+	what := "An authenticator app was set up"
+	if len(visit.User.TOTP) > 0 {
+		what = "Another authenticator app was set up"
+	}
+	return s.enrolled(ctx, visit, auth.PersonTOTP, plusTOTP, what)
 }
 
 // enrolled is what follows a new factor: recovery codes, a notice, and a new

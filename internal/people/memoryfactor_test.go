@@ -11,10 +11,13 @@ import (
 	"postern/internal/store"
 )
 
-func (m *memory) SetTOTP(_ context.Context, by store.By, id relay.UserID, sealed []byte, step int64, at time.Time, rules ...store.FactorRule) error {
+func (m *memory) SetTOTP(_ context.Context, by store.By, id relay.UserID, sealed []byte, step int64, at time.Time, keep relay.SessionID, rules ...store.FactorRule) error {
 	return m.edit(by, id, "SetTOTP", func(u *relay.User) error {
 		if err := m.ruled(*u, len(sealed) > 0, rules); err != nil {
 			return err
+		}
+		if len(u.TOTP) > 0 {
+			m.drop(id, keep)
 		}
 		u.TOTP, u.TOTPStep, u.TOTPAt = sealed, step, at
 		return nil

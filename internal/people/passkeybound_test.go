@@ -6,6 +6,7 @@ import (
 
 	"postern/internal/relay"
 	"postern/internal/secret"
+	"postern/internal/totp"
 )
 
 // A challenge is good for what it was asked for, in the session that it was asked in.
@@ -106,7 +107,7 @@ func TestFirstPasskeyIsTooLate(t *testing.T) {
 		}
 		made := d.create(t, options)
 		// The person is first, after the thief's session was looked at.
-		if err := w.st.SetTOTP(ctx, operator, u.ID, []byte("sealed"), 1, w.now()); err != nil {
+		if err := w.st.SetTOTP(ctx, operator, u.ID, []byte("sealed"), 1, w.now(), relay.SessionID{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.cfg.Store.AddPasskey(ctx, operator, relay.Passkey{ID: made[:16], User: u.ID}, firstOnly(visit)...); relay.KindOf(err) != relay.Conflict {
@@ -149,6 +150,48 @@ func TestLostFactorsEndSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.dead("after the app was removed", thief)
+		w.open(token)
+	})
+}
+
+// AC-11: an app that takes the place of another one ends who came by that; and what
+// ends them is one call of the store: a crash leaves neither half (AC-05).
+func TestReplacedAppsEndSessions(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		w.withApp("ann")
+		thief, _ := w.in("ann") // with the phone that was stolen
+		token, visit := w.in("ann")
+		if w.mem != nil { // as if the process died before a second call
+			w.mem.fail["EndSessions"] = errNone
+		}
+		e, err := w.BeginTOTP(ctx, visit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, _, err = w.EnableTOTP(ctx, home, token, codeOf(t, e, w.now()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.dead("of the app before", thief)
+		w.pass(totp.Period)
+		if w.mem != nil {
+			w.mem.fail["SetRecoveryCodes"] = errNone
+		}
+		d, token, _ := w.withPasskey(token, "key")
+		options, handle, err := w.BeginPasskeyLogin(ctx, home, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, _, err := w.LoginPasskey(ctx, home, "", handle, d.get(t, options))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.DisableTOTP(ctx, w.open(token)); err != nil {
+			t.Fatal(err)
+		}
+		w.dead("of the app that was removed", other)
 		w.open(token)
 	})
 }

@@ -380,7 +380,7 @@ func TestTOTPSecretIsBoundToItsPerson(t *testing.T) {
 	ctx := t.Context()
 	ann := w.withApp("ann")
 	bob := w.person("bob")
-	if err := w.st.SetTOTP(ctx, operator, bob.ID, ann.TOTP, 0, w.now()); err != nil {
+	if err := w.st.SetTOTP(ctx, operator, bob.ID, ann.TOTP, 0, w.now(), relay.SessionID{}); err != nil {
 		t.Fatal(err)
 	}
 	half, _, err := w.LoginPassword(ctx, home, "bob", goodPassword)

@@ -72,7 +72,8 @@ type LinkStore interface {
 
 // FactorStore keeps second factors.
 type FactorStore interface {
-	SetTOTP(ctx context.Context, by store.By, id relay.UserID, sealed []byte, step int64, at time.Time, rules ...store.FactorRule) error
+	// SetTOTP ends all sessions but keep where the new app takes another one's place.
+	SetTOTP(ctx context.Context, by store.By, id relay.UserID, sealed []byte, step int64, at time.Time, keep relay.SessionID, rules ...store.FactorRule) error
 	// RemoveTOTP and DeletePasskey end all sessions but keep and, where no factor is
 	// left, the recovery codes, in the same transaction.
 	RemoveTOTP(ctx context.Context, by store.By, id relay.UserID, keep relay.SessionID, rules ...store.FactorRule) error

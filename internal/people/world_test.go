@@ -277,7 +277,7 @@ func (w *world) withApp(name string, edit ...func(*relay.User)) relay.User {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.st.SetTOTP(w.t.Context(), operator, u.ID, sealed, 0, w.now()); err != nil {
+	if err := w.st.SetTOTP(w.t.Context(), operator, u.ID, sealed, 0, w.now(), relay.SessionID{}); err != nil {
 		w.t.Fatal(err)
 	}
 	return w.user(u.ID)

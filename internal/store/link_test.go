@@ -265,7 +265,7 @@ func TestResetByLink(t *testing.T) {
 		own := func(kind relay.LinkKind) relay.Link {
 			return relay.Link{Hash: [32]byte(randomBytes(32)), Kind: kind, User: u.ID, Email: u.Email, ExpiresAt: c.now.Add(time.Hour)}
 		}
-		if err := s.SetTOTP(ctx, testBy, u.ID, []byte("sealed"), 1, c.now); err != nil {
+		if err := s.SetTOTP(ctx, testBy, u.ID, []byte("sealed"), 1, c.now, relay.SessionID{}); err != nil {
 			t.Fatal(err)
 		}
 		mail := c.link(own(relay.LinkEmail))

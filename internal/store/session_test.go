@@ -144,7 +144,9 @@ func TestSessionsEnd(t *testing.T) {
 			{"another name", func(u relay.User, _ relay.SessionID) error { return s.SetUserName(ctx, testBy, u.ID, "x", "y") }, 2},
 			{"another address", func(u relay.User, _ relay.SessionID) error { return c.move(u, "x"+u.Email) }, 2},
 			{"the same scopes", update(func(u *relay.User) { slices.Reverse(u.Scopes) }), 2},
-			{"an app", func(u relay.User, _ relay.SessionID) error { return s.SetTOTP(ctx, testBy, u.ID, []byte{1}, 1, c.now) }, 2},
+			{"an app", func(u relay.User, _ relay.SessionID) error {
+				return s.SetTOTP(ctx, testBy, u.ID, []byte{1}, 1, c.now, relay.SessionID{})
+			}, 2},
 		} {
 			u := c.row(a, relay.RoleCustom)
 			u.Scopes = []string{"mail.send", "stats.read"}

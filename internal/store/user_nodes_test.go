@@ -144,7 +144,7 @@ func TestOnceOnAllNodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		winners(t, "a recovery code", relay.NotFound, func(i int) error { return created(node(i).UseRecoveryCode(ctx, testBy, u.ID, code, c.now)) })
-		if err := s.SetTOTP(ctx, testBy, u.ID, []byte{1}, 1, c.now); err != nil {
+		if err := s.SetTOTP(ctx, testBy, u.ID, []byte{1}, 1, c.now, relay.SessionID{}); err != nil {
 			t.Fatal(err)
 		}
 		winners(t, "a code", relay.Conflict, func(i int) error { return node(i).UseTOTPStep(ctx, u.ID, 2) })
@@ -208,7 +208,9 @@ func TestFactorsAtOnce(t *testing.T) {
 				return s.AddPasskey(ctx, testBy, relay.Passkey{ID: id, User: u.ID}, FirstFactor)
 			}
 			errs := atOnce(
-				func() error { return node(0).SetTOTP(ctx, testBy, u.ID, []byte{1}, 1, c.now, FirstFactor) },
+				func() error {
+					return node(0).SetTOTP(ctx, testBy, u.ID, []byte{1}, 1, c.now, relay.SessionID{}, FirstFactor)
+				},
 				func() error { return add(node(1), one) },
 				func() error { return add(node(0), two) },
 			)
@@ -226,7 +228,7 @@ func TestFactorsAtOnce(t *testing.T) {
 			if err := s.ResetFactors(ctx, testBy, u.ID); err != nil {
 				t.Fatal(err)
 			}
-			for _, err := range []error{s.SetTOTP(ctx, testBy, u.ID, []byte{1}, 1, c.now, FirstFactor), s.AddPasskey(ctx, testBy, relay.Passkey{ID: one, User: u.ID})} {
+			for _, err := range []error{s.SetTOTP(ctx, testBy, u.ID, []byte{1}, 1, c.now, relay.SessionID{}, FirstFactor), s.AddPasskey(ctx, testBy, relay.Passkey{ID: one, User: u.ID})} {
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -270,7 +270,7 @@ func TestUserErrors(t *testing.T) {
 				"enable":   s.SetUserDisabled(ctx, testBy, id, time.Time{}),
 				"delete":   s.DeleteUser(ctx, testBy, id, c.now),
 				"password": s.SetPassword(ctx, testBy, id, testPassword, c.now, relay.SessionID{}),
-				"totp":     s.SetTOTP(ctx, testBy, id, []byte{1}, 1, c.now),
+				"totp":     s.SetTOTP(ctx, testBy, id, []byte{1}, 1, c.now, relay.SessionID{}),
 				"codes":    s.SetRecoveryCodes(ctx, testBy, id, nil),
 				"code":     created(s.UseRecoveryCode(ctx, testBy, id, [32]byte{}, c.now)),
 				"reset":    s.ResetFactors(ctx, testBy, id),
@@ -306,7 +306,7 @@ func TestChangesOfPeopleTellNoSecret(t *testing.T) {
 		second.Hash, second.Email = [32]byte(randomBytes(32)), "other@example.test"
 		_, codeErr := 0, s.SetRecoveryCodes(ctx, testBy, u.ID, [][32]byte{hash, {2}})
 		if err := errors.Join(codeErr,
-			s.SetPassword(ctx, testBy, u.ID, testPassword+"2", c.now, session.ID), s.SetTOTP(ctx, testBy, u.ID, sealed, 99887766, c.now),
+			s.SetPassword(ctx, testBy, u.ID, testPassword+"2", c.now, session.ID), s.SetTOTP(ctx, testBy, u.ID, sealed, 99887766, c.now, relay.SessionID{}),
 			created(s.UseRecoveryCode(ctx, testBy, u.ID, hash, c.now)),
 			s.AddPasskey(ctx, testBy, relay.Passkey{ID: []byte("p"), User: u.ID, Name: "phone", Credential: sealed}),
 			s.RenamePasskey(ctx, testBy, u.ID, []byte("p"), "old phone"), s.DeletePasskey(ctx, testBy, u.ID, []byte("p"), session.ID),

@@ -33,7 +33,7 @@ func newEnding(t *testing.T, c *crowd, app, passkey bool) *ending {
 	ctx, s := context.Background(), c.s
 	var errs []error
 	if app {
-		errs = append(errs, s.SetTOTP(ctx, testBy, e.u.ID, []byte("sealed"), 1, c.now))
+		errs = append(errs, s.SetTOTP(ctx, testBy, e.u.ID, []byte("sealed"), 1, c.now, relay.SessionID{}))
 	}
 	if passkey {
 		errs = append(errs, s.AddPasskey(ctx, testBy, relay.Passkey{ID: e.u.ID.ID[:], User: e.u.ID, CreatedAt: c.now}))
@@ -64,6 +64,9 @@ func TestEndingsAreWhole(t *testing.T) {
 			codes        int  // left
 		}{
 			"the only app": {app: true, kept: true, end: func(e *ending) error { return s.RemoveTOTP(ctx, testBy, e.u.ID, e.mine.ID) }},
+			"another app": {app: true, kept: true, codes: 2, end: func(e *ending) error {
+				return s.SetTOTP(ctx, testBy, e.u.ID, []byte("another"), 1, c.now, e.mine.ID)
+			}},
 			"one of two: the app": {app: true, passkey: true, kept: true, codes: 2, end: func(e *ending) error {
 				return s.RemoveTOTP(ctx, testBy, e.u.ID, e.mine.ID)
 			}},

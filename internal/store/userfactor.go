@@ -98,9 +98,10 @@ func mayGo(u *relay.User, rules []FactorRule) error {
 var errNoSecret = errors.New("set an authenticator app: there is no secret")
 
 // SetTOTP gives a person an authenticator app: its sealed secret, and the time
-// step of the code that proved it, which is used by that. relay.NotFound: there is no
-// such person; relay.Conflict by a rule.
-func (s *Store) SetTOTP(ctx context.Context, by By, id relay.UserID, sealed []byte, step int64, at time.Time, rules ...FactorRule) error {
+// step of the code that proved it, which is used by that. Where it takes the place of
+// another app, that one is lost: all sessions but keep end, as in RemoveTOTP.
+// relay.NotFound: there is no such person; relay.Conflict by a rule.
+func (s *Store) SetTOTP(ctx context.Context, by By, id relay.UserID, sealed []byte, step int64, at time.Time, keep relay.SessionID, rules ...FactorRule) error {
 	if len(sealed) == 0 {
 		return errNoSecret
 	}
@@ -108,8 +109,10 @@ func (s *Store) SetTOTP(ctx context.Context, by By, id relay.UserID, sealed []by
 		if err := mayCome(old, rules); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, setTOTP, sealed, step, micros(at), blob(id.ID))
-		return err
+		if _, err := tx.ExecContext(ctx, setTOTP, sealed, step, micros(at), blob(id.ID)); err != nil || len(old.TOTP) == 0 {
+			return err
+		}
+		return endFactor(ctx, tx, id, keep, 1)
 	})
 }
 

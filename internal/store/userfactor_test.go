@@ -18,7 +18,7 @@ func TestTOTPStepIsUsedOnce(t *testing.T) {
 		u, other := c.person(a, relay.RoleOwner), c.person(a, relay.RoleAdmin)
 		wantKind(t, "without an app", s.UseTOTPStep(ctx, u.ID, 1), relay.Conflict, "")
 		for _, id := range []relay.UserID{u.ID, other.ID} {
-			if err := s.SetTOTP(ctx, testBy, id, []byte("sealed"), 100, c.now); err != nil {
+			if err := s.SetTOTP(ctx, testBy, id, []byte("sealed"), 100, c.now, relay.SessionID{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -131,7 +131,7 @@ func TestResetFactors(t *testing.T) {
 		ctx, c := context.Background(), newCrowd(t, s)
 		u := c.person(c.account(), relay.RoleOwner)
 		for _, err := range []error{
-			s.SetTOTP(ctx, testBy, u.ID, []byte("sealed"), 1, c.now), s.SetRecoveryCodes(ctx, testBy, u.ID, [][32]byte{{1}}),
+			s.SetTOTP(ctx, testBy, u.ID, []byte("sealed"), 1, c.now, relay.SessionID{}), s.SetRecoveryCodes(ctx, testBy, u.ID, [][32]byte{{1}}),
 			s.AddPasskey(ctx, testBy, relay.Passkey{ID: []byte{7}, User: u.ID}),
 			s.CreateLink(ctx, testBy, relay.Link{Hash: [32]byte{1}, Kind: relay.LinkEmail, User: u.ID, Email: "new@example.test", ExpiresAt: c.now.Add(time.Hour)}),
 			s.ResetFactors(ctx, testBy, u.ID),

@@ -132,7 +132,7 @@ func TestDeleteUser(t *testing.T) {
 		u := c.person(a, relay.RoleAdmin)
 		_, hash := c.session(u, relay.SessionFull)
 		if err := errors.Join(
-			s.SetTOTP(ctx, testBy, u.ID, []byte("sealed"), 5, c.now), s.SetRecoveryCodes(ctx, testBy, u.ID, [][32]byte{{1}}),
+			s.SetTOTP(ctx, testBy, u.ID, []byte("sealed"), 5, c.now, relay.SessionID{}), s.SetRecoveryCodes(ctx, testBy, u.ID, [][32]byte{{1}}),
 			s.AddPasskey(ctx, testBy, relay.Passkey{ID: []byte("p"), User: u.ID, Credential: []byte("c")}),
 			s.AddIssuance(ctx, testBy, relay.Issuance{Issuer: "https://i.test", Subject: "s", User: u.ID, CreatedAt: c.now}),
 			s.CreateLink(ctx, testBy, relay.Link{Hash: [32]byte{1}, Kind: relay.LinkReset, User: u.ID, Email: u.Email, ExpiresAt: c.now.Add(time.Hour)}),
