@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +111,34 @@ func TestRuleIsFoundAsItWasTyped(t *testing.T) {
 	} {
 		if id, ok := ruleID(all, ref); id != want || ok != (want != 0) {
 			t.Errorf("%q is %d, %v; want %d", ref, id, ok, want)
+		}
+	}
+}
+
+// Who asks for a set-up link for somebody who is there already is told what helps,
+// and who names somebody who is not, whom the server knows.
+func TestPeopleWhoAreThereOrNot(t *testing.T) {
+	t.Setenv(keyVariable, "SG.id.secret")
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/setup") {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"errors":[{"message":"Somebody has this address already.","field":"email","help":null}]}`)
+			return
+		}
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `{"errors":[{"message":"not found","field":null,"help":null}]}`)
+	}))
+	defer s.Close()
+	for args, want := range map[string]string{
+		"setup ann@acme.example": "reset-factors)",
+		"reset-factors bob":      `there is nobody called "bob" (postern user list)`,
+		"show bob":               `there is nobody called "bob" (postern user list)`,
+		"role bob admin":         `there is nobody called "bob" (postern user list)`,
+		"sessions bob":           `there is nobody called "bob" (postern user list)`,
+	} {
+		code, _, errs := command(t, "", append([]string{"user", "--url", s.URL}, strings.Fields(args)...)...)
+		if code != exitFailed || !strings.Contains(errs, want) {
+			t.Errorf("postern user %s: exit %d, %s", args, code, errs)
 		}
 	}
 }

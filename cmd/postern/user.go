@@ -234,6 +234,9 @@ func (c *cli) userSetup(w *whose) *cobra.Command {
 			URL       string    `json:"url"`
 			ExpiresAt time.Time `json:"expires_at"`
 		}](ctx, cl, http.MethodPost, "/v3/teammates/setup", nil, patch{"email": args[0]})
+		if statusOf(err) != 0 && strings.Contains(err.Error(), "already") {
+			return fmt.Errorf("%w (the link is for somebody new; who is there already: postern user list, reset-password, reset-factors)", err)
+		}
 		if err != nil {
 			return err
 		}
