@@ -14,6 +14,13 @@ const (
 	// one that sends all the time.
 	steadyShare = 0.05
 	burstAge    = 35 * day // a month, with the run at its end
+	// youngBurst is when a key that sends day and night, all week, is known well
+	// enough for what dwarfs its largest hour. One that keeps office hours may still
+	// have its first monthly run before it.
+	youngBurst  = 21 * day
+	youngDays   = 14
+	youngHours  = week / 2 // hours of the week with mail
+	youngBeyond = 5        // times the largest hour
 	smallPeak   = 100      // recipients in the largest hour of a small key
 )
 
@@ -53,8 +60,11 @@ func (s *scene) burst(b *baseline) {
 // ok is false while too little is known.
 func (v *volume) burstLimit(b *baseline, c clock, usual, margin float64) (limit float64, ok bool) {
 	age, peak := b.age(c), float64(v.Peak)
+	least := 0.0
 	switch {
 	case age >= burstAge && (v.Excess.N >= 10 || v.Excess.N >= 4 && age >= 2*burstAge):
+	case age >= youngBurst && v.Excess.N >= youngDays && v.busy() >= youngHours:
+		least = youngBeyond * margin * peak
 	default:
 		return 0, false
 	}
@@ -76,5 +86,6 @@ func (v *volume) burstLimit(b *baseline, c clock, usual, margin float64) (limit 
 	}
 	// Of a small key, a few more than its largest hour are chance: the more the more
 	// its days differ, too.
-	return math.Max(limit, math.Min(peak, smallPeak)+burstFloor*margin*math.Exp(v.Excess.sd())), true
+	limit = math.Max(limit, math.Min(peak, smallPeak)+burstFloor*margin*math.Exp(v.Excess.sd()))
+	return math.Max(limit, least), true
 }

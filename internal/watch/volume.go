@@ -89,6 +89,16 @@ func (v *volume) closeVolumeDay() {
 	v.DayPeak, v.DayExcess, v.DaySent, v.Burst = 0, 0, false, false
 }
 
+// busy is in how many hours of the week there is mail.
+func (v *volume) busy() (n int) {
+	for _, x := range v.Slots {
+		if x > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // share is what part of a week's mail its largest hour has: large for a key that
 // sends in batches, small for one that sends all the time.
 func (v *volume) share() float64 {

@@ -67,3 +67,42 @@ func TestFirstMonthlyRun(t *testing.T) {
 		}
 	}
 }
+
+// TestYoungBurst: a key that sends all the time has no runs that could still come;
+// what is many times its largest hour is told before it saw a month's end.
+func TestYoungBurst(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		shape string
+		day   int
+		n     int // recipients in one hour
+		want  int
+	}{
+		"a shop of four weeks":                 {"diurnal", 26, 400, 1},
+		"of two weeks":                         {"diurnal", 16, 400, 0},
+		"three times its largest hour":         {"diurnal", 26, 100, 0},
+		"a key of office hours, and its run":   {"invoices", 29, 400, 0},
+		"one that sends once a week, twice":    {"weekly", 30, 1500, 0},
+		"the shop, when a month's end is over": {"diurnal", 50, 150, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(3) {
+				w := newWorld(t, seed)
+				p := w.program("shop", "192.0.2.7")
+				w.run(p, shapes[c.shape], 0, c.day)
+				w.send(p, w.at(float64(c.day), 11.1), c.n)
+				n := 0
+				for _, f := range w.watch() {
+					if f.Rule == relay.WatchBurst {
+						n++
+						w.says(f, "“shop”", "its largest hour so far")
+					}
+				}
+				if n != c.want {
+					t.Errorf("seed %d: %d findings, want %d", seed, n, c.want)
+				}
+			}
+		})
+	}
+}
