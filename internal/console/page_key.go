@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ type keyPage struct {
 	Next    []link
 	Is      facts
 	Use     facts
+	Places  table
 	Users   table
 	Test    form
 }
@@ -28,20 +30,51 @@ type keyUsersView struct {
 		First     time.Time `json:"first_at"`
 		Last      time.Time `json:"last_at"`
 		Logins    int64     `json:"logins"`
+		Place     string    `json:"place"`
 	} `json:"users"`
 	Messages int64 `json:"messages"`
 }
 
 // table lists a key's users.
 func (u *keyUsersView) table(v *desk, caption, empty string) table {
-	t := table{ID: "users", Caption: caption, Head: []string{"From", "By", "TLS", "First", "Last", "Logins"}, Empty: empty}
+	t := table{ID: "users", Caption: caption, Head: []string{"From", "Country", "By", "TLS", "First", "Last", "Logins"}, Empty: empty}
 	for _, x := range u.Users {
 		from := words(x.Addr)
 		if v.May("GET", "/v3/logins") && x.Addr != "" {
 			from = to(x.Addr, query(v.path("/logins"), "addr", x.Addr))
 		}
 		from.Note = x.Helo
-		t.Rows = append(t.Rows, row{Cells: []cell{from, words(x.Mechanism), tlsCell(x.TLS), v.at(x.First), v.at(x.Last), number(x.Logins)}})
+		t.Rows = append(t.Rows, row{Cells: []cell{from, words(x.Place), words(x.Mechanism), tlsCell(x.TLS), v.at(x.First), v.at(x.Last), number(x.Logins)}})
+	}
+	if len(t.Rows) > 0 {
+		t.slim() // without a file of places there are no countries
+	}
+	return t
+}
+
+// places are the countries from which a key is used, the most frequent first; none
+// where the operator has given no file of places.
+func (u *keyUsersView) places(v *desk, key string) table {
+	of := map[string]int64{}
+	for _, x := range u.Users {
+		of[x.Place] += x.Logins
+	}
+	if len(of) == 0 || len(of) == 1 && of[""] > 0 {
+		return table{}
+	}
+	var list []nameCount
+	for _, name := range slices.Sorted(mapKeys(of)) {
+		list = append(list, nameCount{orNone(name, "unknown"), of[name]})
+	}
+	slices.SortStableFunc(list, func(a, b nameCount) int { return cmp.Compare(b.Count, a.Count) })
+	t := barTable("places", "From where it was used in the last 30 days, by country", list)
+	for i, n := range list {
+		if n.Name == "unknown" {
+			t.Rows[i].Cells[0].Text = "in no country that is known"
+		}
+		if v.May("GET", apiLogins) {
+			t.Rows[i].Cells[0].Href = query(v.path("/logins"), "key", key, "place", n.Name)
+		}
 	}
 	return t
 }
@@ -67,6 +100,7 @@ func (v *desk) showKey(status int, test form) error {
 	if p.Test.Name == "" {
 		p.Test = testForm(v, &k)
 	}
+	p.Places = users.places(v, k.ID)
 	here := v.path("/keys", k.ID)
 	p.Next = slices.Concat(
 		v.linkAt("Change it", here+"/edit", "PATCH", apiKey), v.linkAt("Rotate it", here+"/rotate", "POST", apiKey+"/rotate"),

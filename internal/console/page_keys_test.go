@@ -155,3 +155,23 @@ func TestScopesInWords(t *testing.T) {
 		}
 	}
 }
+
+// Where the operator has a file of places, a key says from which countries it is used.
+func TestKeyShowsItsPlaces(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, keyAnswers())
+	w.get("/keys/k1").lacks("#places").shows("#users", "192.0.2.7")
+	if text(w.get("/keys/k1").find("#users thead")) != "FromByTLSFirstLastLogins" {
+		t.Error("there is a column of countries without any")
+	}
+	user := func(place string, n int) map[string]any {
+		return map[string]any{"addr": "192.0.2.7", "place": place, "logins": n}
+	}
+	w.api.on("GET /v3/api_keys/k1/users", map[string]any{"users": []any{user("DE", 2), user("", 1), user("NL", 9), user("DE", 8)}})
+	r := w.get("/keys/k1").want(200).shows("#users", "NL").shows("#places a[href=/logins?key=k1&place=DE]", "DE").shows("#places a[href=/logins?key=k1&place=unknown]", "in no country")
+	if got := text(r.find("#places tbody tr")); !strings.HasPrefix(got, "DE1050.0 %") {
+		t.Errorf("first is %q", got)
+	}
+	w.api.deny("GET /v3/logins")
+	w.get("/keys/k1").shows("#places", "DE").lacks("#places a")
+}

@@ -37,6 +37,7 @@ type loginView struct {
 	TLS       string    `json:"tls"`
 	Result    string    `json:"result"`
 	Count     int64     `json:"count"`
+	Place     string    `json:"place"`
 }
 
 type loginListView struct {
@@ -70,7 +71,7 @@ func loginTone(result string) string {
 }
 
 // loginFilters are the parameters that a search has.
-var loginFilters = []string{"since", "until", "key", "addr", "network", "mechanism", "result", "tried"}
+var loginFilters = []string{"since", "until", "key", "addr", "network", "mechanism", "result", "tried", "place"}
 
 // loginsPage is the tail and search of logins.
 type loginsPage struct {
@@ -84,7 +85,8 @@ type loginsPage struct {
 
 func showLogins(v *desk) error {
 	pairs, searched, err := v.loginQuery()
-	p := loginsPage{Search: v.loginForm(), Next: v.linkAt("As a file (CSV)", query(v.path("/logins/export"), pairs...), "GET", apiLogins+"/export")}
+	sums := v.loginSums()
+	p := loginsPage{Search: v.loginForm(len(sums.Place) > 0), Next: v.linkAt("As a file (CSV)", query(v.path("/logins/export"), pairs...), "GET", apiLogins+"/export")}
 	var list loginListView
 	if err == nil {
 		err = v.Call("GET", query(apiLogins, append(pairs, "newest", "true", "limit", "200")...), nil, &list)
@@ -102,11 +104,14 @@ func showLogins(v *desk) error {
 		p.Logins.Empty = "" // nothing was looked for
 	case searched:
 		p.Logins.Empty = "No login fits this search."
+		if v.sent("place") != "" && v.sent("since") == "" {
+			p.Logins.Empty = "None of the last 1\u202f000 logins fits this search. Write from when on to look further back."
+		}
 		p.Logins.Next = []link{{"Show all logins", v.path("/logins")}}
 	default:
 		p.Live = v.path("/logins/tail")
 	}
-	if p.Sums, p.Lag = v.loginSums(); len(p.Sums) > 0 {
+	if p.Sums, p.Lag = sums.tables(v); len(p.Sums) > 0 {
 		p.Next = append([]link{{"In sum, below the list", "#sums"}}, p.Next...)
 	}
 	return v.Render(http.StatusOK, "page_logins", "Logins", p)
@@ -148,17 +153,22 @@ func (v *desk) moment(name string) (string, error) {
 	return t.Format(time.RFC3339), nil
 }
 
-func (v *desk) loginForm() form {
+// loginForm is the search; places: countries are known here.
+func (v *desk) loginForm(places bool) form {
 	results := []option{{Value: "", Text: "all"}}
 	for _, r := range slices.Sorted(mapKeys(loginWords)) {
 		results = append(results, option{Value: r, Text: loginWords[r]})
 	}
-	return form{Name: "search", Get: true, Action: v.path("/logins"), Do: "Search", Fields: []field{
+	f := form{Name: "search", Get: true, Action: v.path("/logins"), Do: "Search", Fields: []field{
 		{Name: "since", Label: "From (UTC)", Value: v.sent("since")}, {Name: "until", Label: "To (UTC)", Value: v.sent("until")},
 		{Name: "key", Label: "Key (id)", Value: v.sent("key")}, {Name: "addr", Label: "Address", Value: v.sent("addr")},
 		{Name: "tried", Label: "Tried as", Value: v.sent("tried")}, {Name: "mechanism", Label: "Mechanism", Value: v.sent("mechanism")},
 		{Name: "result", Label: "Result", Kind: "select", Options: pick(v.sent("result"), results...)},
 	}}
+	if places || v.sent("place") != "" {
+		f.Fields = slices.Insert(f.Fields, 4, field{Name: "place", Label: "Country", Value: v.sent("place")})
+	}
+	return f
 }
 
 func (v *desk) loginTable(list []loginView) table {
@@ -181,6 +191,9 @@ func (v *desk) loginTable(list []loginView) table {
 		from.Note = l.Helo
 		if l.Protocol == "console" {
 			from.Note = browser(l.Helo)
+		}
+		if l.Place != "" {
+			from.Badges = []badge{{l.Place, toneMute}}
 		}
 		by := words(orNone(l.Mechanism, "none"))
 		by.Note = l.Protocol
@@ -208,9 +221,19 @@ type nameCount struct {
 // sumDays is of how many days the sums are where no other time is asked for.
 const sumDays = 7
 
-// loginSums are logins by result, mechanism, TLS and place, and words on what was
-// summed up: of a search only its time counts.
-func (v *desk) loginSums() (out []table, of string) {
+// loginSumsView are logins by what they have in common.
+type loginSumsView struct {
+	Result    []nameCount `json:"by_result"`
+	Mechanism []nameCount `json:"by_mechanism"`
+	TLS       []nameCount `json:"by_tls"`
+	Network   []nameCount `json:"by_network"`
+	Place     []nameCount `json:"by_place"`
+	Since     time.Time   `json:"since"`
+	Until     time.Time   `json:"until"`
+}
+
+// loginSums are the sums of the time that is searched, or of the last days.
+func (v *desk) loginSums() loginSumsView {
 	since, err := v.moment("since")
 	if err != nil {
 		since = v.Now.AddDate(0, 0, -sumDays).UTC().Format(time.RFC3339)
@@ -219,15 +242,12 @@ func (v *desk) loginSums() (out []table, of string) {
 	if err != nil {
 		until = ""
 	}
-	sum := askIf[struct {
-		Result    []nameCount `json:"by_result"`
-		Mechanism []nameCount `json:"by_mechanism"`
-		TLS       []nameCount `json:"by_tls"`
-		Network   []nameCount `json:"by_network"`
-		Place     []nameCount `json:"by_place"`
-		Since     time.Time   `json:"since"`
-		Until     time.Time   `json:"until"`
-	}](v, apiSummary, query(apiSummary, "since", since, "until", until))
+	return askIf[loginSumsView](v, apiSummary, query(apiSummary, "since", since, "until", until))
+}
+
+// tables are the sums as they are shown, and words on what was summed up: of a search
+// only its time counts.
+func (sum *loginSumsView) tables(v *desk) (out []table, of string) {
 	for i := range sum.Result {
 		sum.Result[i].Name = orNone(loginWords[sum.Result[i].Name], sum.Result[i].Name)
 	}
@@ -235,27 +255,37 @@ func (v *desk) loginSums() (out []table, of string) {
 		id, caption string
 		list        []nameCount
 	}{
-		{"by-result", "By result", sum.Result}, {"by-place", "By country", placeNames(sum.Place)}, {"by-mechanism", "By mechanism", sum.Mechanism},
+		{"by-result", "By result", sum.Result}, {"by-place", "By country", sum.Place}, {"by-mechanism", "By mechanism", sum.Mechanism},
 		{"by-tls", "By TLS version", sum.TLS}, {"by-network", "By network", sum.Network},
 	} {
-		if len(s.list) > 0 {
-			out = append(out, barTable(s.id, s.caption, s.list))
+		if len(s.list) == 0 {
+			continue
 		}
+		t := barTable(s.id, s.caption, s.list)
+		switch s.id {
+		case "by-place":
+			linkSums(v, t, "place", s.list)
+		case "by-network":
+			linkSums(v, t, "network", s.list)
+		}
+		out = append(out, t)
 	}
 	return out, "All logins from " + stamp(sum.Since) + " to " + stamp(sum.Until) + ", whatever else was searched for. " + loginLag
 }
 
-// placeNames says of what is no country what it is.
-func placeNames(list []nameCount) []nameCount {
-	for i := range list {
-		switch list[i].Name {
-		case "unknown":
-			list[i].Name = "in no country that is known"
-		case "other":
-			list[i].Name = "networks with few logins"
+// linkSums lets the names of a table lead to the logins that they count.
+func linkSums(v *desk, t table, parameter string, list []nameCount) {
+	for i, n := range list {
+		c := &t.Rows[i].Cells[0]
+		if n.Name == "other" { // of nothing in particular
+			c.Text = "networks with few logins"
+			continue
 		}
+		if n.Name == "unknown" {
+			c.Text = "in no country that is known"
+		}
+		c.Href = query(v.path("/logins"), parameter, n.Name, "since", v.sent("since"), "until", v.sent("until"))
 	}
-	return list
 }
 
 // barTable shows counts by name, each with its part of the whole as a bar.

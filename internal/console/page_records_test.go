@@ -33,8 +33,20 @@ func TestLoginsByPlace(t *testing.T) {
 	w := newPages(t, sampleAnswers())
 	r := w.get("/logins").want(200).says("All logins from 2026-02-25 12:00 UTC to 2026-03-04 12:00 UTC")
 	r.shows("#by-place", "DE9090.0 %").shows("#by-place", "in no country that is known").shows("#by-place", "networks with few logins").shows("#by-place meter", "")
+	r.shows("#by-place a[href=/logins?place=DE]", "DE").shows("#by-place a[href=/logins?place=unknown]", "in no country").shows("#by-network a[href=/logins?network=192.0.2.0%2F24]", "192.0.2.0/24")
+	r.shows("#logins .badge", "NL").shows("label[for=search-place]", "Country")
+	if n := len(r.all("#by-place a")); n != 2 {
+		t.Errorf("%d of the sums lead to logins", n)
+	}
+	w.get("/logins?place=DE&since=2026-03-01").shows("#by-place a[href=/logins?place=DE&since=2026-03-01]", "DE")
+	calls := w.api.made("GET /v3/logins")
+	if path := calls[len(calls)-1].Path; path != "/v3/logins?limit=200&newest=true&place=DE&since=2026-03-01T00%3A00%3A00Z" {
+		t.Errorf("asked for %s", path)
+	}
+	w.api.on("GET /v3/logins", map[string]any{"result": []any{}})
+	w.get("/logins?place=DE").shows("#logins", "000 logins fits this search")
 	w.api.on("GET /v3/logins/summary", map[string]any{"by_result": []any{map[string]any{"name": "ok", "count": 1}}})
-	w.get("/logins").lacks("#by-place").shows("#by-result", "let in")
+	w.get("/logins").lacks("#by-place").lacks("#search-place").shows("#by-result", "let in")
 }
 
 // What is not found is said to be not found, with the way back.

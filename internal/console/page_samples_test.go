@@ -48,4 +48,4 @@ const oneAggregate = `{"org_name":"Receiver Inc","email":"dmarc@receiver.example
 	"received_from":"192.0.2.25","policy_published":{"domain":"example.com","p":"none","sp":"quarantine","adkim":"s","aspf":"r","testing":true},"messages":40,"aligned":38,"spf_aligned":20,"dkim_aligned":38,"failing":2,"rejected":1}`
 
 const oneLogin = `{"cursor":"c1","at":"2026-03-04T11:59:00Z","protocol":"smtp","listener":"submission","mechanism":"PLAIN","tried":"SG.abc","api_key_id":"k1",
-	"addr":"192.0.2.7","network":"192.0.2.0/24","helo":"shop.example.com","tls":"TLSv1.3","result":"wrong","detail":"the secret of before","count":3}`
+	"addr":"192.0.2.7","network":"192.0.2.0/24","helo":"shop.example.com","tls":"TLSv1.3","result":"wrong","detail":"the secret of before","count":3,"place":"NL"}`

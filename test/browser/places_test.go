@@ -83,4 +83,33 @@ func TestPlaces(t *testing.T) {
 	b.scripts(true)
 	b.visit("/logins?tried=nobody")
 	b.judge("logins-places")
+
+	b.scripts(false)
+	b.visit("/logins")
+	b.click(`#by-place a[href="/logins?place=VN"]`)
+	b.arrives("/logins")
+	b.only("#logins tbody tr", "VN")
+	b.fill("#search-place", "de\r")
+	b.until(`location.search.includes("place=de")`)
+	b.only("#logins tbody tr", "DE")
+	b.visit("/logins?place=FR")
+	b.sees("#logins", "Write from when on to look further back.")
+	b.scripts(true)
+
+	b.visit("/keys/" + w.keys["web shop"].ID)
+	b.sees("#places", "DE")
+	b.sees("#users", "DE")
+	b.judge("key-places")
+	b.click("#places a")
+	b.sees("h1", "Logins")
+	b.only("#logins tbody tr", "web-1.acme.test")
+}
+
+// only fails unless there are such elements, and each shows a text.
+func (b *tab) only(selector, want string) {
+	b.t.Helper()
+	b.sees(selector, want)
+	if others := script[[]string](b, fmt.Sprintf(`[...document.querySelectorAll(%s)].map((e) => e.innerText).filter((s) => !s.includes(%s))`, quote(selector), quote(want))); len(others) > 0 {
+		b.t.Errorf("%s shows others than %s: %q", b.at(), want, others)
+	}
 }

@@ -1,6 +1,7 @@
 package v3
 
 import (
+	"net/netip"
 	"time"
 
 	"postern/internal/relay"
@@ -22,6 +23,7 @@ type keyUser struct {
 	First     time.Time `json:"first_at"`
 	Last      time.Time `json:"last_at"`
 	Logins    int64     `json:"logins"`
+	Place     string    `json:"place,omitempty" doc:"the country of the address, where the operator has given a file of places"`
 }
 
 // keepDays is how long logins are kept.
@@ -51,7 +53,8 @@ func (a *API) showKeyUsers(c *Call) error {
 	}
 	out := keyUsers{Users: []keyUser{}, LastUsedAt: k.LastUsedAt}
 	for _, u := range users {
-		out.Users = append(out.Users, keyUser{Addr: u.Addr, Helo: u.Helo, Mechanism: u.Mechanism, TLS: u.TLS, First: u.First, Last: u.Last, Logins: u.Logins})
+		addr, _ := netip.ParseAddr(u.Addr) // of none there is no place
+		out.Users = append(out.Users, keyUser{Addr: u.Addr, Helo: u.Helo, Mechanism: u.Mechanism, TLS: u.TLS, First: u.First, Last: u.Last, Logins: u.Logins, Place: a.placeOf(addr)})
 	}
 	for _, n := range used.Days {
 		out.Messages += n

@@ -3,6 +3,7 @@ package v3
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -522,7 +523,9 @@ func TestDisableEnable(t *testing.T) {
 
 func TestKeyUsers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, func(s *Services) {
+		s.Place = func(a netip.Addr) string { return map[string]string{"192.0.2.1": "DE"}[a.String()] }
+	})
 	c := w.as(w.acme, manager...)
 	k, _ := w.addKey(w.acme)
 	w.keys[len(w.keys)-1].LastUsedAt = t0.Add(-time.Hour)
@@ -538,7 +541,7 @@ func TestKeyUsers(t *testing.T) {
 	path := "/v3/api_keys/" + k.ID.String()
 	var a, b report
 	c.want("GET", path+"/users?days=7", "", 200, &a)
-	if len(a.Users) != 1 || a.Users[0]["addr"] != "192.0.2.1" || a.Users[0]["logins"] != 3.0 || a.Messages != 32 || !a.LastUsedAt.Equal(t0.Add(-time.Hour)) || !f.since.Equal(t0.AddDate(0, 0, -7)) {
+	if len(a.Users) != 1 || a.Users[0]["addr"] != "192.0.2.1" || a.Users[0]["logins"] != 3.0 || a.Users[0]["place"] != "DE" || a.Messages != 32 || !a.LastUsedAt.Equal(t0.Add(-time.Hour)) || !f.since.Equal(t0.AddDate(0, 0, -7)) {
 		t.Errorf("%+v since %v", a, f.since)
 	}
 	c.want("DELETE", path+"?dry_run=true&days=30", "", 200, &b)

@@ -229,7 +229,7 @@ func (a *API) byPlace(counts []store.LoginCount) []namedCount {
 		name := store.OtherName
 		if network, err := netip.ParsePrefix(n.Name); err == nil {
 			if name = a.Place(network.Addr()); name == "" {
-				name = "unknown"
+				name = unknownPlace
 			}
 		}
 		sum := of[name]

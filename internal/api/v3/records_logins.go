@@ -1,9 +1,11 @@
 package v3
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -18,6 +20,7 @@ var loginFilters = append([]Param{
 	{Name: "mechanism", Type: "string", Doc: "only by this mechanism"},
 	{Name: "result", Type: "string", Doc: "only with this result: ok, wrong, expired, network, …"},
 	{Name: "tried", Type: "string", Doc: "only of this id, as it was tried"},
+	{Name: "place", Type: "string", Doc: "only from this country, such as DE, or from addresses of which none is known (unknown), where the operator has given a file of places; with newest all that fit of the newest 1000"},
 }, recordParams...)
 
 var loginRoutes = []Route{
@@ -43,10 +46,11 @@ type loginList struct {
 type loginRecord struct {
 	Cursor string `json:"cursor"`
 	relay.Login
+	Place string `json:"place,omitempty" doc:"the country of the address now, where the operator has given a file of places"`
 }
 
 var loginColumns = []string{"cursor", "at", "protocol", "listener", "mechanism", "tried", "api_key_id", "account_id", "subuser_id",
-	"addr", "network", "helo", "tls", "result", "detail", "count"}
+	"addr", "network", "helo", "tls", "result", "detail", "count", "place"}
 
 // loginResults are those that can be asked for.
 var loginResults = []relay.LoginResult{
@@ -74,11 +78,18 @@ func (a *API) writeLogins(c *Call, w recordWindow) error {
 	if err != nil {
 		return err
 	}
+	place := c.Text("place")
+	if place != "" && a.Place == nil {
+		return invalid("place", "Places are not known here: the operator has given no file of them.")
+	}
+	if place != "" && w.newest {
+		w.limit = mostNewest // of those that are read, the others are left out
+	}
 	// What a parent's key may not ask a subuser for, it does not see here either.
 	wide := !c.Tenant.Subuser.IsZero() || c.Allows(scopeBehalf)
 	cursor := func(id int64) string { return a.cursor(cursorLogin, c.Tenant, id) }
 	l := listing[store.StoredLogin]{
-		recordWindow: w, some: !wide, cursor: cursor,
+		recordWindow: w, some: !wide || place != "", cursor: cursor,
 		id: func(s *store.StoredLogin) int64 { return s.ID },
 		read: func(after int64, n int, last *store.StoredLogin) ([]store.StoredLogin, error) {
 			f.After, f.Limit, f.Newest = after, n, w.newest
@@ -88,7 +99,8 @@ func (a *API) writeLogins(c *Call, w recordWindow) error {
 			return a.Records.Logins(c.R.Context(), f)
 		},
 		show: func(s *store.StoredLogin) (row, bool) {
-			return loginRow(s, cursor(s.ID)), wide || s.Subuser.IsZero()
+			from := a.placeOf(s.Addr)
+			return loginRow(s, cursor(s.ID), from), (wide || s.Subuser.IsZero()) && (place == "" || strings.EqualFold(place, cmp.Or(from, unknownPlace)))
 		},
 	}
 	return l.run(c, out)
@@ -160,14 +172,25 @@ func (a *API) filterSubuser(c *Call, name string) (relay.SubuserID, error) {
 	return s.ID, nil
 }
 
-func loginRow(s *store.StoredLogin, cursor string) row {
+// unknownPlace stands for addresses whose country is in no file.
+const unknownPlace = "unknown"
+
+// placeOf is the country of an address; "": not known.
+func (a *API) placeOf(addr netip.Addr) string {
+	if a.Place == nil || !addr.IsValid() {
+		return ""
+	}
+	return a.Place(addr)
+}
+
+func loginRow(s *store.StoredLogin, cursor, place string) row {
 	addr := ""
 	if s.Addr.IsValid() {
 		addr = s.Addr.String()
 	}
-	return row{v: loginRecord{Cursor: cursor, Login: s.Login}, cells: []string{
+	return row{v: loginRecord{Cursor: cursor, Login: s.Login, Place: place}, cells: []string{
 		cursor, s.At.Format(time.RFC3339Nano), s.Protocol, s.Listener, s.Mechanism, s.Tried, idText(s.Key.ID), idText(s.Account.ID), idText(s.Subuser.ID),
-		addr, s.Network, s.Helo, s.TLS, string(s.Result), s.Detail, strconv.FormatInt(s.Count, 10),
+		addr, s.Network, s.Helo, s.TLS, string(s.Result), s.Detail, strconv.FormatInt(s.Count, 10), place,
 	}}
 }
 

@@ -153,6 +153,38 @@ func TestLoginFilters(t *testing.T) {
 	}
 }
 
+// With a file of places a login says its country, and can be asked for by it; without
+// one, that is said.
+func TestLoginsFromAPlace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(s *Services) {
+		s.Place = func(a netip.Addr) string {
+			return map[string]string{"192.0.2.1": "DE", "198.51.100.7": "BR"}[a.String()]
+		}
+	})
+	f := recordsOf(w)
+	c := auditor(w, w.acme)
+	for i, addr := range []string{"192.0.2.1", "198.51.100.7", "203.0.113.9", "198.51.100.7"} {
+		f.login(w.acme, t0.Add(time.Duration(i)*time.Minute), func(l *relay.Login) { l.Tried, l.Addr = string(rune('a'+i)), netip.MustParseAddr(addr) })
+	}
+	f.login(w.globex, t0, func(l *relay.Login) { l.Tried, l.Addr = "x", netip.MustParseAddr("198.51.100.7") })
+	for query, want := range map[string]string{
+		"place=BR": "b d", "place=br&newest=true&limit=1": "b d", "place=unknown": "c", "place=FR": "", "place=BR&limit=1": "b", "place=BR&since=2026-03-01T09:02:00Z": "d",
+	} {
+		if got := tried(decode[loginList](t, c.want("GET", "/v3/logins?"+query, "", 200, nil))); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	if a := c.want("GET", "/v3/logins?place=DE", "", 200, nil); !strings.Contains(a.Body, `"place":"DE"`) {
+		t.Errorf("no place: %s", a.Body)
+	}
+	if a := c.want("GET", "/v3/logins/export?format=csv&place=BR", "", 200, nil); strings.Count(a.Body, ",BR\r\n") != 2 {
+		t.Errorf("the file: %s", a.Body)
+	}
+	without := newWorld(t)
+	auditor(without, without.acme).refused("GET", "/v3/logins?place=DE", "", 400, "no file of them", "place")
+}
+
 // AP-21: a cursor is for the list and the tenant that it was given for, and is
 // not changed.
 func TestCursors(t *testing.T) {
