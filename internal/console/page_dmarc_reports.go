@@ -1,22 +1,27 @@
 package console
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-const apiDMARCReports = apiDomain + "/dmarc/reports"
+const (
+	apiDMARCReports = apiDomain + "/dmarc/reports"
+	apiDMARCReport  = apiDomain + "/dmarc/report"
+)
 
 // dmarcPages are the pages of single aggregate reports.
 var dmarcPages = []page{
 	{Method: "GET", Pattern: "/domains/{domain}/dmarc/reports", Title: "DMARC reports", Needs: []string{"GET " + apiDomain, "GET " + apiDMARCReports}, Handler: onDesk(showDMARCReports)},
-	{Method: "GET", Pattern: "/domains/{domain}/dmarc/reports/{day}/{mark}", Title: "DMARC report", Needs: []string{"GET " + apiDomain, "GET " + apiDMARCReports}, Handler: onDesk(showDMARCReport)},
-	{Method: "GET", Pattern: "/domains/{domain}/dmarc/reports/{day}/{mark}/export", Title: "DMARC report", Needs: []string{"GET " + apiDomain, "GET " + apiDMARCReports}, Handler: onDesk(exportDMARCReport)},
+	{Method: "GET", Pattern: "/domains/{domain}/dmarc/reports/{day}/{mark}", Title: "DMARC report", Needs: []string{"GET " + apiDomain, "GET " + apiDMARCReports, "GET " + apiDMARCReport}, Handler: onDesk(showDMARCReport)},
+	{Method: "GET", Pattern: "/domains/{domain}/dmarc/reports/{day}/{mark}/export", Title: "DMARC report", Needs: []string{"GET " + apiDomain, "GET " + apiDMARCReports, "GET " + apiDMARCReport}, Handler: onDesk(exportDMARCReport)},
 }
 
 // dmarcReportView is an aggregate report without its rows.
@@ -87,7 +92,10 @@ func showDMARCReports(v *desk) error {
 		Empty: "No report about these days has come. Reports come a day or two after the mail that they are about, and only where the domain's DMARC record asks for them."}
 	for i := range list.Result {
 		r := &list.Result[i]
-		about := to(r.day(), r.path(v, &d))
+		about := words(r.day())
+		if v.May("GET", apiDMARCReport) {
+			about.Href = r.path(v, &d)
+		}
 		about.Note = lastingDays(r.End.Sub(r.Begin))
 		org := words(orNone(r.Org, "(no name)"))
 		org.Note = r.Email
@@ -128,27 +136,47 @@ type dmarcReportPage struct {
 // gives at once.
 const mostOfDay = 1000
 
-// report reads the report of the path, as it is and as it is shown.
-func (v *desk) dmarcReport() (raw json.RawMessage, r dmarcReportView, err error) {
-	day := v.id("day")
+// dmarcRecord is a row of a report.
+type dmarcRecord struct {
+	Addr        string   `json:"source_ip"`
+	Ours        bool     `json:"ours"`
+	Messages    int64    `json:"messages"`
+	HeaderFrom  string   `json:"header_from"`
+	Disposition string   `json:"disposition"`
+	SPF         bool     `json:"spf_aligned"`
+	DKIM        bool     `json:"dkim_aligned"`
+	SPFCheck    string   `json:"spf"`
+	Signatures  string   `json:"dkim"`
+	Reasons     string   `json:"reasons"`
+	Why         []string `json:"why"`
+}
+
+// dmarcWhole is a report with its rows.
+type dmarcWhole struct {
+	dmarcReportView
+	Records []dmarcRecord `json:"records"`
+}
+
+// dmarcReport reads the report of the path, as it is and as it is shown.
+func (v *desk) dmarcReport() (raw json.RawMessage, r dmarcWhole, err error) {
+	day, base := v.id("day"), under(apiDomains, v.id("domain"), "dmarc")
 	if _, err := time.Parse(time.DateOnly, day); err != nil {
 		return nil, r, notHere()
 	}
-	path := query(under(apiDomains, v.id("domain"), "dmarc", "reports"), "start_date", day, "end_date", day, "limit", strconv.Itoa(mostOfDay))
-	list, err := ask[struct{ Result []json.RawMessage }](v, path)
+	list, err := ask[struct{ Result []dmarcReportView }](v, query(base+"/reports", "start_date", day, "end_date", day, "limit", strconv.Itoa(mostOfDay)))
 	if err != nil {
 		return nil, r, err
 	}
-	for _, raw := range list.Result {
-		var r dmarcReportView
-		if err := json.Unmarshal(raw, &r); err != nil {
-			return nil, r, err
-		}
-		if r.mark() == v.id("mark") {
-			return raw, r, nil
-		}
+	i := slices.IndexFunc(list.Result, func(r dmarcReportView) bool { return r.mark() == v.id("mark") })
+	if i < 0 {
+		return nil, r, notHere()
 	}
-	return nil, r, notHere()
+	x := &list.Result[i]
+	raw, err = ask[json.RawMessage](v, query(base+"/report", "org_name", x.Org, "report_id", x.ReportID, "begin", x.Begin.UTC().Format(time.RFC3339Nano)))
+	if err == nil {
+		err = json.Unmarshal(raw, &r)
+	}
+	return raw, r, err
 }
 
 func showDMARCReport(v *desk) error {
@@ -171,7 +199,7 @@ func showDMARCReport(v *desk) error {
 	p.Sender.add("To", v.at(r.End))
 	p.Policy = r.policy()
 	p.Sum = r.dmarcTotals.facts()
-	p.Rows = v.rowsOfDay(&r)
+	p.Rows = r.rows()
 	return v.Render(http.StatusOK, "page_dmarc_report", "Report about "+d.title()+" of "+r.day(), p)
 }
 
@@ -203,17 +231,34 @@ func (t *dmarcTotals) facts() facts {
 	return f
 }
 
-// rowsOfDay is who sent as the domain by the reports of a day. The API sums days up:
-// where one report is about the day, these are its rows.
-func (v *desk) rowsOfDay(r *dmarcReportView) table {
-	sum := askIf[dmarcView](v, apiDomain+"/dmarc", query(under(apiDomains, v.id("domain"), "dmarc"), "start_date", r.day(), "end_date", r.day()))
-	caption := "Who sent as this domain, by this report"
-	if sum.Reports > 1 {
-		caption = "Who sent as this domain, by all " + things(int64(sum.Reports), "report") + " about this day"
+// rows are what a report says of each address, what fails first.
+func (r *dmarcWhole) rows() table {
+	t := table{ID: "sources", Caption: "Who sent as this domain, by this report", Head: []string{"Address", "Messages", "Writes as", "SPF", "DKIM", "What was done", "What is wrong"},
+		Empty: "The report has no rows: no mail was seen."}
+	records := slices.Clone(r.Records)
+	slices.SortStableFunc(records, func(a, b dmarcRecord) int {
+		return cmp.Or(cmp.Compare(len(b.Why), len(a.Why)), cmp.Compare(b.Messages, a.Messages))
+	})
+	for _, x := range records {
+		addr := words(orNone(x.Addr, "others"))
+		if x.Ours {
+			addr.Badges = []badge{{"this relay", toneOK}}
+		}
+		done := words(x.Disposition)
+		done.Note = x.Reasons
+		t.Rows = append(t.Rows, row{Cells: []cell{addr, number(x.Messages), words(x.HeaderFrom), alignedCell(x.SPF, x.SPFCheck), alignedCell(x.DKIM, x.Signatures), done, {Lines: x.Why}}})
 	}
-	t := sum.sources(caption)
-	t.Empty = "The report has no rows: no mail was seen."
 	return t
+}
+
+// alignedCell says whether a proof was one for the domain, and what was found of it.
+func alignedCell(aligned bool, found string) cell {
+	c := tagged("aligned", toneOK)
+	if !aligned {
+		c = tagged("not aligned", toneWarn)
+	}
+	c.Note = found
+	return c
 }
 
 // exportDMARCReport is the report as the API tells it.

@@ -44,20 +44,21 @@ func TestOneReport(t *testing.T) {
 	w := newPages(t, sampleAnswers())
 	path := reportPath(t, oneAggregate)
 	r := w.get(path).want(200).says("Receiver Inc", "dmarc@receiver.example", "192.0.2.25", "2026-03-02!7", "2026-03-03 06:00 UTC", "strict", "relaxed", "quarantine", "nothing is refused")
-	r.says("by all 3 reports about this day", "no signature", "38", "95.0 %", "Rejected")
-	made := w.api.made("GET /v3/whitelabel/domains/7/dmarc")
-	if q, _ := url.Parse(made[0].Path); q.RawQuery != "end_date=2026-03-02&start_date=2026-03-02" {
+	r.says("no signature", "38", "95.0 %", "Rejected").shows("#sources", "this relay").shows("#sources", "pass else.test").shows("#sources", "others")
+	if first := text(r.find("#sources tbody tr")); !strings.HasPrefix(first, "198.51.100.9") {
+		t.Errorf("what fails does not come first: %s", first)
+	}
+	made := w.api.made("GET /v3/whitelabel/domains/7/dmarc/report")
+	if q, _ := url.Parse(made[0].Path); q.Query().Encode() != "begin=2026-03-02T00%3A00%3A00Z&org_name=Receiver+Inc&report_id=2026-03-02%217" {
 		t.Errorf("the rows are of %s", q.RawQuery)
 	}
-	w.api.on("GET /v3/whitelabel/domains/7/dmarc", map[string]any{"reports": 1, "sources": []any{map[string]any{"source_ip": "198.51.100.9", "messages": 2}}})
-	w.get(path).says("Who sent as this domain, by this report", "198.51.100.9")
 
 	file := w.get(path + "/export").want(200)
 	if d := file.header.Get("Content-Disposition"); !strings.HasPrefix(d, `attachment; filename="dmarc-example.com-2026-03-02-`) {
 		t.Errorf("it is %s", d)
 	}
 	var got, want map[string]any
-	_ = json.Unmarshal([]byte(oneAggregate), &want)
+	_ = json.Unmarshal([]byte(samples["GET /v3/whitelabel/domains/7/dmarc/report"]), &want)
 	if err := json.Unmarshal([]byte(file.body), &got); err != nil || got["report_id"] != want["report_id"] || len(got) != len(want) {
 		t.Errorf("the file (%v): %s", err, file.body)
 	}
@@ -65,6 +66,9 @@ func TestOneReport(t *testing.T) {
 		w.get(none).want(404)
 		w.get(none + "/export").want(404)
 	}
+	w.api.deny("GET /v3/whitelabel/domains/{domain_id}/dmarc/report")
+	w.get(path).want(404)
+	w.get("/domains/7/dmarc/reports").shows("#reports", "2026-03-02").lacks("#reports a")
 	w.api.deny("GET /v3/whitelabel/domains/{domain_id}/dmarc/reports")
 	w.get(path).want(404)
 	w.get(path + "/export").want(404)
@@ -75,7 +79,7 @@ func TestOneReport(t *testing.T) {
 func TestOneReportIsText(t *testing.T) {
 	t.Parallel()
 	answers := sampleAnswers()
-	for _, what := range []string{"GET /v3/whitelabel/domains/7/dmarc/reports", "GET /v3/whitelabel/domains/7/dmarc", "GET /v3/whitelabel/domains/7"} {
+	for _, what := range []string{"GET /v3/whitelabel/domains/7/dmarc/reports", "GET /v3/whitelabel/domains/7/dmarc/report", "GET /v3/whitelabel/domains/7"} {
 		var v any
 		if err := json.Unmarshal([]byte(samples[what]), &v); err != nil {
 			t.Fatal(err)
@@ -91,7 +95,7 @@ func TestOneReportIsText(t *testing.T) {
 	b, _ := json.Marshal(hostileJSON(one, nil))
 	w := newPages(t, answers)
 	path := reportPath(t, string(b))
-	noHostility(t, w.get(path).want(200).says(hostile("Receiver Inc"), hostile("2026-03-02!7"), hostile("192.0.2.25")))
+	noHostility(t, w.get(path).want(200).says(hostile("Receiver Inc"), hostile("2026-03-02!7"), hostile("192.0.2.25"), hostile("no signature"), hostile("pass else.test")))
 	noHostility(t, w.get("/domains/7/dmarc/reports").want(200).shows("#reports a[href="+path+"]", "2026-03-02"))
 	file := w.get(path + "/export").want(200)
 	if d := file.header.Get("Content-Disposition"); strings.ContainsAny(strings.TrimSuffix(strings.TrimPrefix(d, `attachment; filename="`), `"`), `"'<> /\`) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -83,13 +84,16 @@ type loginsPage struct {
 	Next   []link
 }
 
+// loginsAtOnce is how many logins the list has at most: the newest.
+const loginsAtOnce = 200
+
 func showLogins(v *desk) error {
 	pairs, searched, err := v.loginQuery()
 	sums := v.loginSums()
 	p := loginsPage{Search: v.loginForm(len(sums.Place) > 0), Next: v.linkAt("As a file (CSV)", query(v.path("/logins/export"), pairs...), "GET", apiLogins+"/export")}
 	var list loginListView
 	if err == nil {
-		err = v.Call("GET", query(apiLogins, append(pairs, "newest", "true", "limit", "200")...), nil, &list)
+		err = v.Call("GET", query(apiLogins, append(pairs, "newest", "true", "limit", strconv.Itoa(loginsAtOnce))...), nil, &list)
 	}
 	f, refused := v.refused(p.Search, err)
 	if refused {
@@ -98,7 +102,7 @@ func showLogins(v *desk) error {
 	if err != nil {
 		return err
 	}
-	p.Logins = v.loginTable(list.Result)
+	p.Logins = v.loginTable(list.Result[max(0, len(list.Result)-loginsAtOnce):]) // of a country all come that fit
 	switch {
 	case refused:
 		p.Logins.Empty = "" // nothing was looked for

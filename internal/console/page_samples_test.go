@@ -1,5 +1,7 @@
 package console
 
+import "strings"
+
 // One of everything, as the API answers.
 func init() {
 	for what, s := range map[string]string{
@@ -17,9 +19,11 @@ func init() {
 			"recommendation":{"record":"v=DMARC1; p=quarantine","at":"_dmarc.example.com","why":"nothing would be lost"}}`,
 		"GET /v3/whitelabel/domains/7/keys":          `{"result":[` + oneDKIM + `,{"selector":"p2","name":"p2._domainkey.example.com","state":"waiting","record":"v=DKIM1; p="}]}`,
 		"GET /v3/whitelabel/domains/7/dmarc/reports": `{"result":[` + oneAggregate + `]}`,
-		"GET /v3/user/profile":                       `{"first_name":"Ann","last_name":"Lee","company":"Acme","address":"1 Main Street","address2":"","city":"Springfield","state":"","zip":"12345","country":"US","phone":"","website":"https://acme.example"}`,
-		"GET /v3/verified_senders":                   `{"results":[{"id":5,"nickname":"News","from_email":"news@example.net","reply_to":"help@example.net","verified":false}]}`,
-		"GET /v3/verified_senders/domains":           `{"results":{"soft_failures":["soft.example"],"hard_failures":["hard.example"]}}`,
+		"GET /v3/whitelabel/domains/7/dmarc/report": strings.TrimSuffix(oneAggregate, "}") + `,"records":[{"source_ip":"192.0.2.1","ours":true,"messages":38,"header_from":"example.com","disposition":"none","spf_aligned":true,"dkim_aligned":true},
+			{"source_ip":"198.51.100.9","messages":1,"header_from":"example.com","disposition":"reject","dkim":"pass else.test","reasons":"local_policy","why":["no signature"]},{"source_ip":"","messages":1}]}`,
+		"GET /v3/user/profile":             `{"first_name":"Ann","last_name":"Lee","company":"Acme","address":"1 Main Street","address2":"","city":"Springfield","state":"","zip":"12345","country":"US","phone":"","website":"https://acme.example"}`,
+		"GET /v3/verified_senders":         `{"results":[{"id":5,"nickname":"News","from_email":"news@example.net","reply_to":"help@example.net","verified":false}]}`,
+		"GET /v3/verified_senders/domains": `{"results":{"soft_failures":["soft.example"],"hard_failures":["hard.example"]}}`,
 
 		"GET /v3/logins": `{"result":[` + oneLogin + `],"after":"c1"}`,
 		"GET /v3/logins/summary": `{"by_result":[{"name":"ok","count":90},{"name":"wrong","count":10}],"by_mechanism":[{"name":"PLAIN","count":100}],

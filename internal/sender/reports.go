@@ -22,6 +22,8 @@ type ReportStore interface {
 	// AggregateReports are those that begin in [from, to), the latest first; at most
 	// 1,000.
 	AggregateReports(ctx context.Context, domain relay.DomainID, from, to time.Time, limit int) ([]dmarc.Head, error)
+	// AggregateReport is one report with its sources. relay.NotFound: there is none.
+	AggregateReport(ctx context.Context, domain relay.DomainID, org, reportID string, begin time.Time) (dmarc.Kept, error)
 	// AggregateSources sums the sources of those reports.
 	AggregateSources(ctx context.Context, domain relay.DomainID, from, to time.Time) ([]dmarc.Source, error)
 }

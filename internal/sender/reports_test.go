@@ -64,6 +64,15 @@ func (s *reportStore) AggregateReports(_ context.Context, domain relay.DomainID,
 	return out[:min(len(out), limit, 1000)], s.fail
 }
 
+func (s *reportStore) AggregateReport(_ context.Context, domain relay.DomainID, org, reportID string, begin time.Time) (dmarc.Kept, error) {
+	for _, x := range s.kept {
+		if x.domain == domain && x.Org == org && x.ReportID == reportID && x.Begin.Equal(begin) {
+			return x.Kept, s.fail
+		}
+	}
+	return dmarc.Kept{}, relay.E(relay.NotFound, "no report")
+}
+
 func (s *reportStore) AggregateSources(_ context.Context, domain relay.DomainID, from, to time.Time) ([]dmarc.Source, error) {
 	sums := map[dmarc.Source]int64{}
 	for _, x := range s.kept {

@@ -26,6 +26,10 @@ const (
 		FROM dmarc_reports r JOIN dmarc_sources s ON s.report = r.id`
 	groupSources = ` GROUP BY s.addr, s.header_from, s.disposition, s.spf, s.dkim, s.spf_check, s.signatures, s.reasons
 		ORDER BY n DESC, s.addr, s.header_from, s.disposition, s.spf, s.dkim, s.spf_check, s.signatures, s.reasons`
+	selectRows = `SELECT s.addr, s.header_from, s.disposition, s.spf, s.dkim, s.spf_check, s.signatures, s.reasons, s.count
+		FROM dmarc_reports r JOIN dmarc_sources s ON s.report = r.id`
+	// oneReport is the key of a report.
+	oneReport     = ` WHERE domain_id = $1 AND org = $2 AND report_id = $3 AND begin_at = $4`
 	countReports  = `SELECT count(*), CAST(COALESCE(sum(sources), 0) AS BIGINT) FROM dmarc_reports WHERE domain_id = $1`
 	oldestReports = `SELECT id, sources FROM dmarc_reports WHERE domain_id = $1 ORDER BY id`
 	staleReports  = `SELECT id FROM dmarc_reports WHERE received_at < $1 ORDER BY received_at LIMIT 20`
@@ -163,6 +167,27 @@ func (s *Store) AggregateReports(ctx context.Context, domain relay.DomainID, fro
 	w := aggregatesOf(domain, from, to, "")
 	v, err := list(ctx, s.db, scanReport, selectReports+w.String()+` ORDER BY begin_at DESC, id DESC LIMIT `+strconv.Itoa(page(limit, 1000)), w.args...)
 	return read(s, "aggregate reports", v, err)
+}
+
+// AggregateReport returns one report about a domain with its sources, as it was kept:
+// that of an organization, with its number for it, that begins at a moment.
+// relay.NotFound: there is none, any more.
+func (s *Store) AggregateReport(ctx context.Context, domain relay.DomainID, org, reportID string, begin time.Time) (dmarc.Kept, error) {
+	key := []any{blob(domain.ID), cut(org), cut(reportID), micros(begin)}
+	head, err := one(ctx, s.db, "report", scanReport, selectReports+oneReport, key...)
+	if err != nil {
+		return dmarc.Kept{}, fmt.Errorf("read aggregate report: %w", s.readError(err))
+	}
+	k := dmarc.Kept{Head: head}
+	err = eachRow(ctx, s.db, selectRows+oneReport+` ORDER BY s.n`, key, func(r *sql.Rows) error {
+		v, err := scanSource(r)
+		k.Sources = append(k.Sources, v)
+		return err
+	})
+	if err != nil {
+		return dmarc.Kept{}, fmt.Errorf("read aggregate report: %w", s.readError(err))
+	}
+	return k, nil
 }
 
 func scanReport(r scanner) (dmarc.Head, error) {

@@ -64,6 +64,18 @@ func TestAggregates(t *testing.T) {
 			sourceOf("", 2, false, false)}, sources, err)
 		sources, err = s.AggregateSources(ctx, d.ID, day.Add(24*time.Hour), time.Time{})
 		same(t, "sources of the second day", second.Sources[1:2], sources[:1], err)
+		for _, want := range []dmarc.Kept{first, second} {
+			got, err := s.AggregateReport(ctx, d.ID, want.Org, want.ReportID, want.Begin)
+			same(t, "report "+want.ReportID, want, got, err)
+		}
+		for what, begin := range map[string]time.Time{"2": day, "1": day.Add(time.Microsecond), "3": day} {
+			if _, err := s.AggregateReport(ctx, d.ID, "big.test", what, begin); relay.KindOf(err) != relay.NotFound {
+				t.Errorf("report %s of %s: %v", what, begin, err)
+			}
+		}
+		if _, err := s.AggregateReport(ctx, other.ID, "big.test", "2", second.Begin); relay.KindOf(err) != relay.NotFound {
+			t.Errorf("another domain's report: %v", err)
+		}
 		if s.Revision() != rev {
 			t.Error("reports raised the revision")
 		}
@@ -77,6 +89,9 @@ func TestAggregates(t *testing.T) {
 		wild.Sources[0].HeaderFrom = "a\x00b\xff"
 		add(d.ID, wild, true)
 		add(d.ID, wild, false)
+		if k, err := s.AggregateReport(ctx, d.ID, wild.Org, wild.ReportID, wild.Begin); err != nil || len(k.Sources) != 2 {
+			t.Errorf("found by the reporter's own words: %+v, %v", k, err)
+		}
 		if got, err := s.AggregateSources(ctx, d.ID, time.Time{}, time.Time{}); err != nil || got[0].Count != 1<<40+15 && got[0].Count != 1<<40 {
 			t.Errorf("%+v, %v", got, err)
 		}

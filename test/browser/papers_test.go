@@ -51,11 +51,17 @@ func TestReportAndKey(t *testing.T) {
 	var report struct {
 		Org      string `json:"org_name"`
 		Messages int    `json:"messages"`
+		Records  []struct {
+			Addr string `json:"source_ip"`
+		} `json:"records"`
 	}
-	if err := json.Unmarshal([]byte(text), &report); err != nil || report.Messages == 0 || !strings.HasPrefix(name, `attachment; filename="dmarc-acme.test-`) {
+	if err := json.Unmarshal([]byte(text), &report); err != nil || report.Messages == 0 || len(report.Records) == 0 || !strings.HasPrefix(name, `attachment; filename="dmarc-acme.test-`) {
 		t.Errorf("the file %s (%v): %s", name, err, text)
 	}
 	b.sees("main", report.Org)
+	b.sees("#sources", report.Records[0].Addr)
+	b.sees("#sources", "aligned")
+	b.judge("domain-report")
 
 	b.scripts(false)
 	b.visit(domain)

@@ -108,8 +108,9 @@ func TestPlaces(t *testing.T) {
 // only fails unless there are such elements, and each shows a text.
 func (b *tab) only(selector, want string) {
 	b.t.Helper()
+	b.until(`document.readyState === "complete"`)
 	b.sees(selector, want)
-	if others := script[[]string](b, fmt.Sprintf(`[...document.querySelectorAll(%s)].map((e) => e.innerText).filter((s) => !s.includes(%s))`, quote(selector), quote(want))); len(others) > 0 {
+	if others := script[[]string](b, fmt.Sprintf(`[...document.querySelectorAll(%s)].map((e) => e.textContent).filter((s) => !s.includes(%s))`, quote(selector), quote(want))); len(others) > 0 {
 		b.t.Errorf("%s shows others than %s: %q", b.at(), want, others)
 	}
 }

@@ -21,6 +21,8 @@ type ReportServices struct {
 type ReportReader interface {
 	Summary(ctx context.Context, d relay.Domain, from, to time.Time) (*sender.ReportSummary, error)
 	List(ctx context.Context, d relay.Domain, from, to time.Time, limit, offset int) ([]dmarc.Head, error)
+	// Report is one of them. relay.NotFound: there is none.
+	Report(ctx context.Context, d relay.Domain, org, reportID string, begin time.Time) (*sender.Report, error)
 }
 
 var reportDates = []Param{
@@ -38,6 +40,16 @@ var reportRoutes = []Route{
 		Method: "GET", Pattern: pathDomain + "/dmarc/reports", Scope: scopeDomainRead,
 		Summary: "List aggregate reports about a domain, the latest first",
 		Query:   append(append([]Param{}, reportDates...), paging...), Answers: map[int]any{200: reportList{}}, Handler: (*API).listReports,
+	},
+	{
+		Method: "GET", Pattern: pathDomain + "/dmarc/report", Scope: scopeDomainRead,
+		Summary: "Show one aggregate report about a domain with its rows; what names it is of the list of reports",
+		Query: []Param{
+			{Name: "org_name", Type: "string", Doc: "who sent it, by their own word"},
+			{Name: "report_id", Type: "string", Doc: "their number for it"},
+			{Name: "begin", Type: "string", Doc: "when the time begins that it is about, as the list has it"},
+		},
+		Answers: map[int]any{200: sender.Report{}}, Handler: (*API).showReport,
 	},
 }
 
@@ -134,4 +146,20 @@ func (a *API) listReports(c *Call) error {
 		list = []dmarc.Head{}
 	}
 	return c.JSON(http.StatusOK, reportList{list})
+}
+
+func (a *API) showReport(c *Call) error {
+	d, err := a.reportDomain(c)
+	if err != nil {
+		return err
+	}
+	begin, err := time.Parse(time.RFC3339, c.Text("begin"))
+	if err != nil || begin.Year() < 1970 {
+		return invalid("begin", "Not a time such as 2026-03-01T00:00:00Z.")
+	}
+	r, err := a.Reports.Report(c.R.Context(), d, c.Text("org_name"), c.Text("report_id"), begin)
+	if err != nil {
+		return hidden(err)
+	}
+	return c.JSON(http.StatusOK, r)
 }

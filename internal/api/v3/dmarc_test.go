@@ -34,7 +34,23 @@ func init() {
 	addFixtures(map[string]fixture{
 		"GET " + pathDomain + "/dmarc":         onDomain(200, "/dmarc", ""),
 		"GET " + pathDomain + "/dmarc/reports": onDomain(200, "/dmarc/reports", ""),
+		"GET " + pathDomain + "/dmarc/report":  onReport(),
 	})
+}
+
+// onReport is onDomain with a report about it.
+func onReport() fixture {
+	const query = "/dmarc/report?org_name=a.test&report_id=2026-02-27&begin=2026-02-27T00:00:00Z"
+	x := onDomain(200, query, "")
+	inner := x.Make
+	x.Make = func(w *world, of relay.Tenant) ask {
+		a := inner(w, of)
+		for _, d := range domainsOf(w).rows {
+			w.extra["reports"].(*fakeReportRows).report(d, "a.test", "2026-02-27", 5)
+		}
+		return a
+	}
+	return x
 }
 
 func (f *fakeReportRows) AddAggregate(_ context.Context, id relay.DomainID, k dmarc.Kept) (bool, error) {
@@ -49,6 +65,15 @@ func (f *fakeReportRows) AggregateReports(_ context.Context, id relay.DomainID, 
 		}
 	}
 	return out, f.w.fail
+}
+
+func (f *fakeReportRows) AggregateReport(_ context.Context, id relay.DomainID, org, reportID string, begin time.Time) (dmarc.Kept, error) {
+	for _, k := range f.kept[id] {
+		if k.Org == org && k.ReportID == reportID && k.Begin.Equal(begin) {
+			return k, f.w.fail
+		}
+	}
+	return dmarc.Kept{}, relay.E(relay.NotFound, "no report of the store's own words")
 }
 
 func (f *fakeReportRows) AggregateSources(_ context.Context, id relay.DomainID, from, to time.Time) (out []dmarc.Source, err error) {
@@ -135,13 +160,48 @@ func TestReports(t *testing.T) {
 	c.refused("GET", path+"/reports?limit=1001", "", 400, "1 to 1000", "limit")
 }
 
+func TestOneReport(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.extra["reports"].(*fakeReportRows)
+	d := domainsOf(w).have(w.acme, "example.test", func(d *relay.Domain) { d.IPs = []netip.Addr{netip.MustParseAddr("192.0.2.1")} })
+	f.report(d, "a.test", "2026-02-27", 5)
+	f.report(d, "b.test", "2026-02-27", 7) // of another, about the same day
+	c := w.as(w.acme, scopeDomainRead)
+	path := fmt.Sprintf("/v3/whitelabel/domains/%d/dmarc/report", d.Number)
+	var got map[string]any
+	c.want("GET", path+"?org_name=a.test&report_id=2026-02-27&begin=2026-02-27T01:00:00%2B01:00", "", 200, &got)
+	want := `{
+		"org_name": "a.test", "report_id": "2026-02-27", "begin": "2026-02-27T00:00:00Z", "end": "2026-02-28T00:00:00Z", "received_at": "2026-02-28T02:00:00Z", "received_from": "198.51.100.3",
+		"policy_published": {"domain": "example.test", "p": "none"}, "messages": 15, "aligned": 10, "spf_aligned": 0, "dkim_aligned": 10, "failing": 5, "quarantined": 0, "rejected": 0,
+		"records": [
+			{"source_ip": "192.0.2.1", "ours": true, "messages": 10, "header_from": "example.test", "disposition": "none", "spf_aligned": false, "dkim_aligned": true},
+			{"source_ip": "203.0.113.9", "ours": false, "messages": 5, "header_from": "example.test", "disposition": "none", "spf_aligned": false, "dkim_aligned": false,
+				"dkim": "pass else.test", "why": ["signs as else.test, which does not align with example.test"]}
+		]
+	}`
+	var shape map[string]any
+	if err := json.Unmarshal([]byte(want), &shape); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(shape, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, q := range []string{"", "?org_name=a.test&report_id=2026-02-27", "?org_name=a.test&report_id=2026-02-27&begin=2026-02-27"} {
+		c.refused("GET", path+q, "", 400, "Not a time", "begin")
+	}
+	for _, q := range []string{"?begin=2026-02-27T00:00:00Z", "?org_name=c.test&report_id=2026-02-27&begin=2026-02-27T00:00:00Z", "?org_name=a.test&report_id=2026-02-27&begin=2026-02-27T00:00:01Z"} {
+		c.refused("GET", path+q, "", 404, "not found", "")
+	}
+}
+
 // Reports tell of all mail as a domain: whom it is shared with does not see them.
 func TestReportsAreTheOwners(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	d := domainsOf(w).have(w.acme, "example.test", func(d *relay.Domain) { d.AllSubusers = true })
 	path := fmt.Sprintf("/v3/whitelabel/domains/%d/dmarc", d.Number)
-	for _, p := range []string{path, path + "/reports"} {
+	for _, p := range []string{path, path + "/reports", path + "/report"} {
 		w.as(w.staging, scopeDomainRead).refused("GET", p, "", 403, "for its owner", "")
 	}
 	off := newWorld(t, func(s *Services) { s.Reports = nil })
