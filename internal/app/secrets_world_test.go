@@ -41,7 +41,7 @@ const (
 var dialled atomic.Uint32
 
 // patience bounds every wait of these tests.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // installation is what `postern init` makes, running, with a receiving server
 // behind it. All it wrote is in dir and in logFile.

@@ -133,14 +133,18 @@ type fakePeople struct {
 	mu     sync.Mutex
 	visits map[string]*Visit
 	opened int
+	idle   int // of opened, those with nobody there
 	made   int // tokens
 	fakeFactors
 }
 
-func (p *fakePeople) Open(_ context.Context, _ Visitor, token secret.Redacted) (*Visit, error) {
+func (p *fakePeople) Open(_ context.Context, from Visitor, token secret.Redacted) (*Visit, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.opened++
+	if from.Passive {
+		p.idle++
+	}
 	v, ok := p.visits[token.Reveal()]
 	if !ok {
 		return nil, relay.E(relay.Unauthenticated, "log in")

@@ -111,7 +111,9 @@ func (v *visit) tail(mark func(ctx context.Context) (string, error)) error {
 var errNotAllowed = errors.New("not allowed any more")
 
 func (v *visit) lookAgain(ctx context.Context, mark func(ctx context.Context) (string, error)) (string, error) {
-	open, err := v.People.Open(ctx, v.visitor(), v.token)
+	watching := v.visitor()
+	watching.Passive = true
+	open, err := v.People.Open(ctx, watching, v.token)
 	if err != nil {
 		return "", err
 	}

@@ -106,3 +106,49 @@ func TestTailBounds(t *testing.T) {
 		}
 	})
 }
+
+// AC-12: a page that stays open keeps no session alive: neither by what its script
+// loads nor by its stream. Who touches it does.
+func TestOpenPagesKeepNoSession(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		dest, present string
+		idle          bool
+	}{
+		"a page that was opened":                   {"document", "", false},
+		"one that its script loads again":          {"empty", "", true},
+		"the same, by whom somebody touched":       {"empty", "1", false},
+		"a client that does not say what it is at": {"", "", false},
+	} {
+		w := newWorld(t, page{Method: "GET", Pattern: "/sample", Needs: []string{"GET /v3/sample"}, Handler: func(*Console, *visit) error { return nil }})
+		r := request("GET", "/sample", nil)
+		r.AddCookie(&http.Cookie{Name: "postern", Value: "token"})
+		r.Header.Set("Sec-Fetch-Dest", c.dest)
+		r.Header.Set("Postern-Present", c.present)
+		w.handler.ServeHTTP(httptest.NewRecorder(), r)
+		if w.people.opened != 1 || (w.people.idle == 1) != c.idle {
+			t.Errorf("%s: %d of %d asked with nobody there", name, w.people.idle, w.people.opened)
+		}
+	}
+}
+
+// The looks of a stream, after the first, are nobody's either.
+func TestStreamsKeepNoSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		w := newWorld(t, tailPages(&n))
+		ctx, cancel := context.WithCancel(t.Context())
+		r := request("GET", "/tail", nil).WithContext(ctx)
+		r.AddCookie(&http.Cookie{Name: "postern", Value: "token"})
+		r.Header.Set("Postern-Present", "1")
+		done := make(chan struct{})
+		go func() { w.handler.ServeHTTP(httptest.NewRecorder(), r); close(done) }()
+		time.Sleep(4*livePoll + time.Second)
+		synctest.Wait()
+		cancel()
+		<-done
+		if w.people.opened < 4 || w.people.idle != w.people.opened-1 {
+			t.Errorf("%d of %d looks with nobody there", w.people.idle, w.people.opened)
+		}
+	})
+}

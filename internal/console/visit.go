@@ -246,7 +246,20 @@ func (v *visit) stale() bool {
 }
 
 func (v *visit) visitor() Visitor {
-	return Visitor{Addr: httpx.Client(v.R.Context()), Agent: clip(v.R.UserAgent(), 256), TLS: v.TLSName(v.R), Listener: v.Listener, Host: v.R.Host}
+	return Visitor{
+		Addr: httpx.Client(v.R.Context()), Agent: clip(v.R.UserAgent(), 256), TLS: v.TLSName(v.R), Listener: v.Listener, Host: v.R.Host,
+		Passive: v.byScript(),
+	}
+}
+
+// presentHeader is what a page's script says when somebody touched the page since it
+// asked last.
+const presentHeader = "Postern-Present"
+
+// byScript reports whether a page asked by itself, without anybody there: that keeps
+// no session alive (AC-12). Pages that a person opens have another destination.
+func (v *visit) byScript() bool {
+	return v.R.Header.Get("Sec-Fetch-Dest") == "empty" && v.R.Header.Get(presentHeader) == ""
 }
 
 // here is the path and query that was asked for.

@@ -16,6 +16,8 @@ export function live(start) {
     request.open("GET", location.href);
     request.responseType = "document";
     request.setRequestHeader("Accept", "text/html");
+    if (touched > told) request.setRequestHeader("Postern-Present", "1");
+    told = touched;
     request.onloadend = () => {
       busy = false;
       if (request.status === 200 && request.response && samePage(request.responseURL)) take(request.response);
@@ -42,6 +44,7 @@ export function live(start) {
   // hour without a key or a click nothing is asked any more, and the session can end.
   const away = 15 * 60 * 1000;
   let touched = Date.now();
+  let told = touched; // a touch that the server was told of keeps the session alive
   const resting = () => document.hidden || Date.now() - touched > away;
   for (const event of ["pointerdown", "keydown", "wheel"]) {
     document.addEventListener(event, () => {
