@@ -168,6 +168,14 @@ func (f *Facts) ago(t time.Time) string {
 	}
 }
 
+// spelled is a length of time as a command takes it: in days where they are whole.
+func spelled(d time.Duration) string {
+	if d > 0 && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return d.String()
+}
+
 // argument is a text as one word of a command line that a person copies: quoted
 // for a shell unless it needs nothing. What cannot be shown is left out, so that
 // nothing that is pasted does more than it shows.

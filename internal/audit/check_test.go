@@ -206,7 +206,7 @@ func TestPolicyAsAdvised(t *testing.T) {
 	f.Keys[1].RotatedAt, f.Keys[1].CreatedAt = ago(91), ago(100)
 	before := Judge(f)
 	i := slices.IndexFunc(before.Findings, func(v Finding) bool { return v.Code == "policy_key_life" })
-	if !strings.Contains(before.Findings[i].Fix, "--max-key-life 2160h ") {
+	if !strings.Contains(before.Findings[i].Fix, "--max-key-life 90d ") {
 		t.Fatalf("advice: %s", before.Findings[i].Fix)
 	}
 	f.Account.Policy.MaxKeyLife = 2160 * time.Hour

@@ -48,7 +48,7 @@ var keyChecks = []Check{
 			}
 			return &flaw{
 				text: fmt.Sprintf("The secret of the key %s dates from %s, %s; it should change every %d days.", quote(k.Name), on(since), f.ago(since), int(f.rotateAfter()/day)),
-				fix:  "postern key rotate " + k.ID.String() + " --overlap 24h",
+				fix:  "postern key rotate " + k.ID.String() + " --overlap " + spelled(day),
 			}
 		}),
 	},
@@ -61,7 +61,7 @@ var keyChecks = []Check{
 			}
 			return &flaw{
 				text: fmt.Sprintf("The key %s works for ever. With an end, one that was forgotten goes away by itself; a reminder comes 14 days before.", quote(k.Name)),
-				fix:  "postern key update " + k.ID.String() + " --expires-in 2160h",
+				fix:  "postern key update " + k.ID.String() + " --expires-in " + spelled(90*day),
 			}
 		}),
 	},

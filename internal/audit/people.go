@@ -15,8 +15,8 @@ var peopleChecks = []Check{
 				return nil
 			}
 			return &flaw{
-				text: fmt.Sprintf("%s is %s of the account and logs in with a password alone. Whoever guesses or buys it has everything.", quote(u.Username), an(u.Role)),
-				fix:  "postern policy --second-factor-optional=false" + f.ofAccount(),
+				text: fmt.Sprintf("%s is %s of the account and has a password alone. Whoever guesses or buys it has everything.", quote(u.Username), an(u.Role)) + f.howFactor(),
+				fix:  f.fixFactor(u),
 			}
 		}),
 	},
@@ -28,8 +28,8 @@ var peopleChecks = []Check{
 				return nil
 			}
 			return &flaw{
-				text: fmt.Sprintf("%s logs in with a password alone. An authenticator app or a passkey is set up on the profile page in a minute.", quote(u.Username)),
-				fix:  "postern policy --second-factor-optional=false" + f.ofAccount(),
+				text: fmt.Sprintf("%s has a password alone.", quote(u.Username)) + f.howFactor(),
+				fix:  f.fixFactor(u),
 			}
 		}),
 	},
@@ -70,6 +70,24 @@ func an(r relay.Role) string {
 // passwordAlone: nothing but a password stands between a stranger and the person's
 // rights. Who has none comes by single sign-on, whose issuer asks for more.
 func passwordAlone(u *relay.User) bool { return u.Password != "" && !u.SecondFactor() }
+
+// howFactor says how somebody with a password alone comes to a second factor.
+func (f *Facts) howFactor() string {
+	if f.Account.Policy.SecondFactorOptional {
+		return " An authenticator app or a passkey is set up on the profile page in a minute; once the policy demands one, at the next login."
+	}
+	return " The policy demands a second factor, and whoever logs in next with the password sets it up: have them do it now, with a new password from a link that is mailed to them."
+}
+
+// fixFactor is the command that brings them there. Where the policy demands a
+// factor already, as after a reset of theirs, only their own login does: the link is
+// the way to it on which a password that somebody else knows is of no use.
+func (f *Facts) fixFactor(u *relay.User) string {
+	if f.Account.Policy.SecondFactorOptional {
+		return "postern policy --second-factor-optional=false" + f.ofAccount()
+	}
+	return "postern user reset-password " + argument(u.Username) + f.ofAccount()
+}
 
 // eachPerson makes a check that looks at one person who may log in after the other.
 func eachPerson(look func(f *Facts, u *relay.User) *flaw) func(*Facts, func(flaw)) {

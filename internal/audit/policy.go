@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"fmt"
 	"slices"
 
 	"postern/internal/relay"
@@ -17,7 +16,7 @@ var policyChecks = []Check{
 			}
 			// The proposal is what keys are measured against already.
 			return "The account's policy sets no longest life for keys, or one above a year; 30 to 90 days are recommended.",
-				fmt.Sprintf("--max-key-life %dh", f.Options.RotateDays*24)
+				"--max-key-life " + spelled(days(f.Options.RotateDays))
 		}),
 	},
 	{
