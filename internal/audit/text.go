@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -33,6 +34,10 @@ func Text(w io.Writer, r *Report) error {
 		p.f("%d more findings are in the score and not listed.\n\n", r.Omitted)
 	}
 	p.senders(r)
+	p.people(r)
+	p.programs(r)
+	p.domains(r)
+	p.lists(r)
 	if len(r.Components) > 0 {
 		p.table("PART\tVERSION\tFROM\tSUPPORTED UNTIL", func(row func(format string, args ...any)) {
 			for _, c := range r.Components {
@@ -91,16 +96,72 @@ func (p *printer) group(g *group) {
 }
 
 func (p *printer) senders(r *Report) {
-	p.table("KEY\tNAME\tKIND\tMAY SEND AS\tFROM\tLAST USED\tFINDINGS", func(row func(format string, args ...any)) {
-		for i := range r.Senders {
-			s := &r.Senders[i]
-			if i == MaxText {
-				row("… and %d more\t\t\t\t\t\t", len(r.Senders)-MaxText)
-				return
-			}
-			row("%s\t%s\t%s\t%s\t%s\t%s\t%d", s.Key, s.Name, s.Kind, s.As(), s.Where(), date(s.LastUsedAt), s.Findings)
+	rows(p, "KEY\tNAME\tKIND\tMAY SEND AS\tFROM\tLAST USED\tFINDINGS", r.Senders, func(s *SenderRow) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%d", s.Key, of(s.Name, s.Subuser), s.Kind, s.As(), s.Where(), date(s.LastUsedAt), s.Findings)
+	})
+}
+
+func (p *printer) people(r *Report) {
+	rows(p, "PERSON\tEMAIL\tROLE\tSECOND FACTOR\tLAST SEEN\tFINDINGS", r.People, func(u *PersonRow) string {
+		name, factor := of(u.Username, u.Subuser), "no"
+		if u.Disabled {
+			name += ", disabled"
+		}
+		if u.SecondFactor {
+			factor = "yes"
+		}
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%d", name, u.Email, u.Role, factor, date(u.SeenAt), u.Findings)
+	})
+}
+
+func (p *printer) programs(r *Report) {
+	rows(p, "KEY\tPROGRAM\tFROM\tMECHANISM\tTLS\tLAST\tWEAK OR OLD", r.Clients, func(c *ClientRow) string {
+		weak := "-"
+		if len(c.Weak) > 0 {
+			weak = "yes"
+		}
+		return fmt.Sprintf("%s\t%s (%s)\t%s\t%s\t%s\t%s\t%s", c.KeyName, c.Helo, c.Protocol, c.Addr, c.Mechanism, cmp.Or(c.TLS, "-"), date(c.Last), weak)
+	})
+}
+
+func (p *printer) domains(r *Report) {
+	rows(p, "DOMAIN\tSTATE\tDMARC\tSPF ALIGNED\tDKIM ALIGNED\tCHECKED\tFINDINGS", r.Domains, func(d *DomainRow) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%d", of(d.Name, d.Subuser), d.State, cmp.Or(d.Policy, "-"), cmp.Or(d.SPFAligned, "-"),
+			cmp.Or(d.DKIMAligned, "-"), date(d.CheckedAt), d.Findings)
+	})
+}
+
+func (p *printer) lists(r *Report) {
+	rows(p, "IP ACCESS OF\tLETS IN\tMODE", r.Lists, func(l *ListRow) string {
+		who, mode := "everybody", "enforce"
+		if len(l.Entries) > 0 {
+			who = few(l.Entries)
+		}
+		if l.Monitor {
+			mode = "monitor"
+		}
+		return fmt.Sprintf("%s\t%s\t%s", cmp.Or(l.Subuser, "the account"), who, mode)
+	})
+}
+
+// rows prints a table of at most MaxText of all.
+func rows[T any](p *printer, head string, all []T, cells func(*T) string) {
+	p.table(head, func(row func(format string, args ...any)) {
+		for i := range min(len(all), MaxText) {
+			row("%s", cells(&all[i]))
+		}
+		if over := len(all) - MaxText; over > 0 {
+			row("… and %d more%s", over, strings.Repeat("\t", strings.Count(head, "\t")))
 		}
 	})
+}
+
+// of is a name with the subuser that it belongs to.
+func of(name, subuser string) string {
+	if subuser == "" {
+		return name
+	}
+	return name + " (" + subuser + ")"
 }
 
 // MaxText is how many rows of a table the text form has.
