@@ -93,59 +93,6 @@ func changeTable(v *desk, list []changeView, caption, empty string) table {
 	return t
 }
 
-// maxDifferences bounds what one row of the list shows of a change.
-const maxDifferences = 12
-
-// differences are the members that a change set, each with before and after.
-func differences(before, after json.RawMessage) (out []string) {
-	var old, now map[string]json.RawMessage
-	_ = json.Unmarshal(before, &old) // what is no object has no members to compare
-	_ = json.Unmarshal(after, &now)
-	names := map[string]bool{}
-	for name := range old {
-		names[name] = true
-	}
-	for name := range now {
-		names[name] = true
-	}
-	delete(names, "account_id") // of all of them the same
-	for _, name := range slices.Sorted(mapKeys(names)) {
-		was, is := short(old[name]), short(now[name])
-		switch {
-		case was == is:
-		case was == "":
-			out = append(out, name+": "+is)
-		case is == "":
-			out = append(out, name+": "+was+" → nothing")
-		default:
-			out = append(out, name+": "+was+" → "+is)
-		}
-	}
-	if n := len(out) - maxDifferences; n > 0 {
-		out = append(out[:maxDifferences], "and "+things(int64(n), "more member"))
-	}
-	return out
-}
-
-// short is a JSON value that fits into a line.
-func short(b json.RawMessage) string {
-	s := string(b)
-	var text string
-	if json.Unmarshal(b, &text) == nil {
-		s = text
-	}
-	if s == "null" {
-		return ""
-	}
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t.UTC().Format("2006-01-02 15:04:05 UTC")
-	}
-	if runes := []rune(s); len(runes) > 80 {
-		s = string(runes[:79]) + "…"
-	}
-	return s
-}
-
 // proofPage says whether the chain of changes is whole.
 type proofPage struct {
 	Notices []notice
