@@ -206,7 +206,7 @@ type PersonRow struct {
 type ClientRow struct {
 	Client
 	KeyName string   `json:"key_name"`
-	Weak    []string `json:"weak"` // codes of the checks that its last login fails
+	Weak    []string `json:"weak"` // codes of the checks that its last login of this kind fails
 }
 
 // DomainRow is one domain.

@@ -181,7 +181,7 @@ func TestScoreIsNotMoved(t *testing.T) {
 		},
 		"a weak login of before": func(f *Facts) {
 			c := soundClient(1)
-			c.TLS, c.Mechanism, c.Last = "TLSv1.0 x", "CRAM-MD5", ago(2)
+			c.TLS, c.Mechanism, c.First, c.Last = "TLSv1.0 x", "CRAM-MD5", ago(29), ago(21)
 			f.Clients = append(f.Clients, c)
 		},
 		"HTTP on loopback":      func(f *Facts) { c := soundClient(1); c.TLS, c.Protocol = "", "http"; f.Clients = append(f.Clients, c) },
