@@ -29,7 +29,7 @@ func (a *App) makeWatch(context.Context) error {
 	a.stops = append(a.stops, step{"webhooks", func(context.Context) error { hooks.Close(); return nil }})
 	a.watch = watch.NewRunner(watch.RunnerConfig{
 		Store: a.store, Places: a.lookPlaces(), Key: a.keyCopy, Account: a.directory.Account, Logger: a.log, OnFinding: a.noticed,
-		Answers: &watch.Answers{Store: a.store, Account: a.directory.Account, Mail: a.letter, Operator: c.Contact, Post: hooks.Post, Host: c.Hostname},
+		Answers: &watch.Answers{Store: a.store, Account: a.directory.Account, Mail: a.letter, Operator: func() string { return a.cfg.Load().Contact }, Post: hooks.Post, Host: c.Hostname},
 	})
 	return nil
 }

@@ -36,8 +36,9 @@ type Answers struct {
 	Account func(relay.AccountID) (relay.Account, bool)
 	// Mail sends a letter; nil: nobody is told by mail.
 	Mail func(ctx context.Context, to, subject, text string) error
-	// Operator is told of findings of no account; empty: nobody is.
-	Operator string
+	// Operator returns who is told of findings of no account, as it is configured
+	// now; nil, or "": nobody is.
+	Operator func() string
 	// Post posts a signed body to an account's webhook; nil: none is. *webhook.Client
 	// has it.
 	Post func(ctx context.Context, url string, secrets [][]byte, id string, body []byte) error
@@ -336,7 +337,10 @@ func (a *Answers) readers(f *relay.WatchFinding, s *relay.WatchSettings) []strin
 		return s.MailTo
 	}
 	if f.Account.IsZero() {
-		return slices.DeleteFunc([]string{a.Operator}, func(to string) bool { return to == "" })
+		if a.Operator != nil {
+			return slices.DeleteFunc([]string{a.Operator()}, func(to string) bool { return to == "" })
+		}
+		return nil
 	}
 	if a.Account != nil {
 		if acct, ok := a.Account(f.Account); ok && acct.OwnerEmail != "" {

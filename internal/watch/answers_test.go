@@ -117,7 +117,7 @@ func newDesk() (*desk, *letters, *Answers, *time.Time) {
 	now := began
 	d := &desk{key: relay.Key{ID: relay.KeyID{ID: relay.ID{1}}, Name: "shop", Mode: relay.KeyLive, PerMinute: 900}, baseline: []byte(`{"first":1,"v_peak":2400,"p_known":"0:"}`)}
 	l := &letters{}
-	a := &Answers{Store: d, Mail: l.mail, Post: l.post, Operator: "root@example.test", Host: "mail.example.test", Now: func() time.Time { return now },
+	a := &Answers{Store: d, Mail: l.mail, Post: l.post, Operator: func() string { return "root@example.test" }, Host: "mail.example.test", Now: func() time.Time { return now },
 		Account: func(relay.AccountID) (relay.Account, bool) {
 			return relay.Account{OwnerEmail: "owner@example.test"}, true
 		}}
