@@ -210,12 +210,12 @@ func (v *desk) auditFindings(id, caption string, list []auditFinding, empty stri
 	t := table{ID: id, Caption: caption, Head: []string{"Points", "How bad", "What", "What to do", "Standard"}, Empty: empty}
 	for _, f := range list {
 		what := cell{Text: f.Title, Lines: f.Evidence, Note: f.Text}
-		fix := cell{}
-		if here, ok := v.ownPath(f.Href); ok && f.Href != "" {
-			fix = to("Mend it on its page", here)
-		}
-		if f.Fix != "" {
-			fix.Lines = []string{"or on the host: " + f.Fix}
+		fix := v.mending(f.Href)
+		switch {
+		case f.Fix != "" && fix.Text != "":
+			fix.Lines = append(fix.Lines, "or on the host: "+f.Fix)
+		case f.Fix != "":
+			fix.Lines = []string{"on the host: " + f.Fix}
 		}
 		t.Rows = append(t.Rows, row{Cells: []cell{number(f.Weight), {Badges: []badge{severityBadge(f.Severity)}}, what, fix, {Lines: f.Standards}}})
 	}

@@ -1,0 +1,70 @@
+package console
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// denyChanges takes everything from the person that changes something, as from an auditor.
+func (w *world) denyChanges() {
+	for _, p := range w.console.pages {
+		for _, need := range p.Needs {
+			if !strings.HasPrefix(need, "GET ") {
+				w.api.deny(need)
+			}
+		}
+	}
+}
+
+const mendReport = `{"score":1,"full_score":2,"findings":[
+	{"title":"a key","href":"/keys/k1","fix":"postern key revoke k1"},{"title":"a list","href":"/access"},{"title":"a domain","href":"/domains/7?x=1"},{"title":"a person","href":"/people/bert"},
+	{"title":"a trail","href":"/changes"},{"title":"a page of none","href":"/export","fix":"postern export"},{"title":"a stranger","href":"//evil.example/keys/k1"}]}`
+
+// Who may change nothing is not told to mend it, but whom to ask.
+func TestFindingsAreMendedByWhoMay(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.api.on("GET /v3/audit/report", json.RawMessage(mendReport))
+	cells := func(r *reply) (out []string) {
+		for _, c := range r.all("#findings td") {
+			if attribute(c, "data-label") == "What to do" {
+				out = append(out, strings.Join(strings.Fields(text(c)), " "))
+			}
+		}
+		return out
+	}
+	same := func(got []string, want ...string) {
+		t.Helper()
+		if strings.Join(got, "|") != strings.Join(want, "|") {
+			t.Errorf("%q instead of %q", got, want)
+		}
+	}
+	mend := "Mend it on its page"
+	r := w.get("/audit").want(200)
+	same(cells(r), mend+"or on the host: postern key revoke k1", mend, mend, mend, "Changes", "on the host: postern export", "")
+	r.shows("#findings a[href=/domains/7?x=1]", mend).shows("#findings a[href=/changes]", "Changes")
+
+	w.api.deny("GET " + apiPerson)
+	w.denyChanges()
+	r = w.get("/audit").want(200)
+	ask := "Ask an owner or admin to mend it."
+	same(cells(r), "Key"+ask+"or on the host: postern key revoke k1", "IP access"+ask, "Domain"+ask, "Person"+ask, "Changes", "on the host: postern export", "")
+	r.never(mend).shows("#findings a[href=/keys/k1]", "Key").lacks("#findings a[href=/people/bert]").lacks("#findings a[href=/export]")
+}
+
+func TestPageAt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for href, want := range map[string]string{
+		"/keys/k1": "/keys/{key}", "/keys/new": "/keys/new", "/keys": "/keys", "/people/a%2Fb": "/people/{person}", "/audit?x=/y": "/audit", "/keys/": "", "/nothing": "", "/keys/k1/nothing": "", "": "",
+	} {
+		got := ""
+		if pg := w.console.pageAt(href); pg != nil {
+			got = pg.Pattern
+		}
+		if got != want {
+			t.Errorf("%s leads to %q instead of %q", href, got, want)
+		}
+	}
+}
