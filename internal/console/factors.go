@@ -38,7 +38,7 @@ func (v *visit) firstTime() bool { return v.Open.Session.Level == relay.SessionE
 
 func (v *visit) factorSteps() []Step {
 	if v.firstTime() {
-		return steps(stepFactor)
+		return v.ownSteps(stepFactor)
 	}
 	v.crumb("Your profile", "/profile")
 	return nil
@@ -101,7 +101,7 @@ func (v *visit) showCodes(codes []string, first bool, notice string) error {
 	p := &codesPage{Codes: codes, Done: notice, Next: "/profile"}
 	p.Title = "Your recovery codes"
 	if first {
-		p.Next, p.Steps = "/welcome", steps(stepCodes)
+		p.Next, p.Steps = "/welcome", v.ownSteps(stepCodes)
 	}
 	return v.render("codes", p)
 }

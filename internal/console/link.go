@@ -127,8 +127,10 @@ type invitePage struct {
 }
 
 func (v *visit) invitePage(l *relay.Link) *invitePage {
+	// Who they will be.
+	u := &relay.User{Account: l.Account, Subuser: l.Subuser, Role: l.Role, Scopes: l.Scopes, Restricted: l.Restricted, Subusers: l.Subusers}
 	return &invitePage{
-		Email: l.Email, Account: v.Tenants.AccountName(l.Account), Role: string(l.Role), Setup: l.Kind == relay.LinkSetup, Steps: steps(stepPassword),
+		Email: l.Email, Account: v.Tenants.AccountName(l.Account), Role: string(l.Role), Setup: l.Kind == relay.LinkSetup, Steps: v.stepsOf(u, stepPassword),
 		Issuers: v.People.Issuers(), Token: v.linkToken().Reveal(),
 	}
 }

@@ -258,6 +258,63 @@ func TestFirstRunOfOthers(t *testing.T) {
 	}
 }
 
+// TestStepsAreOnesOwn: the steps of the set-up are those that the person may take, from
+// the link of the invitation on.
+func TestStepsAreOnesOwn(t *testing.T) {
+	t.Parallel()
+	names := func(r *reply) string {
+		var out []string
+		for _, s := range r.all("ol.steps li") {
+			name := strings.TrimSuffix(text(s), "(done)")
+			if attribute(s, "aria-current") != "" {
+				name = "*" + name
+			}
+			out = append(out, strings.TrimSpace(name))
+		}
+		return strings.Join(out, ", ")
+	}
+	for _, c := range []struct {
+		denied []string
+		rest   string
+	}{
+		{nil, ", Domain, Key, Test message"},
+		{[]string{"POST /v3/whitelabel/domains", "POST /v3/api_keys", "POST /v3/api_keys/{api_key_id}/test"}, ""}, // an auditor
+		{[]string{"POST /v3/whitelabel/domains"}, ", Key, Test message"},
+	} {
+		w := outside(t)
+		w.api.denied = c.denied
+		w.visit().User.RecoveryCodes = 0 // they are made with the first factor
+		w.people.links = map[string]relay.Link{"good": {Kind: relay.LinkInvite, Email: "new@example.com", Role: relay.RoleAuditor}}
+		for _, at := range []struct{ got, want string }{
+			{names(w.get("/invite/good")), "*Password, Second factor, Recovery codes"},
+			{names(w.post("/invite/good", "username", "new", "role", "owner")), "*Password, Second factor, Recovery codes"},
+			{names(func() *reply {
+				w.post("/invite/good", "username", "new", "password", "three unrelated words").goes("/welcome")
+				return w.get("/welcome")
+			}()), "Password, *Second factor, Recovery codes"},
+			{names(w.post("/factors/app/begin")), "Password, *Second factor, Recovery codes"},
+			{names(w.post("/factors/app", "code", rightCode)), "Password, Second factor, *Recovery codes"},
+		} {
+			if at.got != at.want+c.rest {
+				t.Errorf("without %q: %q instead of %q", c.denied, at.got, at.want+c.rest)
+			}
+		}
+	}
+	// Who may make keys and no domains begins with the key.
+	w := newWorld(t)
+	w.api.denied = []string{"POST /v3/whitelabel/domains"}
+	w.api.on("GET /v3/api_keys", map[string]any{"result": []any{}})
+	if got := names(w.get("/welcome").want(200)); got != "Password, Second factor, Recovery codes, *Key, Test message" {
+		t.Error(got)
+	}
+	// Of somebody who will see subusers only, nothing of the account's own is theirs.
+	w = outside(t)
+	w.people.links = map[string]relay.Link{"good": {Kind: relay.LinkInvite, Role: relay.RoleDeveloper, Restricted: true}}
+	if got := names(w.get("/invite/good")); got != "*Password, Second factor, Recovery codes" {
+		t.Error(got)
+	}
+}
+
 func TestUnknownErrorsStayInside(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -58,6 +58,27 @@ func steps(current int) []Step {
 	return out
 }
 
+// stepsOf are the steps for a person, who may not be all that they will be yet: what
+// they may not do is none of theirs. Where the current step is not, the next is.
+func (v *visit) stepsOf(u *relay.User, current int) []Step {
+	p := &relay.Principal{Tenant: relay.Tenant{Account: u.Account, Subuser: u.Subuser}, User: u}
+	needs := map[int][]string{stepDomain: needDomain, stepKey: needKey, stepTest: needTest}
+	var out []Step
+	marked := false
+	for i, s := range steps(current) {
+		if !v.may(p, needs[i]) {
+			continue
+		}
+		s.Current = !marked && i >= current
+		marked = marked || s.Current
+		out = append(out, s)
+	}
+	return out
+}
+
+// ownSteps are the steps for who is logged in.
+func (v *visit) ownSteps(current int) []Step { return v.stepsOf(&v.Open.User, current) }
+
 type welcomePage struct {
 	frame
 	Steps []Step
@@ -108,7 +129,7 @@ type keyBrief struct {
 func (c *Console) welcome(v *visit) error {
 	p := &welcomePage{}
 	if v.firstTime() {
-		p.Factor, p.Steps = true, steps(stepFactor)
+		p.Factor, p.Steps = true, v.ownSteps(stepFactor)
 		return v.render("welcome", p)
 	}
 	p.Title = "Get going"
@@ -116,7 +137,7 @@ func (c *Console) welcome(v *visit) error {
 	if !p.MayDomain && !p.MayKey && !p.MayTest { // an auditor: nothing here is theirs to do
 		return v.to("/")
 	}
-	p.Steps = steps(stepDomain)
+	p.Steps = v.ownSteps(stepDomain)
 	if err := v.welcomeState(p); err != nil {
 		return err
 	}
@@ -147,9 +168,9 @@ func (v *visit) welcomeState(p *welcomePage) error {
 	}
 	switch {
 	case p.Domains > 0 && p.Keys > 0:
-		p.Steps = steps(stepTest)
+		p.Steps = v.ownSteps(stepTest)
 	case p.Domains > 0:
-		p.Steps = steps(stepKey)
+		p.Steps = v.ownSteps(stepKey)
 	}
 	return nil
 }
@@ -175,7 +196,7 @@ func (c *Console) showFirstDomain(v *visit) error {
 	if _, host, ok := strings.Cut(v.Open.User.Email, "@"); ok {
 		domain = host
 	}
-	return v.render("welcome_domain", &firstDomainPage{Steps: steps(stepDomain), Domain: domain})
+	return v.render("welcome_domain", &firstDomainPage{Steps: v.ownSteps(stepDomain), Domain: domain})
 }
 
 func (c *Console) firstDomain(v *visit) error {
@@ -188,7 +209,7 @@ func (c *Console) firstDomain(v *visit) error {
 		err = v.call("POST", "/v3/whitelabel/domains", map[string]any{"domain": f.Domain}, &d)
 	}
 	if err != nil {
-		return v.fail(err, "welcome_domain", &firstDomainPage{Steps: steps(stepDomain), Domain: f.Domain})
+		return v.fail(err, "welcome_domain", &firstDomainPage{Steps: v.ownSteps(stepDomain), Domain: f.Domain})
 	}
 	return v.to("/welcome/domain/" + strconv.FormatInt(d.Number, 10))
 }
@@ -207,7 +228,7 @@ func (v *visit) domainPath() string {
 }
 
 func (c *Console) firstRecords(v *visit) error {
-	p := &recordsPage{Steps: steps(stepDomain), Path: "/welcome/domain/" + v.R.PathValue("id")}
+	p := &recordsPage{Steps: v.ownSteps(stepDomain), Path: "/welcome/domain/" + v.R.PathValue("id")}
 	if err := v.get(v.domainPath(), &p.Domain); err != nil {
 		return err
 	}
@@ -253,7 +274,7 @@ type firstKeyPage struct {
 }
 
 func (v *visit) firstKeyPage() (*firstKeyPage, error) {
-	p := &firstKeyPage{Steps: steps(stepKey), Name: "First key"}
+	p := &firstKeyPage{Steps: v.ownSteps(stepKey), Name: "First key"}
 	if !v.may(v.Principal, needDomain) {
 		return p, nil
 	}
@@ -313,7 +334,7 @@ func (c *Console) firstKey(v *visit) error {
 		p.Name, p.Domain = f.Name, f.Domain
 		return v.fail(err, "welcome_key", p)
 	}
-	p := &keyMadePage{Steps: steps(stepTest), Key: made, To: v.Open.User.Email, MayTest: v.may(v.Principal, needTest)}
+	p := &keyMadePage{Steps: v.ownSteps(stepTest), Key: made, To: v.Open.User.Email, MayTest: v.may(v.Principal, needTest)}
 	p.Title = "Your key is ready"
 	p.From = "hello@" + f.Domain
 	if f.Domain == "" {
@@ -333,7 +354,7 @@ type firstTestPage struct {
 }
 
 func (v *visit) firstTestPage() (*firstTestPage, error) {
-	p := &firstTestPage{Steps: steps(stepTest), To: v.Open.User.Email}
+	p := &firstTestPage{Steps: v.ownSteps(stepTest), To: v.Open.User.Email}
 	var keys struct {
 		Result []keyBrief `json:"result"`
 	}
@@ -434,7 +455,7 @@ type eventRow struct {
 }
 
 func (c *Console) firstJourney(v *visit) error {
-	p := &journeyPage{Steps: steps(stepTest)}
+	p := &journeyPage{Steps: v.ownSteps(stepTest)}
 	if err := v.get(apiPath("/v3/messages/{id}", v.R.PathValue("id")), &p.Message); err != nil {
 		return err
 	}
