@@ -105,7 +105,12 @@ func entryText(v image) string {
 }
 
 // differ collects the lines of one change.
-type differ struct{ lines []string }
+type differ struct {
+	lines []string
+	// whole: the object came or went as a whole, so that nothing was added to its
+	// lists or removed from them.
+	whole bool
+}
 
 // value compares two values of one name; "" is that of the whole image.
 func (d *differ) value(name string, was, is image, depth int) {
@@ -131,6 +136,9 @@ func (d *differ) object(name string, was, is map[string]json.RawMessage, depth i
 	if name != "" {
 		name += "."
 	}
+	whole := d.whole
+	d.whole = whole || was == nil || is == nil
+	defer func() { d.whole = whole }()
 	for _, member := range slices.Sorted(mapKeys(names)) {
 		d.value(name+member, imageOf(was[member]), imageOf(is[member]), depth+1)
 	}
@@ -241,16 +249,26 @@ func (d *differ) changed(name string, was, is *entry, depth int) {
 func (d *differ) entries(name, what string, list []string) {
 	before := len(d.lines)
 	for _, text := range list {
-		d.lines = append(d.lines, strings.TrimPrefix(name+", "+what+": "+cut(orNone(text, "nothing")), ", "))
+		d.lines = append(d.lines, d.line(name, what, cut(orNone(text, "nothing"))))
 	}
 	d.bound(before, name, what)
+}
+
+// line is one of a list.
+func (d *differ) line(name, what, text string) string {
+	switch {
+	case !d.whole:
+		return strings.TrimPrefix(name+", "+what+": "+text, ", ")
+	case what == "removed":
+		text += " → nothing"
+	}
+	return name + ": " + text
 }
 
 // bound takes lines of one list away that are too many.
 func (d *differ) bound(before int, name, what string) {
 	if n := len(d.lines) - before - maxEntries; n > 0 {
-		more := strings.TrimPrefix(name+", "+what+": "+count(int64(n))+" more", ", ")
-		d.lines = append(d.lines[:before+maxEntries], more)
+		d.lines = append(d.lines[:before+maxEntries], d.line(name, what, count(int64(n))+" more"))
 	}
 }
 

@@ -38,6 +38,10 @@ func TestDifferences(t *testing.T) {
 		// Objects: the members that differ, by name.
 		{`{"tls":{"min":"1.2","force":true}}`, `{"tls":{"min":"1.3","force":true}}`, "tls.min: 1.2 → 1.3"},
 		{`{"tls":null}`, `{"tls":{"min":"1.3","ca":{"name":"x"}}}`, "tls.ca.name: x; tls.min: 1.3"},
+		// Nothing was added to the list of what is new as a whole.
+		{``, `{"senders":["a","b"]}`, "senders: a; senders: b"},
+		{`{"senders":["a"]}`, `null`, "senders: a → nothing"},
+		{`{"rules":["a","b"],"before":null}`, `{"rules":["a"],"before":{"rules":["a","b"]}}`, "before.rules: a; before.rules: b; rules, removed: b"},
 		{`{"tls":{"ips":["a"]}}`, `{"tls":{"ips":["b"]}}`, "tls.ips, added: b; tls.ips, removed: a"},
 		{`{"a":{"b":{"c":{"d":{"e":1}}}}}`, `{"a":{"b":{"c":{"d":{"e":2}}}}}`, "a.b.c.d: e 1 → e 2"},
 		{`{"tls":{"min":1}}`, `{"tls":"off"}`, "tls: min 1 → off"},
