@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"syscall"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"postern/internal/cert"
