@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -106,7 +107,7 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 	}
 	s.db.SetMaxOpenConns(readers)
 	s.db.SetMaxIdleConns(readers)
-	if e.cdb, err = sql.Open("sqlite", sqliteWaiting(path, false, restartWait)); err != nil {
+	if e.cdb, err = sql.Open("sqlite", sqliteWaiting(path, false, cmp.Or(s.cfg.restartWait, restartWait))); err != nil {
 		return err
 	}
 	e.cdb.SetMaxOpenConns(1)

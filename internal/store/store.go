@@ -50,8 +50,9 @@ type Config struct {
 	// waits again. It must not block. PostgreSQL only.
 	OnTakeover func([]Share)
 
-	fault     func(point string) error // tests: fail at a named point
-	freeSpace func() (int64, error)    // tests: instead of the file system
+	fault       func(point string) error // tests: fail at a named point
+	freeSpace   func() (int64, error)    // tests: instead of the file system
+	restartWait time.Duration            // for tests; 0: restartWait
 }
 
 // Store is an open store. Its methods are safe for concurrent use. Methods that
