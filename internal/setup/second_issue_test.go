@@ -2,7 +2,6 @@ package setup
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 	"testing"
 
@@ -13,15 +12,7 @@ import (
 // a new directory: it would have an owner's key of its own in it.
 func TestSecondInitOfADatabase(t *testing.T) {
 	t.Parallel()
-	server, err := pgtest.New()
-	if errors.Is(err, pgtest.ErrNotInstalled) {
-		t.Skip("no PostgreSQL server is installed")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	url := server.Database(t)
+	url := pgtest.Require(t).Database(t)
 	first := options(filepath.Join(t.TempDir(), "one"))
 	first.StoreURL = url
 	made, err := Init(context.Background(), first)

@@ -168,7 +168,12 @@ func (e *sqliteEngine) checkpoint(ctx context.Context, restart bool) error {
 		return err
 	}
 	_, limit := e.walLimits()
-	if end := e.logEnd.Load(); end < 2*limit || end < e.nextWait {
+	end := e.logEnd.Load()
+	if end < 2*limit {
+		e.nextWait = 0 // the log has begun anew since a reader was too long
+		return nil
+	}
+	if end < e.nextWait {
 		return nil
 	}
 	// Who begins to read now reads the database alone, and does not pin the log.
