@@ -170,17 +170,17 @@ func (e *sqliteEngine) checkpoint(ctx context.Context, restart bool) error {
 	_, limit := e.walLimits()
 	end := e.logEnd.Load()
 	if end < 2*limit {
-		e.nextWait = 0 // the log has begun anew since a reader was too long
 		return nil
 	}
-	if end < e.nextWait {
+	// A shorter log than that which was waited for in vain is another one.
+	if e.waitedAt <= end && end < e.waitedAt+limit {
 		return nil
 	}
 	// Who begins to read now reads the database alone, and does not pin the log.
 	if err := e.walCheckpoint(ctx, "RESTART"); err != nil {
 		return err
 	}
-	e.nextWait = e.logEnd.Load() + limit
+	e.waitedAt = e.logEnd.Load()
 	return nil
 }
 

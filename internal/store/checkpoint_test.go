@@ -20,7 +20,7 @@ func TestLogIsBoundedWhileRead(t *testing.T) {
 	}
 	// A reader that was too long once, and is gone, says nothing about those now.
 	e.mu.Lock()
-	e.nextWait = 1 << 40
+	e.waitedAt = 1 << 40
 	e.mu.Unlock()
 	ctx, end := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -39,7 +39,7 @@ type sqliteEngine struct {
 
 	logBytes atomic.Int64  // what of the log is not copied, roughly
 	logEnd   atomic.Int64  // length of the log when it was last copied
-	nextWait int64         // length from which the writer waits for readers again; with mu
+	waitedAt int64         // length of the log when the writer last waited for readers, 0 if not in vain; with mu
 	cdb      *sql.DB       // checkpoints
 	kick     chan struct{} // wakes the checkpointer
 }
