@@ -33,6 +33,8 @@ type File struct {
 	f     *os.File
 	size  int64
 	since time.Time // of the current file's first record
+	// sync puts a file or directory on the disk; tests watch it, and let it fail.
+	sync func(*os.File) error
 }
 
 // NewFile makes a target that opens its file when the first records come.
@@ -40,7 +42,7 @@ func NewFile(c FileConfig) *File {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &File{cfg: c}
+	return &File{cfg: c, sync: (*os.File).Sync}
 }
 
 // line is a record in a file, in a webhook and in nothing else.
@@ -73,7 +75,7 @@ func (t *File) Send(_ context.Context, records []Record) error {
 	n, err := t.f.Write(b.Bytes())
 	t.size += int64(n)
 	if err == nil {
-		err = t.f.Sync()
+		err = t.sync(t.f)
 	}
 	if err != nil {
 		// Half a batch may stand there; it is written again in full.
@@ -120,7 +122,7 @@ func (t *File) putAside(now time.Time) error {
 	if err := os.Rename(t.cfg.Path, to); err != nil {
 		return fmt.Errorf("put the file aside: %w", err)
 	}
-	if err := syncDir(filepath.Dir(t.cfg.Path)); err != nil {
+	if err := t.syncDir(); err != nil {
 		return err
 	}
 	return t.remove()
@@ -158,10 +160,16 @@ func (t *File) open() error {
 	if err != nil {
 		return fmt.Errorf("open export file: %w", err)
 	}
-	if err := t.adopt(f); err != nil {
+	err = t.adopt(f)
+	if err == nil {
+		// A crash before this may leave records in a file that has no name.
+		err = t.syncDir()
+	}
+	if err != nil {
+		t.f = nil // else the next batch would be written to what is closed
 		return errors.Join(err, f.Close())
 	}
-	return syncDir(filepath.Dir(t.cfg.Path))
+	return nil
 }
 
 // adopt takes over a file that may be there already: its age is that of its first
@@ -205,10 +213,11 @@ func (t *File) Close() error {
 	return err
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// syncDir puts the names in the file's directory on the disk.
+func (t *File) syncDir() error {
+	d, err := os.Open(filepath.Dir(t.cfg.Path))
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(t.sync(d), d.Close())
 }
