@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // list makes a file of passwords, with counts and line ends as asked for.
@@ -117,6 +118,40 @@ func TestWrongBreachedFiles(t *testing.T) {
 		}
 		if _, err := OpenBreached(path); !errors.Is(err, ErrBreachedFile) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// SP 800-63B-4 §3.1.1.2: a stolen password is found however its characters were
+// composed at the keyboard, and one that stands in the list as somebody typed it is,
+// too: what is hashed is the same password.
+func TestBreachedHoweverItIsComposed(t *testing.T) {
+	const composed, apart, wide = "caf\u00e9 fi cr\u00e8me", "cafe\u0301 \ufb01 cre\u0300me", "\uff43\uff41\uff46\u00e9 fi cr\u00e8me"
+	line := func(p string) string { return fmt.Sprintf("%X\n", sha1.Sum([]byte(p))) }
+	for name, c := range map[string]struct {
+		listed, typed string
+		want          bool
+	}{
+		"as it is listed":                    {composed, composed, true},
+		"apart, of one listed composed":      {composed, apart, true},
+		"wide letters, of one listed narrow": {composed, wide, true},
+		"as somebody typed it":               {apart, apart, true},
+		"another one":                        {composed, "cafe fi creme", false},
+		"not UTF-8":                          {"caf\xe9", "caf\xe9", true},
+		"not UTF-8, another one":             {composed, "caf\xe9 fi cr\xe8me", false},
+	} {
+		text := line(c.listed)
+		b := NewBreached(strings.NewReader(text), int64(len(text)))
+		if got, err := b.Contains(c.typed); got != c.want || err != nil {
+			t.Errorf("%s: %t, %v", name, got, err)
+		}
+		if !utf8.ValidString(c.typed) {
+			continue // refused as what it is
+		}
+		r := &Rules{Breached: b}
+		refused, err := r.Check(c.typed, nil)
+		if got := strings.Contains(strings.Join(refused, " "), "stolen elsewhere"); got != c.want || err != nil {
+			t.Errorf("%s: refused for %q, %v", name, refused, err)
 		}
 	}
 }
