@@ -100,6 +100,16 @@ func (s *Store) forUpdate() string {
 	return ""
 }
 
+// forEdit is forUpdate for a row that others refer to: they may add rows that do
+// meanwhile. Who has locked a person may be waited for by who has locked the account,
+// and must not wait for the account in turn.
+func (s *Store) forEdit() string {
+	if s.eng.dialect() == dPostgres {
+		return " FOR NO KEY UPDATE"
+	}
+	return ""
+}
+
 // CreateAccount adds an account and gives it its Number. relay.Conflict: the id
 // or name is taken.
 func (s *Store) CreateAccount(ctx context.Context, by By, a relay.Account) error {
@@ -182,7 +192,7 @@ func switchedBy(by By, at, was time.Time, rank relay.Rank) (relay.Rank, error) {
 
 func (s *Store) changeAccount(ctx context.Context, by By, id relay.AccountID, action string, edit func(relay.Account) (relay.Account, error)) error {
 	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
-		old, err := one(ctx, tx, "account", scanAccount, selectAccounts+` WHERE id = $1`+s.forUpdate(), blob(id.ID))
+		old, err := one(ctx, tx, "account", scanAccount, selectAccounts+` WHERE id = $1`+s.forEdit(), blob(id.ID))
 		if err != nil {
 			return note{}, err
 		}

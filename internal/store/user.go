@@ -214,11 +214,7 @@ func (s *Store) changePerson(ctx context.Context, by By, fn func(tx *sql.Tx) (no
 // holdAccount locks an account until the commit, or relay.NotFound. Others may add
 // rows that refer to it meanwhile: they have locked a user first.
 func (s *Store) holdAccount(ctx context.Context, tx *sql.Tx, id relay.AccountID) error {
-	query := lockAccount
-	if s.eng.dialect() == dPostgres {
-		query += " FOR NO KEY UPDATE"
-	}
-	_, err := one(ctx, tx, "account", func(r scanner) (b []byte, err error) { return b, r.Scan(&b) }, query, blob(id.ID))
+	_, err := one(ctx, tx, "account", func(r scanner) (b []byte, err error) { return b, r.Scan(&b) }, lockAccount+s.forEdit(), blob(id.ID))
 	return err
 }
 
