@@ -21,7 +21,7 @@ var accessChecks = []Check{
 			for _, l := range f.lists() {
 				if l.Monitor {
 					yield(flaw{
-						subject: f.listSubject(l), href: "/access",
+						subject: f.listSubject(l), href: f.pageOf(l.Subuser, "/access"),
 						text: fmt.Sprintf("The IP access list of %s is in monitor mode: it writes down whom it would refuse, and refuses nobody.", f.ownerOf(l)),
 						fix:  "postern access mode enforce" + f.ofTenant(l),
 					})
@@ -62,27 +62,27 @@ func (f *Facts) ownerOf(l *relay.AccessList) string {
 }
 
 func (f *Facts) ofTenant(l *relay.AccessList) string {
-	if l.Subuser.IsZero() {
-		return f.ofAccount()
-	}
-	return f.ofAccount() + " --subuser " + argument(f.subuserName(l.Subuser))
+	return f.ofAccount() + f.ofSubuser(l.Subuser)
 }
 
 // openLists: an empty list of the account and one with a wide network are one
-// flaw, so that taking the network away does not put another in its place. A
-// subuser's list may be empty: its account's counts for it.
+// flaw, so that taking the network away does not put another in its place: where
+// nothing else is on it, something narrow is added first. A subuser's list may be
+// empty: its account's counts for it.
 func openLists(f *Facts, yield func(flaw)) {
 	for _, l := range f.lists() {
-		w := flaw{subject: f.listSubject(l), href: "/access"}
+		w := flaw{subject: f.listSubject(l), href: f.pageOf(l.Subuser, "/access"), fix: "postern access remove"}
 		for _, r := range l.Rules {
 			if r.Network.IsValid() && wide(r.Network) {
 				w.evidence = append(w.evidence, r.Network.String())
-				if w.fix == "" {
-					w.fix = "postern access remove " + strconv.FormatInt(r.ID, 10) + f.ofTenant(l)
-				}
+				w.fix += " " + strconv.FormatInt(r.ID, 10)
 			}
 		}
+		w.fix += f.ofTenant(l)
 		switch {
+		case len(w.evidence) > 0 && len(w.evidence) == len(l.Rules) && l.Subuser.IsZero():
+			w.text = "The IP access list of the account lets almost everybody in. Add the networks that programs and people come from; then remove what is wide."
+			w.fix = "postern access add NETWORK" + f.ofTenant(l)
 		case len(w.evidence) > 0:
 			w.text = fmt.Sprintf("The IP access list of %s lets almost everybody in.", f.ownerOf(l))
 		case len(l.Rules) == 0 && l.Subuser.IsZero():

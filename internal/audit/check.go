@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"postern/internal/finding"
+	"postern/internal/relay"
 )
 
 // Check is one row of the table of checks.
@@ -176,11 +178,27 @@ func spelled(d time.Duration) string {
 	return d.String()
 }
 
+// inWords is a length of time in a sentence.
+func inWords(d time.Duration) string {
+	switch {
+	case d == day:
+		return "day"
+	case d%day == 0:
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return spelled(d)
+}
+
 // argument is a text as one word of a command line that a person copies: quoted
-// for a shell unless it needs nothing. What cannot be shown is left out, so that
-// nothing that is pasted does more than it shows.
+// for a shell unless it needs nothing. In place of what cannot be shown stands a
+// question mark, so that nothing that is pasted does more than it shows.
 func argument(s string) string {
-	s = shown(s)
+	s = strings.Map(func(c rune) rune {
+		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
+			return '?'
+		}
+		return c
+	}, s)
 	plain := func(c rune) bool {
 		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._@:/=,+-", c)
 	}
@@ -188,6 +206,22 @@ func argument(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// ofSubuser names a subuser in a command line; nothing for the account itself.
+func (f *Facts) ofSubuser(id relay.SubuserID) string {
+	if id.IsZero() {
+		return ""
+	}
+	return " --subuser " + argument(f.subuserName(id))
+}
+
+// pageOf is a page of the console about something of a subuser's, or the account's.
+func (f *Facts) pageOf(id relay.SubuserID, path string) string {
+	if id.IsZero() {
+		return path
+	}
+	return "/as/" + pathSegment(f.subuserName(id)) + path
 }
 
 // ofAccount names the account in a command line.

@@ -168,6 +168,16 @@ func TestScoreIsNotMoved(t *testing.T) {
 		"a withdrawn DKIM key": func(f *Facts) {
 			f.Domains[0].Keys = append(f.Domains[0].Keys, relay.DKIMKey{Algorithm: relay.DKIMRSA, Bits: 512, CreatedAt: ago(900), WithdrawnAt: ago(1)})
 		},
+		"a domain by the operator's word that the DNS proves": func(f *Facts) {
+			d := soundDomain(21, "b.test")
+			d.State, d.AssertedBy = relay.DomainAsserted, "uid 0"
+			f.Domains = append(f.Domains, d)
+		},
+		"a person of a subuser that is shut out": func(f *Facts) {
+			id := relay.SubuserID{ID: testID(101)}
+			f.Subusers = append(f.Subusers, relay.Subuser{ID: id, ConsoleDisabledAt: ago(1)})
+			f.Users = append(f.Users, relay.User{Username: "x", Role: relay.RoleOwner, Password: "x", Subuser: id, CreatedAt: ago(900)})
+		},
 		"a DNS that did not answer": func(f *Facts) { f.Domains[0].Check = &DomainCheck{Unknown: true} },
 		"a key that cannot send": func(f *Facts) {
 			k := soundKey(3)
@@ -238,7 +248,7 @@ func TestChecks(t *testing.T) {
 			t.Errorf("no check belongs to the practice %q", p)
 		}
 	}
-	command := regexp.MustCompile(`^postern (key (revoke|rotate|update|users) [\w-]{22}( --[a-z-]+ \S+)*|(policy|access|domain|dmarc|user|audit|reload|version).*)$`)
+	command := regexp.MustCompile(`^postern (key (revoke|rotate|update|users) [\w-]{22}( --[a-z-]+ \S+)*|(policy|access|domain|dmarc|user|audit|config check|version).*)$`)
 	for _, p := range plants {
 		f := sound()
 		p.make(f)

@@ -134,7 +134,7 @@ func (c *collector) domains() error {
 	}
 	err = c.s.Store.AccountChecks(c.ctx, c.f.Account.ID, func(k relay.DomainCheck) {
 		if i, ok := at[k.Domain]; ok {
-			c.f.Domains[i].Check = &DomainCheck{At: k.At, Unknown: k.Unknown, Policy: k.Policy, SPFAligned: k.SPFAligned, DKIMAligned: k.DKIMAligned}
+			c.f.Domains[i].Check = &DomainCheck{At: k.At, Valid: k.Valid, Unknown: k.Unknown, Policy: k.Policy, SPFAligned: k.SPFAligned, DKIMAligned: k.DKIMAligned}
 		}
 	})
 	if err != nil {

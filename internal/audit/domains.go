@@ -23,9 +23,9 @@ var domainChecks = []Check{
 	},
 	{
 		Code: "domain_asserted", Section: SectionDomains, Severity: Medium, Weight: 8, Practice: LeastRights, Standards: []string{cisDMARC},
-		Title: "Domain by the operator's word", Doc: "A domain that may be used because the operator said so, and not because the DNS proves it.",
+		Title: "Domain by the operator's word", Doc: "A domain that may be used because the operator said so, and that the DNS did not prove at its last check.",
 		run: eachDomain(func(f *Facts, d *DomainFacts) *flaw {
-			if d.State != relay.DomainAsserted {
+			if d.State != relay.DomainAsserted || d.Check != nil && d.Check.Valid {
 				return nil
 			}
 			return &flaw{
@@ -114,7 +114,9 @@ var domainChecks = []Check{
 	},
 }
 
-func domainPage(d *DomainFacts) string { return "/domains/" + strconv.FormatInt(d.Number, 10) }
+func (f *Facts) domainPage(d *DomainFacts) string {
+	return f.pageOf(d.Subuser, "/domains/"+strconv.FormatInt(d.Number, 10))
+}
 
 func (d *DomainFacts) counts() bool {
 	return d.DisabledAt.IsZero() && d.DeletedAt.IsZero() && !d.System
@@ -131,7 +133,7 @@ func eachDomain(look func(f *Facts, d *DomainFacts) *flaw) func(*Facts, func(fla
 				continue
 			}
 			if w := look(f, d); w != nil {
-				w.subject, w.href = Subject{Kind: "domain", ID: d.ID.String(), Name: d.Name}, domainPage(d)
+				w.subject, w.href = Subject{Kind: "domain", ID: d.ID.String(), Name: d.Name}, f.domainPage(d)
 				yield(*w)
 			}
 		}
@@ -149,7 +151,7 @@ func eachDKIMKey(look func(f *Facts, d *DomainFacts, k *relay.DKIMKey) *flaw) fu
 				}
 				if w := look(f, d, k); w != nil {
 					w.subject = Subject{Kind: "dkim_key", ID: d.ID.String() + "/" + k.Selector, Name: k.Selector + "._domainkey." + d.Name}
-					w.href = domainPage(d)
+					w.href = f.domainPage(d)
 					yield(*w)
 				}
 			}

@@ -27,6 +27,9 @@ const (
 	MinDays      = 1
 	MaxDays      = 3650
 	MaxLoginDays = 90
+	// MaxRotateDays is the longest life of a key that a policy should allow: what is
+	// advised has to mend.
+	MaxRotateDays = 365
 )
 
 // Filled are the options with defaults in the place of what is not given, or not
@@ -39,15 +42,15 @@ func (o Options) Filled() Options {
 	}
 	fill(&o.UnusedDays, 90, MaxDays)
 	fill(&o.UnseenDays, 90, MaxDays)
-	fill(&o.RotateDays, 90, MaxDays)
+	fill(&o.RotateDays, 90, MaxRotateDays)
 	fill(&o.LoginDays, 30, MaxLoginDays)
 	return o
 }
 
 // What checks measure against and no option changes.
 const (
-	graceNew     = 7 * day   // what is newer may be unused yet
-	longestLife  = 365 * day // the longest life of a key that a policy should allow
+	graceNew     = 7 * day             // what is newer may be unused yet
+	longestLife  = MaxRotateDays * day // the longest life of a key that a policy should allow
 	dkimOld      = 365 * day
 	dkimBits     = 2048
 	versionOld   = 180 * day
@@ -105,6 +108,7 @@ type DomainFacts struct {
 // DomainCheck is what matters here of a domain's last check.
 type DomainCheck struct {
 	At          time.Time
+	Valid       bool // the DNS proves the domain
 	Unknown     bool // the DNS did not answer
 	Policy      string
 	SPFAligned  string

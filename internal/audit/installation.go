@@ -10,18 +10,19 @@ var trailChecks = []Check{
 		Code: "trail_broken", Section: SectionTrail, Severity: Critical, Weight: 100, Practice: Monitoring, Standards: []string{cisLogs, "CIS Controls v8 8.5"},
 		Title: "The record of changes does not fit", Doc: "A chain of changes (the account's; in the first account's report the installation's, too) that was altered outside of postern.",
 		run: func(f *Facts, yield func(flaw)) {
-			broken := func(id, whose string, t Trail) {
+			broken := func(id, whose, of string, t Trail) {
 				if !t.Valid {
 					yield(flaw{
 						subject: Subject{Kind: "account", ID: id, Name: whose}, href: "/changes", evidence: some(t.Problem),
 						text: "The record of changes of " + whose + " was altered, or something was taken out or put in: somebody who can write the database did it. Treat the host as taken over.",
-						fix:  "postern audit verify" + f.ofAccount(),
+						fix:  "postern audit verify" + of,
 					})
 				}
 			}
-			broken("trail", "the account", f.Trail)
+			broken("trail", "the account", f.ofAccount(), f.Trail)
 			if f.Installation != nil {
-				broken("trail of the installation", "the installation", f.Installation.Trail)
+				// Without an account all chains are checked, the installation's among them.
+				broken("trail of the installation", "the installation", "", f.Installation.Trail)
 			}
 		},
 	},
@@ -63,8 +64,9 @@ var installationChecks = []Check{
 			for _, s := range f.Installation.Settings {
 				yield(flaw{
 					subject: Subject{Kind: "setting", ID: s.Name, Name: s.Name}, standards: s.Standards, href: "/audit",
-					text:     fmt.Sprintf("The setting %s is %s; %s is recommended. %s", s.Name, quote(s.Value), quote(s.Recommended), s.Why),
-					evidence: []string{s.Name + " = " + s.Value}, fix: "postern reload",
+					text: fmt.Sprintf("The setting %s is %s; %s is recommended. %s", s.Name, quote(s.Value), quote(s.Recommended), s.Why) +
+						" Change it in the configuration file, have the file checked, and restart.",
+					evidence: []string{s.Name + " = " + s.Value}, fix: "postern config check",
 				})
 			}
 		},

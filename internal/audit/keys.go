@@ -47,7 +47,7 @@ var keyChecks = []Check{
 				return nil
 			}
 			return &flaw{
-				text: fmt.Sprintf("The secret of the key %s dates from %s, %s; it should change every %d days.", quote(k.Name), on(since), f.ago(since), int(f.rotateAfter()/day)),
+				text: fmt.Sprintf("The secret of the key %s dates from %s, %s; it should change every %s.", quote(k.Name), on(since), f.ago(since), inWords(f.rotateAfter())),
 				fix:  "postern key rotate " + k.ID.String() + " --overlap " + spelled(day),
 			}
 		}),
@@ -55,14 +55,13 @@ var keyChecks = []Check{
 	{
 		Code: "key_no_expiry", Section: SectionKeys, Severity: Medium, Weight: 5, Practice: Rotation, Standards: []string{cisRevoke},
 		Title: "Key without an end", Doc: "A key that never expires.",
-		run: eachKey(func(_ *Facts, k *relay.Key) *flaw {
+		run: eachKey(func(f *Facts, k *relay.Key) *flaw {
 			if !k.ExpiresAt.IsZero() {
 				return nil
 			}
-			return &flaw{
-				text: fmt.Sprintf("The key %s works for ever. With an end, one that was forgotten goes away by itself; a reminder comes 14 days before.", quote(k.Name)),
-				fix:  "postern key update " + k.ID.String() + " --expires-in " + spelled(90*day),
-			}
+			w := &flaw{text: fmt.Sprintf("The key %s works for ever. With an end, one that was forgotten goes away by itself; a reminder comes 14 days before.", quote(k.Name))}
+			f.proposeEnd(k, w)
+			return w
 		}),
 	},
 	{
@@ -148,7 +147,7 @@ func eachKey(look func(f *Facts, k *relay.Key) *flaw) func(*Facts, func(flaw)) {
 				continue
 			}
 			if w := look(f, k); w != nil {
-				w.subject, w.href = keySubject(k), keyPage(k.ID)
+				w.subject, w.href = keySubject(k), f.pageOf(k.Subuser, "/keys/"+k.ID.String())
 				yield(*w)
 			}
 		}
@@ -159,14 +158,43 @@ func keySubject(k *relay.Key) Subject {
 	return Subject{Kind: "api_key", ID: k.ID.String(), Name: k.Name}
 }
 
-func keyPage(id relay.KeyID) string { return "/keys/" + id.String() }
-
 // secretSince is when a key got the secret that it has.
 func secretSince(k *relay.Key) time.Time {
 	if k.RotatedAt.After(k.CreatedAt) {
 		return k.RotatedAt
 	}
 	return k.CreatedAt
+}
+
+// usualEnd is the end that is proposed for a key without one.
+const usualEnd = 90 * day
+
+// proposeEnd is the command that gives a key an end. The account's policy may allow
+// less, counted from when the secret was made, and the command has to be right some
+// days later, too: hence a tenth less. A secret that is past half of that life is
+// changed first; what has no secret is made anew.
+func (f *Facts) proposeEnd(k *relay.Key, w *flaw) {
+	end, life := usualEnd, f.Account.Policy.MaxKeyLife
+	if life > 0 {
+		left := secretSince(k).Add(life).Sub(f.At)
+		switch {
+		case left >= life/2:
+			end = min(end, left-left/10)
+		case k.Kind == relay.KeyAPI || k.Kind == relay.KeyAppPassword:
+			w.text += " The policy counts from when its secret was made, too long ago: rotate it, then give it an end."
+			w.fix = "postern key rotate " + k.ID.String() + " --overlap " + spelled(day)
+			return
+		default:
+			w.text += " The policy counts from when it was made, too long ago: make another one with an end, and revoke this one."
+			w.fix = "postern key revoke " + k.ID.String()
+			return
+		}
+	}
+	unit := time.Minute
+	if end >= day {
+		unit = day
+	}
+	w.fix = "postern key update " + k.ID.String() + " --expires-in " + spelled(end.Truncate(unit))
 }
 
 func lastFrom(k *relay.Key) string {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 
 	"postern/internal/relay"
 )
@@ -44,10 +45,15 @@ var peopleChecks = []Check{
 			if !f.older(last, days(f.Options.UnseenDays)) {
 				return nil
 			}
-			return &flaw{
+			w := &flaw{
 				text: fmt.Sprintf("%s %s%s. An account that nobody uses is one that nobody watches.", quote(u.Username), said, f.ago(last)),
-				fix:  "postern user disable " + argument(u.Username) + f.ofAccount(),
+				fix:  "postern user disable " + argument(u.Username) + f.ofAccount() + f.ofSubuser(u.Subuser),
 			}
+			if f.lastOwner(u) {
+				w.text += " They are the last owner, and cannot be shut out before there is another one: have them log in, or invite somebody in their place."
+				w.fix = "postern user invite EMAIL --role owner" + f.ofAccount() + f.ofSubuser(u.Subuser)
+			}
+			return w
 		}),
 	},
 	{
@@ -86,7 +92,28 @@ func (f *Facts) fixFactor(u *relay.User) string {
 	if f.Account.Policy.SecondFactorOptional {
 		return "postern policy --second-factor-optional=false" + f.ofAccount()
 	}
-	return "postern user reset-password " + argument(u.Username) + f.ofAccount()
+	return "postern user reset-password " + argument(u.Username) + f.ofAccount() + f.ofSubuser(u.Subuser)
+}
+
+// lastOwner: nobody else of the account, or of the subuser's people, can act as its
+// owner. The server shuts no such person out.
+func (f *Facts) lastOwner(u *relay.User) bool {
+	acts := func(o *relay.User) bool {
+		return o.Role == relay.RoleOwner && !o.Restricted && o.DisabledAt.IsZero() && o.DeletedAt.IsZero()
+	}
+	return acts(u) && !slices.ContainsFunc(f.Users, func(o relay.User) bool { return o.ID != u.ID && o.Subuser == u.Subuser && acts(&o) })
+}
+
+// shutOut: the person cannot log in, by themselves or with their whole subuser.
+func (f *Facts) shutOut(u *relay.User) bool {
+	if !u.DisabledAt.IsZero() || !u.DeletedAt.IsZero() {
+		return true
+	}
+	if u.Subuser.IsZero() {
+		return false
+	}
+	s := f.subuser(u.Subuser)
+	return s == nil || !s.DisabledAt.IsZero() || !s.ConsoleDisabledAt.IsZero() || !s.DeletedAt.IsZero()
 }
 
 // eachPerson makes a check that looks at one person who may log in after the other.
@@ -94,12 +121,12 @@ func eachPerson(look func(f *Facts, u *relay.User) *flaw) func(*Facts, func(flaw
 	return func(f *Facts, yield func(flaw)) {
 		for i := range f.Users {
 			u := &f.Users[i]
-			if !u.DisabledAt.IsZero() || !u.DeletedAt.IsZero() {
+			if f.shutOut(u) {
 				continue
 			}
 			if w := look(f, u); w != nil {
 				w.subject = Subject{Kind: "user", ID: u.ID.String(), Name: u.Username}
-				w.href = "/people/" + pathSegment(u.Username)
+				w.href = f.pageOf(u.Subuser, "/people/"+pathSegment(u.Username))
 				yield(*w)
 			}
 		}
@@ -116,7 +143,8 @@ func openInvitations(f *Facts, yield func(flaw)) {
 		yield(flaw{
 			subject:  Subject{Kind: "invitation", ID: id, Name: l.Email},
 			text:     fmt.Sprintf("%s was invited %s and never came. Ask whether they still should, or withdraw it.", quote(l.Email), f.ago(l.CreatedAt)),
-			evidence: []string{"as " + string(l.Role) + ", by " + l.CreatedBy}, fix: "postern user withdraw " + argument(l.Email) + f.ofAccount(), href: "/people",
+			evidence: []string{"as " + string(l.Role) + ", by " + l.CreatedBy}, href: f.pageOf(l.Subuser, "/people"),
+			fix: "postern user withdraw " + argument(l.Email) + f.ofAccount() + f.ofSubuser(l.Subuser),
 		})
 	}
 }

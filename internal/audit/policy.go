@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"strings"
 
 	"postern/internal/relay"
 )
@@ -46,7 +47,7 @@ var policyChecks = []Check{
 			if !slices.Contains(p.Mechanisms, "CRAM-MD5") {
 				return "", ""
 			}
-			return "The account's policy names CRAM-MD5 among the mechanisms that its keys may use.", "--mechanisms SCRAM-SHA-256,SCRAM-SHA-256-PLUS,PLAIN,LOGIN,XOAUTH2,OAUTHBEARER,EXTERNAL"
+			return "The account's policy names CRAM-MD5 among the mechanisms that its keys may use.", "--mechanisms " + strings.Join(withoutCRAM(p.Mechanisms), ",")
 		}),
 	},
 	{
@@ -69,6 +70,16 @@ var policyChecks = []Check{
 			return "The account's policy lets people log in with a password alone.", "--second-factor-optional=false"
 		}),
 	},
+}
+
+// withoutCRAM are the other mechanisms of a policy; where there is none, good ones:
+// an empty list would allow everything.
+func withoutCRAM(all []string) []string {
+	rest := slices.DeleteFunc(slices.Clone(all), func(m string) bool { return m == "CRAM-MD5" })
+	if len(rest) == 0 {
+		return []string{"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "PLAIN"}
+	}
+	return rest
 }
 
 // ofPolicy makes a check of the account's policy: what it says is wrong, and the

@@ -171,7 +171,7 @@ func (s *Service) swapSchedule(ctx context.Context, by store.By, a *relay.Accoun
 		return &relay.Error{Kind: relay.Invalid, Field: "every", Public: "Choose off, weekly or monthly."}
 	}
 	if v.Options != v.Options.Filled() {
-		return &relay.Error{Kind: relay.Invalid, Field: "options", Public: fmt.Sprintf("Each bound is from %d to %d days, that of logins up to %d.", MinDays, MaxDays, MaxLoginDays)}
+		return &relay.Error{Kind: relay.Invalid, Field: "options", Public: fmt.Sprintf("Each bound is from %d to %d days, that of secrets up to %d, that of logins up to %d.", MinDays, MaxDays, MaxRotateDays, MaxLoginDays)}
 	}
 	v.NextAt = v.Next(s.cfg.Now(), zoneOf(a))
 	options, err := json.Marshal(v.Options)

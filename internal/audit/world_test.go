@@ -37,7 +37,7 @@ func soundPerson(n byte, name string, role relay.Role) relay.User {
 func soundDomain(n byte, name string) DomainFacts {
 	return DomainFacts{
 		Domain: relay.Domain{ID: relay.DomainID{ID: testID(n)}, Number: int64(n), Name: name, State: relay.DomainVerified, VerifiedAt: ago(300), CreatedAt: ago(300)},
-		Check:  &DomainCheck{At: ago(0), Policy: "reject", SPFAligned: "relaxed", DKIMAligned: "relaxed"},
+		Check:  &DomainCheck{At: ago(0), Valid: true, Policy: "reject", SPFAligned: "relaxed", DKIMAligned: "relaxed"},
 		Keys:   []relay.DKIMKey{{Selector: "s1", Algorithm: relay.DKIMRSA, Bits: 2048, Active: true, CreatedAt: ago(30), ActivatedAt: ago(29)}},
 	}
 }
@@ -140,7 +140,7 @@ var plantsOfPeople = []plant{
 
 var plantsOfDomains = []plant{
 	onDomain("pending", "domain_unverified", func(d *DomainFacts) { d.State = relay.DomainPending }),
-	onDomain("asserted", "domain_asserted", func(d *DomainFacts) { d.State, d.AssertedBy = relay.DomainAsserted, "uid 0" }),
+	onDomain("asserted", "domain_asserted", func(d *DomainFacts) { d.State, d.AssertedBy, d.Check.Valid = relay.DomainAsserted, "uid 0", false }),
 	onDomain("failing", "domain_failing", func(d *DomainFacts) { d.FailingSince = ago(1) }),
 	onDomain("paused", "domain_failing", func(d *DomainFacts) { d.State = relay.DomainPaused }),
 	onDomain("failed", "domain_failing", func(d *DomainFacts) { d.State, d.Reason = relay.DomainFailed, "gone" }),
