@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,8 +157,10 @@ func (v *desk) auditPage(r *auditView) auditPage {
 		p.Practices.Rows = append(p.Practices.Rows, row{Cells: []cell{words(strings.ReplaceAll(x.Practice, "_", " ")), number(x.Findings), number(x.Weight)}})
 	}
 	p.Senders = table{ID: "senders", Caption: "Who can send, as whom, from where", Head: []string{"Key", "As", "From", "Last use", "Findings"}}
+	subusers := map[string]string{} // by key
 	for _, s := range r.Senders {
-		name := v.keyCell(s.Key, s.Name)
+		subusers[s.Key] = s.Subuser
+		name := v.keyCellOf(s.Subuser, s.Key, s.Name)
 		name.Note = s.Subuser
 		if s.Full {
 			name.Badges = append(name.Badges, badge{"full access", toneWarn})
@@ -177,7 +180,7 @@ func (v *desk) auditPage(r *auditView) auditPage {
 		by.Note = c.Protocol
 		from, last := words(c.Addr), v.at(c.Last)
 		from.Note, last.Note = c.Helo, things(c.Logins, "login")
-		p.Clients.Rows = append(p.Clients.Rows, row{Cells: []cell{v.keyCell(c.Key, c.KeyName), from, by, tlsCell(c.TLS), last, {Lines: c.Weak}}})
+		p.Clients.Rows = append(p.Clients.Rows, row{Cells: []cell{v.keyCellOf(subusers[c.Key], c.Key, c.KeyName), from, by, tlsCell(c.TLS), last, {Lines: c.Weak}}})
 	}
 	p.Components = table{ID: "components", Caption: "Versions", Head: []string{"Part", "Version", "Released", "Supported until"}}
 	for _, c := range r.Components {
@@ -188,6 +191,15 @@ func (v *desk) auditPage(r *auditView) auditPage {
 		p.Components.Rows = append(p.Components.Rows, row{Cells: []cell{words(c.Name), version, words(day(c.Released)), words(day(c.Supported))}})
 	}
 	return p
+}
+
+// keyCellOf is keyCell for a key that may be a subuser's: its page is the subuser's.
+func (v *desk) keyCellOf(subuser, id, name string) cell {
+	c := v.keyCell(id, name)
+	if subuser != "" && c.Href != "" {
+		c.Href = subuserPath(subuser, "/keys/"+url.PathEscape(id))
+	}
+	return c
 }
 
 // day is the day of a time as JSON has it.

@@ -27,14 +27,20 @@ func (v *desk) mending(href string) cell {
 	return c
 }
 
-// pageAt is the page that an address leads to, or nil.
+// pageAt is the page that an address leads to, or nil. One of a subuser's has the
+// subuser before it.
 func (c *Console) pageAt(href string) *page {
 	path, _, _ := strings.Cut(href, "?")
+	rest, ofSubuser := strings.CutPrefix(path, "/as/")
+	if ofSubuser {
+		_, rest, _ = strings.Cut(rest, "/")
+		path = "/" + rest
+	}
 	parts := strings.Split(path, "/")
 	var best *page
 	for i := range c.pages {
 		pg := &c.pages[i]
-		if pg.Method != http.MethodGet || !fits(strings.Split(pg.Pattern, "/"), parts) {
+		if pg.Method != http.MethodGet || ofSubuser && !pg.forSubusers() || !fits(strings.Split(pg.Pattern, "/"), parts) {
 			continue
 		}
 		if best == nil || strings.Count(pg.Pattern, "{") < strings.Count(best.Pattern, "{") { // as the mux chooses

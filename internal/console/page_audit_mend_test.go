@@ -53,11 +53,24 @@ func TestFindingsAreMendedByWhoMay(t *testing.T) {
 	r.never(mend).shows("#findings a[href=/keys/k1]", "Key").lacks("#findings a[href=/people/bert]").lacks("#findings a[href=/export]")
 }
 
+// What is a subuser's is mended on the subuser's pages, and its keys are shown there.
+func TestFindingsOfSubusers(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.api.on("GET /v3/audit/report", json.RawMessage(`{"score":1,"full_score":2,"findings":[{"title":"a key","href":"/as/shop/keys/k1"},{"title":"the report","href":"/as/shop/audit"}],
+		"senders":[{"api_key_id":"k1","name":"till","subuser":"shop"},{"api_key_id":"k2","name":"web"}],
+		"clients":[{"api_key_id":"k1","key_name":"till"},{"api_key_id":"k2","key_name":"web"}]}`))
+	w.get("/audit").want(200).shows("#findings a[href=/as/shop/keys/k1]", "Mend it on its page").lacks("#findings a[href=/as/shop/audit]").
+		shows("#senders a[href=/as/shop/keys/k1]", "till").shows("#senders a[href=/keys/k2]", "web").
+		shows("#clients a[href=/as/shop/keys/k1]", "till").shows("#clients a[href=/keys/k2]", "web")
+}
+
 func TestPageAt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for href, want := range map[string]string{
 		"/keys/k1": "/keys/{key}", "/keys/new": "/keys/new", "/keys": "/keys", "/people/a%2Fb": "/people/{person}", "/audit?x=/y": "/audit", "/keys/": "", "/nothing": "", "/keys/k1/nothing": "", "": "",
+		"/as/shop/keys/k1": "/keys/{key}", "/as/a%2Fb/people/bert": "/people/{person}", "/as/shop/audit": "", "/as/shop": "", "/as": "", "/as/shop/as/shop/access": "",
 	} {
 		got := ""
 		if pg := w.console.pageAt(href); pg != nil {
