@@ -63,6 +63,13 @@ func Operator(h Health, metrics http.Handler) []httpx.Route {
 	}
 }
 
+// Diagnostic reports whether a path is one that tells how the process is. It is
+// answered also when the store is not: whoever restarts what does not answer would only
+// make it worse.
+func Diagnostic(path string) bool {
+	return path == "/healthz" || path == "/readyz" || path == "/metrics" || strings.HasPrefix(path, "/debug/")
+}
+
 // profileIndex lists the profiles. pprof links them relative to its own path
 // with a slash at the end, which our paths do not have.
 func profileIndex(w http.ResponseWriter, r *http.Request) error {

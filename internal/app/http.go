@@ -92,16 +92,24 @@ func isLoopback(a net.Addr) bool {
 }
 
 func (a *App) addEdge(name string, ln net.Listener, h http.Handler) *http.Server {
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Programs are let in by a fresh view only, and see to it themselves. The
-		// operator and people must find what they were just told was stored.
-		a.directory.CatchUp(r.Context())
-		h.ServeHTTP(w, r)
-	})}
+	srv := &http.Server{Handler: a.caughtUp(h)}
 	httpx.ServerLimits(srv, a.log)
 	a.edges = append(a.edges, &edge{name: name, listener: ln, server: srv})
 	a.stops = append(a.stops, step{"close " + name, func(context.Context) error { return ln.Close() }})
 	return srv
+}
+
+// caughtUp answers by a view that has what the store was told before. Programs are let
+// in by a fresh view only, and see to it themselves; the operator and people must find
+// what they were just told was stored. A store that does not answer is waited for a
+// second, and not by those who ask how the process is: they are told of it.
+func (a *App) caughtUp(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !api.Diagnostic(r.URL.Path) {
+			a.directory.CatchUp(r.Context())
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func (a *App) startEdge(e *edge) {
