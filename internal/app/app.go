@@ -143,8 +143,11 @@ func (a *App) openStore(ctx context.Context) error {
 	s, rec, err := store.Open(ctx, store.Config{
 		Path: c.DatabasePath(), URL: c.Store.URL.Reveal(), Sealer: sealer, Logger: a.log,
 		KeepBodies: c.Store.KeepBodies.Duration, KeepEvents: c.Store.KeepEvents.Duration, KeepLogins: c.Store.KeepLogins.Duration, KeepReports: c.Domains.KeepReports.Duration,
-		MinFree: int64(c.Store.MinFree), OnBatch: a.metrics.batch, OnTakeover: a.takenOver,
+		MinFree: int64(c.Store.MinFree), OnBatch: a.metrics.batch, OnTakeover: a.takenOver, Expect: store.Installation,
 	})
+	if errors.Is(err, store.ErrNotInstalled) {
+		return fmt.Errorf("%w, and was left as it is: %s", err, emptyHint(c))
+	}
 	if err != nil {
 		return err
 	}
@@ -154,6 +157,14 @@ func (a *App) openStore(ctx context.Context) error {
 		a.log.Warn("app: the last run did not end cleanly", "requeued", rec.Requeued, "possibly_delivered", rec.InFlight, "quarantined", rec.Quarantined)
 	}
 	return nil
+}
+
+// emptyHint says what fills a database that is empty.
+func emptyHint(c *config.Config) string {
+	if c.Store.URL.Reveal() == "" {
+		return "\"postern init\" makes an installation in an empty data directory; one that was here is in its backup, whose database goes to " + c.DatabasePath()
+	}
+	return "\"postern init --store-url URL --dir D\" fills it, D being a directory of its own; an installation with SQLite does not move by changing store.url"
 }
 
 // takenOver hands work of a node that died to the queue.
@@ -172,7 +183,7 @@ func (a *App) openDirectory(ctx context.Context) error {
 	}
 	a.directory = d
 	if _, _, ok := d.System(); !ok {
-		return errors.New("the database is empty: \"postern init\" fills it, of PostgreSQL with --store-url and a data directory of its own; an installation with SQLite does not move by changing store.url")
+		return errors.New("the database has no account or domain of the system: a \"postern init\" did not end. Make database and data directory empty, and run it again")
 	}
 	return nil
 }

@@ -107,10 +107,15 @@ func Init(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := cert.SelfSigned(files, []string{o.Hostname}, o.Now()); err != nil {
 		return nil, err
 	}
-	result, err := seed(ctx, conf, o)
+	result, err := fill(ctx, conf, o)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = o.left(err)
+		}
+	}()
 	// The configuration comes last: with it, the installation is complete.
 	result.Dir, result.Config, result.CA, result.Hostname = dir, filepath.Join(dir, config.ConfigFile), conf.CAPath(), o.Hostname
 	if err := secret.WriteFileAtomic(result.Config, []byte(config.Example(conf, config.Docs)), 0o600); err != nil {
@@ -204,29 +209,47 @@ func cleanUp(dir string, conf *config.Config, created bool) error {
 	return errors.Join(errs...)
 }
 
-// seed fills the database.
-func seed(ctx context.Context, conf *config.Config, o Options) (_ *Result, err error) {
+// left adds to an error what is not taken back: files are removed, what a
+// PostgreSQL database was given is not.
+func (o Options) left(err error) error {
+	if o.StoreURL == "" {
+		return err
+	}
+	return fmt.Errorf("%w; a part of the installation may be in the database: drop it and create it anew before the next \"postern init\"", err)
+}
+
+// fill opens the database, which must be empty, and fills it.
+func fill(ctx context.Context, conf *config.Config, o Options) (*Result, error) {
 	sealer, err := secret.OpenSealer(conf.SealingKeyPath())
 	if err != nil {
 		return nil, err
 	}
-	st, _, err := store.Open(ctx, store.Config{Path: conf.DatabasePath(), URL: o.StoreURL, Sealer: sealer, Logger: o.Logger, MinFree: int64(conf.Store.MinFree)})
+	st, _, err := store.Open(ctx, store.Config{
+		Path: conf.DatabasePath(), URL: o.StoreURL, Sealer: sealer, Logger: o.Logger, MinFree: int64(conf.Store.MinFree), Expect: store.Vacancy,
+	})
+	if errors.Is(err, store.ErrInstalled) { // a PostgreSQL database that another node set up
+		return nil, fmt.Errorf("%w: the database has accounts; another node gets copies of postern.toml and sealing.key in place of an init", ErrExists)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+	result, err := seed(ctx, st, sealer, conf, o)
+	if err = errors.Join(err, st.Close()); err != nil {
+		return nil, o.left(err)
+	}
+	return result, nil
+}
+
+// seed makes what every installation has. The account comes first: a database
+// with one is no longer empty.
+func seed(ctx context.Context, st *store.Store, sealer *secret.Sealer, conf *config.Config, o Options) (*Result, error) {
 	now := o.Now().UTC()
-	if accounts, err := st.Accounts(ctx); err != nil {
-		return nil, err
-	} else if len(accounts) > 0 { // a PostgreSQL database that another node set up
-		return nil, fmt.Errorf("%w: the database has accounts", ErrExists)
-	}
-	if err := st.CreatePool(ctx, by, relay.Pool{ID: relay.PoolID{ID: relay.NewID(now)}, Name: defaultPool, CreatedAt: now}); err != nil {
-		return nil, fmt.Errorf("make pool: %w", err)
-	}
 	system := relay.Account{ID: relay.AccountID{ID: relay.NewID(now)}, Name: systemAccount, OwnerEmail: o.Contact, TimeZone: "UTC", System: true, CreatedAt: now}
 	if err := st.CreateAccount(ctx, by, system); err != nil {
 		return nil, fmt.Errorf("make system account: %w", err)
+	}
+	if err := st.CreatePool(ctx, by, relay.Pool{ID: relay.PoolID{ID: relay.NewID(now)}, Name: defaultPool, CreatedAt: now}); err != nil {
+		return nil, fmt.Errorf("make pool: %w", err)
 	}
 	domains := &sender.Domains{Store: st, Sealer: sealer, Now: o.Now}
 	d, keys, err := domains.Add(ctx, by, sender.NewDomain{Account: system.ID, Name: o.Domain, Assert: true, System: true})

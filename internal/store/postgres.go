@@ -20,6 +20,8 @@ type pgEngine struct {
 	cfg *pgx.ConnConfig
 	db  *sql.DB
 
+	vacancy *sql.Conn // has the lock of a Vacancy; nil: none
+
 	mu    sync.Mutex // guards what follows
 	conn  *pgx.Conn  // commits batches; nil: connect first
 	batch int64      // number of the last batch that was tried
@@ -68,10 +70,16 @@ func (s *Store) openPostgres(ctx context.Context) (err error) {
 	e.db.SetMaxIdleConns(pgPool)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, e.db.Close())
+			err = errors.Join(err, e.vacate(), e.db.Close())
 		}
 	}()
 	if err := e.checkServer(ctx); err != nil {
+		return err
+	}
+	if err := e.claimVacancy(ctx); err != nil {
+		return err
+	}
+	if err := s.found(ctx, e.db, dPostgres); err != nil {
 		return err
 	}
 	if err := migrate(ctx, e.db, dPostgres); err != nil {
@@ -101,7 +109,7 @@ func (e *pgEngine) close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.disconnect()
-	return e.db.Close()
+	return errors.Join(e.vacate(), e.db.Close())
 }
 
 // transact runs fn in a transaction of a pool connection, again after a lock or

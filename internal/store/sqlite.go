@@ -78,6 +78,9 @@ func (s *Store) openSQLite(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.cfg.there(path); err != nil {
+		return err
+	}
 	e := &sqliteEngine{s: s, path: path, kick: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
@@ -192,6 +195,9 @@ func (e *sqliteEngine) create(ctx context.Context) error {
 	var tables int
 	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master`).Scan(&tables); err != nil {
 		return stopped(err)
+	}
+	if err := e.s.found(ctx, db, dSQLite); err != nil {
+		return err
 	}
 	if tables == 0 {
 		for _, p := range []string{`PRAGMA page_size = 8192`, `PRAGMA auto_vacuum = INCREMENTAL`} {

@@ -21,6 +21,8 @@ type Config struct {
 	Path string
 	// URL is a PostgreSQL connection string (postgres://…); it wins over Path.
 	URL string
+	// Expect is what the database must be before anything is written to it.
+	Expect Expect
 	// Sealer wraps the keys of bodies. All nodes of a cluster have the same.
 	Sealer *secret.Sealer
 	// Logger gets what an operator should see; nil: slog.Default.
@@ -132,6 +134,9 @@ func (s *Store) openEngine(ctx context.Context) error {
 
 // start does what both engines need once the schema stands.
 func (s *Store) start(ctx context.Context) (Recovery, error) {
+	if err := s.emptyVacancy(ctx); err != nil {
+		return Recovery{}, err
+	}
 	if err := s.checkSealingKey(ctx); err != nil {
 		return Recovery{}, err
 	}
