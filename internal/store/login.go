@@ -115,6 +115,43 @@ func (s *Store) Logins(ctx context.Context, f LoginFilter) ([]StoredLogin, error
 	return all, nil
 }
 
+// LatestLogins returns the newest login records that match, oldest first. It looks
+// at one stretch of days after the other, backwards and each twice as long as that
+// before, until it has as many as are wanted; and it begins no other once budget is
+// spent, so that a search for what is rare costs no more than that and a stretch.
+// since is then how far back it has looked: the zero time is all the way, or as far
+// as was needed.
+func (s *Store) LatestLogins(ctx context.Context, f LoginFilter, budget time.Duration) (all []StoredLogin, since time.Time, err error) {
+	began, limit, asked := time.Now(), page(f.Limit, maxEventsPage), f.Since
+	oldest := timeOf(s.now()).Add(-s.cfg.KeepLogins)
+	start := timeOf(s.now())
+	if !f.Until.IsZero() && f.Until.Before(start) {
+		start = f.Until
+	}
+	start = start.UTC().Truncate(24 * time.Hour)
+	f.Newest = true
+	for days := 1; ; days *= 2 {
+		last := !start.After(asked) || start.Before(oldest)
+		f.Since, f.Limit = start, limit-len(all)
+		if last {
+			f.Since = asked
+		}
+		part, err := s.Logins(ctx, f)
+		if err != nil {
+			return nil, since, err
+		}
+		all = append(part, all...)
+		switch {
+		case last || len(all) == limit:
+			return all, since, nil
+		case time.Since(began) > budget:
+			return all, start, nil
+		}
+		f.Until = start.Add(-time.Microsecond)
+		start = start.AddDate(0, 0, -days)
+	}
+}
+
 func loginWhere(f *LoginFilter) *where {
 	w := &where{}
 	if !f.Account.IsZero() {
@@ -127,9 +164,18 @@ func loginWhere(f *LoginFilter) *where {
 		w.and("key_id = ?", blob(f.Key.ID))
 	}
 	for _, c := range []struct{ cond, value string }{
-		{"addr = ?", f.Addr}, {"network = ?", f.Network}, {"mechanism = ?", f.Mechanism}, {"tried = ?", f.Tried}, {"result = ?", string(f.Result)},
+		{"addr = ?", f.Addr}, {"network = ?", f.Network}, {"tried = ?", f.Tried}, {"result = ?", string(f.Result)},
 	} {
 		if c.value != "" {
+			w.and(c.cond, clip(c.value))
+		}
+	}
+	for _, c := range []struct{ cond, value string }{{"mechanism = ?", f.Mechanism}, {"substr(tls, 1, 7) = ?", f.TLS}} {
+		switch c.value {
+		case "":
+		case LoginNone:
+			w.and(c.cond, "")
+		default:
 			w.and(c.cond, clip(c.value))
 		}
 	}

@@ -139,6 +139,9 @@ type EventFilter struct {
 	Limit      int  // at most 10,000; 0: 100
 }
 
+// LoginNone selects the records that have no mechanism, or no TLS.
+const LoginNone = "none"
+
 // LoginFilter selects login records, oldest first.
 type LoginFilter struct {
 	Account   relay.AccountID
@@ -146,7 +149,8 @@ type LoginFilter struct {
 	Key       relay.KeyID
 	Addr      string
 	Network   string // the /24 or /48 around it, as it was recorded
-	Mechanism string
+	Mechanism string // LoginNone: those by none
+	TLS       string // the version only, such as "TLSv1.2"; LoginNone: those in the clear
 	Tried     string // the id that was tried, exact
 	Result    relay.LoginResult
 	Since     time.Time

@@ -12,6 +12,9 @@ import (
 // RecordStore has the records of logins and changes; *store.Store is one.
 type RecordStore interface {
 	Logins(ctx context.Context, f store.LoginFilter) ([]store.StoredLogin, error)
+	// LatestLogins are the newest, and since when they are if budget was spent before
+	// enough were found.
+	LatestLogins(ctx context.Context, f store.LoginFilter, budget time.Duration) (all []store.StoredLogin, since time.Time, err error)
 	Changes(ctx context.Context, f store.ChangeFilter) ([]store.StoredChange, error)
 	// VerifyChanges checks an account's chain; store.ErrDamaged says that it does not
 	// fit, and the proof how far it does.
@@ -29,6 +32,8 @@ const (
 	mostRecords  = 10_000
 	// mostNewest is less, because what is read from the end is read at once.
 	mostNewest = 1_000
+	// lookingBack is how long the newest records are looked for.
+	lookingBack = 2 * time.Second
 )
 
 var recordParams = []Param{

@@ -71,9 +71,10 @@ func (a *API) writeChanges(c *Call, w recordWindow) error {
 	l := listing[store.StoredChange]{
 		recordWindow: w, cursor: cursor,
 		id: func(s *store.StoredChange) int64 { return s.ID },
-		read: func(after int64, n int, _ *store.StoredChange) ([]store.StoredChange, error) {
+		read: func(after int64, n int, _ *store.StoredChange) ([]store.StoredChange, time.Time, error) {
 			f.After, f.Limit, f.Newest = after, n, w.newest
-			return a.Records.Changes(c.R.Context(), f)
+			list, err := a.Records.Changes(c.R.Context(), f)
+			return list, time.Time{}, err
 		},
 		show: func(s *store.StoredChange) (row, bool) { return changeRow(s, cursor(s.ID)), true },
 	}

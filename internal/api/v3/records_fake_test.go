@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type fakeRecords struct {
 	reads   []int // how many records each read asked for
 	failAt  int   // the read that fails, from 1; 0: none
 	key     ed25519.PublicKey
+	back    time.Time // how far back the newest logins are looked for; zero: all the way
 }
 
 func init() {
@@ -77,7 +79,8 @@ func (f *fakeRecords) Logins(_ context.Context, q store.LoginFilter) ([]store.St
 	for _, l := range f.logins[first:] {
 		switch {
 		case !q.Account.IsZero() && l.Account != q.Account, !q.Subuser.IsZero() && l.Subuser != q.Subuser, !q.Key.IsZero() && l.Key != q.Key,
-			q.Addr != "" && l.Addr.String() != q.Addr, q.Network != "" && l.Network != q.Network, q.Mechanism != "" && l.Mechanism != q.Mechanism,
+			q.Addr != "" && l.Addr.String() != q.Addr, q.Network != "" && l.Network != q.Network,
+			!lets(q.Mechanism, l.Mechanism), !lets(q.TLS, strings.Fields(l.TLS + " -")[0]),
 			q.Tried != "" && l.Tried != q.Tried, q.Result != "" && l.Result != q.Result, !q.Since.IsZero() && l.At.Before(q.Since),
 			!q.Until.IsZero() && l.At.After(q.Until):
 			continue
@@ -87,6 +90,24 @@ func (f *fakeRecords) Logins(_ context.Context, q store.LoginFilter) ([]store.St
 		}
 	}
 	return cutTo(out, q.Limit, q.Newest), nil
+}
+
+// lets is a filter in which none stands for nothing.
+func lets(want, have string) bool {
+	return want == "" || want == have || want == store.LoginNone && (have == "" || have == "-")
+}
+
+// LatestLogins are looked for no further back than f.back.
+func (f *fakeRecords) LatestLogins(ctx context.Context, q store.LoginFilter, budget time.Duration) ([]store.StoredLogin, time.Time, error) {
+	if budget <= 0 {
+		return nil, time.Time{}, errors.New("the search has no bound")
+	}
+	q.Newest = true
+	if q.Since.Before(f.back) {
+		q.Since = f.back
+	}
+	list, err := f.Logins(ctx, q)
+	return list, f.back, err
 }
 
 func cutTo[T any](all []T, limit int, newest bool) []T {

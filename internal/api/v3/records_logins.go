@@ -17,7 +17,8 @@ var loginFilters = append([]Param{
 	{Name: "subuser", Type: "string", Doc: "only of this subuser, by name; needs subusers.read"},
 	{Name: "addr", Type: "string", Doc: "only from this address"},
 	{Name: "network", Type: "string", Doc: "only from this network, as the records have it: the /24 or /48 around an address"},
-	{Name: "mechanism", Type: "string", Doc: "only by this mechanism"},
+	{Name: "mechanism", Type: "string", Doc: "only by this mechanism, or none"},
+	{Name: "tls", Type: "string", Doc: "only over this version of TLS: 1.2, 1.3, or none for those in the clear"},
 	{Name: "result", Type: "string", Doc: "only with this result: ok, wrong, expired, network, …"},
 	{Name: "tried", Type: "string", Doc: "only of this id, as it was tried"},
 	{Name: "place", Type: "string", Doc: "only from this country, such as DE, or from addresses of which none is known (unknown), where the operator has given a file of places; with newest all that fit of the newest 1000"},
@@ -41,6 +42,8 @@ type loginList struct {
 	Result []loginRecord `json:"result"`
 	After  string        `json:"after" doc:"cursor of the last record that was read"`
 	More   bool          `json:"more" doc:"there may be records behind it"`
+	// Since is there where not all was looked at.
+	Since *time.Time `json:"searched_since,omitempty" doc:"with newest, where looking for them took too long: what is older than this was not looked at; until asks for it"`
 }
 
 type loginRecord struct {
@@ -91,12 +94,16 @@ func (a *API) writeLogins(c *Call, w recordWindow) error {
 	l := listing[store.StoredLogin]{
 		recordWindow: w, some: !wide || place != "", cursor: cursor,
 		id: func(s *store.StoredLogin) int64 { return s.ID },
-		read: func(after int64, n int, last *store.StoredLogin) ([]store.StoredLogin, error) {
-			f.After, f.Limit, f.Newest = after, n, w.newest
+		read: func(after int64, n int, last *store.StoredLogin) ([]store.StoredLogin, time.Time, error) {
+			f.After, f.Limit = after, n
+			if w.newest {
+				return a.Records.LatestLogins(c.R.Context(), f, lookingBack)
+			}
 			if last != nil {
 				f.Since = lateSince(f.Since, last.At)
 			}
-			return a.Records.Logins(c.R.Context(), f)
+			list, err := a.Records.Logins(c.R.Context(), f)
+			return list, time.Time{}, err
 		},
 		show: func(s *store.StoredLogin) (row, bool) {
 			from := a.placeOf(s.Addr)
@@ -118,10 +125,13 @@ func lateSince(since, last time.Time) time.Time {
 func (a *API) loginFilter(c *Call) (store.LoginFilter, error) {
 	f := store.LoginFilter{
 		Account: c.Tenant.Account, Subuser: c.Tenant.Subuser,
-		Mechanism: c.Text("mechanism"), Network: c.Text("network"), Tried: c.Text("tried"), Result: relay.LoginResult(c.Text("result")),
+		Mechanism: mechanismFilter(c.Text("mechanism")), Network: c.Text("network"), Tried: c.Text("tried"), Result: relay.LoginResult(c.Text("result")),
 	}
 	var err error
 	if f.Since, f.Until, err = recordSpan(c); err != nil {
+		return f, err
+	}
+	if f.TLS, err = tlsFilter(c.Text("tls")); err != nil {
 		return f, err
 	}
 	if f.Result != "" && !slices.Contains(loginResults, f.Result) {
@@ -147,6 +157,26 @@ func (a *API) loginFilter(c *Call) (store.LoginFilter, error) {
 		}
 	}
 	return f, nil
+}
+
+// mechanismFilter is a mechanism as records have it: in capitals.
+func mechanismFilter(text string) string {
+	if strings.EqualFold(text, store.LoginNone) {
+		return store.LoginNone
+	}
+	return strings.ToUpper(text)
+}
+
+// tlsVersions are those that a record can have, as it names them.
+var tlsVersions = map[string]string{"": "", store.LoginNone: store.LoginNone, "1.0": "TLSv1.0", "1.1": "TLSv1.1", "1.2": "TLSv1.2", "1.3": "TLSv1.3"}
+
+// tlsFilter reads a version: 1.2, or TLSv1.2 as the records and their sums have it.
+func tlsFilter(text string) (string, error) {
+	version, ok := tlsVersions[strings.TrimPrefix(text, "TLSv")]
+	if !ok || text == "TLSv" {
+		return "", invalid("tls", "Not a version of TLS: write 1.2, 1.3 or none.")
+	}
+	return version, nil
 }
 
 // filterSubuser finds the subuser that a list is restricted to. A subuser can

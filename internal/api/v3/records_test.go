@@ -134,9 +134,17 @@ func TestLoginFilters(t *testing.T) {
 	f.login(w.acme, t0.Add(4*time.Minute), func(l *relay.Login) {
 		l.Tried, l.Addr, l.Network = "e", netip.MustParseAddr("2001:db8::1"), "2001:db8::/48"
 	})
+	for i, name := range []string{"TLSv1.2 X", "TLSv1.3 Y", ""} {
+		f.login(w.acme, t0.AddDate(0, 0, 1), func(l *relay.Login) {
+			l.Tried, l.Addr, l.TLS = string(rune('f'+i)), netip.MustParseAddr("198.51.100.1"), name
+			if name == "" {
+				l.Mechanism = ""
+			}
+		})
+	}
 	for query, want := range map[string]string{
-		"": "a b c d e", "result=wrong": "b", "result=binding": "", "mechanism=SCRAM-SHA-256": "c", "key=" + k.ID.String(): "d", "addr=2001:db8:0::1": "e", "addr=::ffff:192.0.2.1": "a b c d",
-		"network=2001:db8::/48": "e", "tried=a": "a", "since=2026-03-01T09:03:00Z": "d e", "until=2026-03-01T09:01:00Z": "a b", "newest=true&limit=2": "d e",
+		"": "a b c d e f g h", "tls=1.2": "f", "tls=TLSv1.3": "g", "tls=1.1": "", "tls=none&addr=198.51.100.1": "h", "mechanism=none": "h", "mechanism=scram-sha-256": "c", "mechanism=None": "h", "tls=1.2&newest=true": "f", "result=wrong": "b", "result=binding": "", "mechanism=SCRAM-SHA-256": "c", "key=" + k.ID.String(): "d", "addr=2001:db8:0::1": "e", "addr=::ffff:192.0.2.1": "a b c d",
+		"network=2001:db8::/48": "e", "tried=a": "a", "since=2026-03-01T09:03:00Z": "d e f g h", "until=2026-03-01T09:01:00Z": "a b", "newest=true&limit=2": "g h",
 		"since=" + fmt.Sprint(t0.Add(2*time.Minute).Unix()) + "&until=2026-03-01T10:02:30%2B01:00": "c",
 		"tried=" + "%27%20OR%201=1": "",
 	} {
@@ -147,9 +155,31 @@ func TestLoginFilters(t *testing.T) {
 	for query, field := range map[string]string{ // AP-21
 		"result=fine": "result", "key=x": "key", "addr=x": "addr", "addr=fe80::1%25eth0": "addr", "since=yesterday": "since", "until=-1": "until", "limit=0": "limit",
 		"limit=10001": "limit", "limit=-5": "limit", "newest=true&limit=1001": "limit", "newest=yes": "newest", "format=xml": "format", "after=1": "after", "after=%27%3B--": "after",
-		"since=0001-01-01T00:00:00Z": "since",
+		"since=0001-01-01T00:00:00Z": "since", "tls=SSLv3": "tls", "tls=TLSv": "tls", "tls=1.2%25": "tls", "tls=%27%20OR%201=1": "tls",
 	} {
 		c.refused("GET", "/v3/logins?"+query, "", 400, "", field)
+	}
+}
+
+// A search for what is rare ends, and says how far back it has looked.
+func TestLoginsAreNotLookedForForEver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := recordsOf(w)
+	c := auditor(w, w.acme)
+	f.login(w.acme, t0, func(l *relay.Login) { l.Tried = "a" })
+	f.login(w.acme, t0.AddDate(0, 0, 2), func(l *relay.Login) { l.Tried = "b" })
+	l := decode[loginList](t, c.want("GET", "/v3/logins?newest=true", "", 200, nil))
+	if tried(l) != "a b" || l.More || l.Since != nil {
+		t.Errorf("all of them: %+v", l)
+	}
+	f.back = t0.AddDate(0, 0, 1)
+	l = decode[loginList](t, c.want("GET", "/v3/logins?newest=true", "", 200, nil))
+	if tried(l) != "b" || !l.More || l.Since == nil || !l.Since.Equal(f.back) {
+		t.Errorf("those of some days: %+v", l)
+	}
+	if l = decode[loginList](t, c.want("GET", "/v3/logins", "", 200, nil)); tried(l) != "a b" || l.More {
+		t.Errorf("oldest first: %+v", l)
 	}
 }
 

@@ -16,9 +16,16 @@ type recordWriter interface {
 	// begin sends status and headers.
 	begin() error
 	record(r row) error
-	// end is told the cursor of the last record that was read, and whether there may
-	// be more behind it.
-	end(after string, more bool) error
+	end(recordsEnd) error
+}
+
+// recordsEnd is what stands behind the records: the cursor of the last one that was
+// read, whether there may be more behind it, and how far back was looked for them;
+// nil: all the way.
+type recordsEnd struct {
+	After string     `json:"after"`
+	More  bool       `json:"more"`
+	Since *time.Time `json:"searched_since,omitempty"`
 }
 
 // row is one record: v for JSON, cells for CSV.
@@ -71,11 +78,8 @@ func (j *jsonRecords) record(r row) error {
 	return err
 }
 
-func (j *jsonRecords) end(after string, more bool) error {
-	tail, err := json.Marshal(struct {
-		After string `json:"after"`
-		More  bool   `json:"more"`
-	}{after, more})
+func (j *jsonRecords) end(e recordsEnd) error {
+	tail, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
@@ -108,7 +112,7 @@ func (v *csvRecords) record(r row) error {
 	return v.csv.Write(r.cells)
 }
 
-func (v *csvRecords) end(string, bool) error {
+func (v *csvRecords) end(recordsEnd) error {
 	v.csv.Flush()
 	return errors.Join(v.csv.Error(), v.out.Flush())
 }
@@ -137,8 +141,9 @@ type listing[T any] struct {
 	// some: show leaves records out.
 	some bool
 	// read returns at most n records behind a place; last is the newest one that was
-	// read so far, nil at first.
-	read func(after int64, n int, last *T) ([]T, error)
+	// read so far, nil at first. since says how far back it looked for the newest; zero:
+	// as far as was needed.
+	read func(after int64, n int, last *T) (records []T, since time.Time, err error)
 	id   func(*T) int64
 	// show makes the row, or says that the caller may not see the record.
 	show   func(*T) (row, bool)
@@ -153,7 +158,7 @@ type listing[T any] struct {
 func (l *listing[T]) run(c *Call, w recordWriter) error {
 	for page := 1; ; page++ {
 		n := l.pageSize()
-		records, err := l.read(l.after, n, l.last)
+		records, since, err := l.read(l.after, n, l.last)
 		if err != nil {
 			return err
 		}
@@ -166,10 +171,12 @@ func (l *listing[T]) run(c *Call, w recordWriter) error {
 		switch {
 		case err != nil:
 			return err
+		case !since.IsZero():
+			return l.end(w, true, &since)
 		case l.newest, seen == len(records) && seen < n:
-			return l.end(w, false)
+			return l.end(w, false, nil)
 		case l.full(), l.limit > 0 && page == maxScanned:
-			return l.end(w, true)
+			return l.end(w, true, nil)
 		}
 		// Not every writer has a deadline; the server's own holds then.
 		_ = http.NewResponseController(c.W).SetWriteDeadline(time.Now().Add(pageTime))
@@ -205,10 +212,10 @@ func (l *listing[T]) write(w recordWriter, records []T) (seen int, err error) {
 	return len(records), nil
 }
 
-func (l *listing[T]) end(w recordWriter, more bool) error {
+func (l *listing[T]) end(w recordWriter, more bool, since *time.Time) error {
 	after := ""
 	if l.after > 0 {
 		after = l.cursor(l.after)
 	}
-	return w.end(after, more)
+	return w.end(recordsEnd{After: after, More: more, Since: since})
 }
