@@ -3,6 +3,7 @@ package export
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -86,6 +88,9 @@ func (t *File) Send(_ context.Context, records []Record) error {
 
 // rotate sees to it that a file is open which more octets may go into.
 func (t *File) rotate(more int64) error {
+	if err := t.look(); err != nil {
+		return err
+	}
 	if t.f == nil {
 		if err := t.open(); err != nil {
 			return err
@@ -106,18 +111,80 @@ func (t *File) rotate(more int64) error {
 	return t.open()
 }
 
-// putAside renames the file by time; of several in one second the later get a
-// number.
-func (t *File) putAside(now time.Time) error {
-	name := t.cfg.Path + "." + now.UTC().Format("20060102T150405Z")
-	to := name
-	for i := 2; ; i++ {
-		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
-			break
-		} else if err != nil {
-			return err
+// look closes a file that is not the one of the path any more: somebody moved or
+// removed it, and records in it would be nowhere. One that was made shorter is not
+// as full as it was.
+func (t *File) look() error {
+	if t.f == nil {
+		return nil
+	}
+	mine, err := t.f.Stat()
+	if err != nil {
+		return errors.Join(err, t.Close())
+	}
+	named, err := os.Lstat(t.cfg.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err != nil || !os.SameFile(mine, named) {
+		return t.Close()
+	}
+	t.size = mine.Size()
+	return nil
+}
+
+// stamped is how the time in the name of a file that was put aside is written.
+const stamped = "20060102T150405Z"
+
+// retired is a file that was put aside: of several in one second the later have a
+// number, from 2 on.
+type retired struct {
+	name, stamp string
+	number      int
+}
+
+// asides are the files that were put aside, the oldest first.
+func (t *File) asides() ([]retired, error) {
+	entries, err := os.ReadDir(filepath.Dir(t.cfg.Path))
+	if err != nil {
+		return nil, err
+	}
+	var all []retired
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), filepath.Base(t.cfg.Path)+".")
+		stamp, tail, _ := strings.Cut(rest, ".")
+		if _, err := time.Parse(stamped, stamp); !ok || err != nil {
+			continue
 		}
-		to = fmt.Sprintf("%s.%d", name, i)
+		tail, _, _ = strings.Cut(tail, ".") // somebody may have compressed it
+		n, err := strconv.Atoi(tail)
+		if err != nil {
+			n = 1
+		}
+		all = append(all, retired{e.Name(), stamp, n})
+	}
+	slices.SortFunc(all, func(a, b retired) int {
+		return cmp.Or(cmp.Compare(a.stamp, b.stamp), cmp.Compare(a.number, b.number), cmp.Compare(a.name, b.name))
+	})
+	return all, nil
+}
+
+// putAside renames the file by time, behind all that were put aside before, even
+// where the clock was put back: the oldest by name is what goes first.
+func (t *File) putAside(now time.Time) error {
+	all, err := t.asides()
+	if err != nil {
+		return err
+	}
+	stamp, number := now.UTC().Format(stamped), 1
+	if len(all) > 0 {
+		if last := all[len(all)-1]; last.stamp >= stamp {
+			stamp, number = last.stamp, last.number+1
+		}
+	}
+	to := t.cfg.Path + "." + stamp
+	if number > 1 {
+		to = fmt.Sprintf("%s.%d", to, number)
 	}
 	if err := os.Rename(t.cfg.Path, to); err != nil {
 		return fmt.Errorf("put the file aside: %w", err)
@@ -133,24 +200,13 @@ func (t *File) remove() error {
 	if t.cfg.Keep <= 0 {
 		return nil
 	}
-	entries, err := os.ReadDir(filepath.Dir(t.cfg.Path))
+	all, err := t.asides()
 	if err != nil {
 		return err
 	}
-	prefix := filepath.Base(t.cfg.Path) + "."
-	var aside []string
-	for _, e := range entries {
-		rest, ok := strings.CutPrefix(e.Name(), prefix)
-		stamp, _, _ := strings.Cut(rest, ".")
-		if _, err := time.Parse("20060102T150405Z", stamp); ok && err == nil {
-			aside = append(aside, e.Name())
-		}
-	}
-	slices.Sort(aside)
 	var errs []error
-	for len(aside) > t.cfg.Keep {
-		errs = append(errs, os.Remove(filepath.Join(filepath.Dir(t.cfg.Path), aside[0])))
-		aside = aside[1:]
+	for _, a := range all[:max(0, len(all)-t.cfg.Keep)] {
+		errs = append(errs, os.Remove(filepath.Join(filepath.Dir(t.cfg.Path), a.name)))
 	}
 	return errors.Join(errs...)
 }

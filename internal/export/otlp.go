@@ -124,7 +124,9 @@ func (t *OTLP) Send(ctx context.Context, records []Record) error {
 	if err != nil {
 		return err
 	}
-	if answer.StatusCode != http.StatusOK {
+	// The specification has 200; receivers that have nothing to say say 204. 202 is
+	// somebody's in between, who does not have it yet.
+	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusNoContent {
 		return fmt.Errorf("the collector answered %d", answer.StatusCode)
 	}
 	var partial struct {

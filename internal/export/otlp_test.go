@@ -67,6 +67,7 @@ func TestOTLPIsOTLP(t *testing.T) {
 		"part of it":             {200, `{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}`, true},
 		"none rejected":          {200, `{"partialSuccess":{"rejectedLogRecords":"0"}}`, false},
 		"a warning":              {200, `{"partialSuccess":{"errorMessage":"be nice"}}`, false},
+		"nothing to say":         {204, ``, false},
 		"no room":                {503, ``, true},
 		"somewhere else":         {302, ``, true},
 		"accepted, says a proxy": {202, ``, true},
