@@ -26,7 +26,7 @@ var StyleSource = func() string {
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"date": date,
-	"rows": func(n int) int { return min(n, MaxText) },
+	"more": func(n int) int { return max(0, n-MaxText) },
 }).Parse(page))
 
 // HTML writes a report as one page that needs nothing else: no script, no image,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"postern/internal/relay"
@@ -46,12 +47,13 @@ func (s *Service) mail(ctx context.Context, to []string, r *Report, before []sto
 
 func (s *Service) letter(ctx context.Context, r *Report, before []store.AuditReport) (Letter, error) {
 	var text, html bytes.Buffer
-	if len(before) > 0 && before[0].ID.String() != r.ID {
-		if old, err := s.Find(ctx, r.Account, before[0].ID.String()); err == nil {
+	if i := slices.IndexFunc(before, func(b store.AuditReport) bool { return b.ID.String() != r.ID }); i >= 0 {
+		id := before[i].ID.String()
+		if old, err := s.Find(ctx, r.Account, id); err == nil {
 			c := Compare(old, r)
 			fmt.Fprintf(&text, "%s\n\n", c.Sentence())
 		} else { // pruned meanwhile, or damaged: the report itself matters more
-			s.cfg.Log.Warn("the audit report before cannot be read", "account", r.Account.String(), "report", before[0].ID.String(), "err", err)
+			s.cfg.Log.Warn("the audit report before cannot be read", "account", r.Account.String(), "report", id, "err", err)
 		}
 	}
 	if err := errors.Join(Text(&text, r), HTML(&html, r)); err != nil {

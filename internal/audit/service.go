@@ -230,7 +230,7 @@ func (s *Service) make(ctx context.Context, row store.AuditSchedule, now time.Ti
 		return err
 	}
 	if account.DisabledAt.IsZero() {
-		before, err := s.cfg.Store.AuditReports(ctx, row.Account, 1)
+		before, err := s.cfg.Store.AuditReports(ctx, row.Account, 2) // this one may be kept already
 		if err != nil {
 			return err
 		}

@@ -359,6 +359,9 @@ func TestRunDue(t *testing.T) {
 	run(0) // claimed
 	o.now, o.fail = o.now.Add(claimFor), nil
 	run(2)
+	if !strings.Contains(o.letters[0].Text, "Since the report of ") {
+		t.Errorf("the letter that came later says nothing of the report before: %.200s", o.letters[0].Text)
+	}
 	if kept, err := o.service.Kept(ctx, o.acme.ID, 10); len(kept) != 2 || err != nil {
 		t.Errorf("kept %+v, %v", kept, err)
 	}

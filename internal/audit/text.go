@@ -38,6 +38,9 @@ func Text(w io.Writer, r *Report) error {
 	p.programs(r)
 	p.domains(r)
 	p.lists(r)
+	if r.Cut > 0 {
+		p.f("The report leaves out %d rows of these tables.\n\n", r.Cut)
+	}
 	if len(r.Components) > 0 {
 		p.table("PART\tVERSION\tFROM\tSUPPORTED UNTIL", func(row func(format string, args ...any)) {
 			for _, c := range r.Components {
@@ -103,14 +106,11 @@ func (p *printer) senders(r *Report) {
 
 func (p *printer) people(r *Report) {
 	rows(p, "PERSON\tEMAIL\tROLE\tSECOND FACTOR\tLAST SEEN\tFINDINGS", r.People, func(u *PersonRow) string {
-		name, factor := of(u.Username, u.Subuser), "no"
+		name := of(u.Username, u.Subuser)
 		if u.Disabled {
 			name += ", disabled"
 		}
-		if u.SecondFactor {
-			factor = "yes"
-		}
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%d", name, u.Email, u.Role, factor, date(u.SeenAt), u.Findings)
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%d", name, u.Email, u.Role, u.Factor(), date(u.SeenAt), u.Findings)
 	})
 }
 
@@ -178,6 +178,18 @@ func (s *SenderRow) As() string {
 		return "anybody of the account"
 	}
 	return few(s.Senders)
+}
+
+// Factor says whether a person has a second factor, in a word or two. Who has no
+// password either comes by single sign-on, whose issuer asks for more.
+func (u *PersonRow) Factor() string {
+	switch {
+	case u.SecondFactor:
+		return "yes"
+	case u.Password:
+		return "no"
+	}
+	return "by sign-on"
 }
 
 // Where is where a key works from, in a few words.

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -33,6 +34,45 @@ func TestTextHasEachTable(t *testing.T) {
 	} {
 		if !regexp.MustCompile(`(?m)(^|  )` + line + `$`).MatchString(b.String()) {
 			t.Errorf("no line %s in\n%s", line, b.String())
+		}
+	}
+}
+
+// Who has neither password nor second factor logs in elsewhere; "no" would be wrong.
+func TestFactorInWords(t *testing.T) {
+	t.Parallel()
+	for want, u := range map[string]PersonRow{"yes": {SecondFactor: true}, "no": {Password: true}, "by sign-on": {}} {
+		if got := u.Factor(); got != want {
+			t.Errorf("%+v: %q, want %q", u, got, want)
+		}
+	}
+}
+
+// The page is cut as the text is, says so of each table, and says what was cut before.
+func TestHTMLIsBounded(t *testing.T) {
+	t.Parallel()
+	r := Judge(sound())
+	r.Senders, r.People, r.Clients = make([]SenderRow, MaxText+1), make([]PersonRow, MaxText+2), make([]ClientRow, MaxText+3)
+	r.Domains, r.Lists = make([]DomainRow, MaxText+4), make([]ListRow, MaxText+5)
+	r.Lists[0].Entries = make([]string, MaxText+6)
+	r.Cut = 77
+	var page, text bytes.Buffer
+	if err := errors.Join(HTML(&page, r), Text(&text, r)); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= 5; n++ {
+		for name, b := range map[string]string{"page": page.String(), "text": text.String()} {
+			if strings.Count(b, fmt.Sprintf("… and %d more", n)) != 1 {
+				t.Errorf("the %s does not say that there are %d more", name, n)
+			}
+		}
+	}
+	if !strings.Contains(page.String(), " and 6 more</td>") || strings.Count(page.String(), "<td>everybody</td>") != MaxText-1 {
+		t.Error("the page cuts no list of networks, or does not say so")
+	}
+	for _, b := range []string{page.String(), text.String()} {
+		if !strings.Contains(b, "leaves out 77 rows") {
+			t.Error("nothing says that rows were cut before")
 		}
 	}
 }
