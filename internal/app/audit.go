@@ -3,11 +3,13 @@ package app
 import (
 	"context"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"postern/internal/audit"
 	"postern/internal/dkim"
+	"postern/internal/export"
 	"postern/internal/relay"
 )
 
@@ -18,12 +20,23 @@ const auditsEvery = time.Minute
 func (a *App) makeAudit(context.Context) error {
 	a.audits = audit.New(audit.Config{
 		Store: a.store, Log: a.log, Settings: a.weakSettings, Components: a.components,
-		Exported: func(context.Context, relay.AccountID) (bool, error) { return len(a.exports) > 0, nil },
+		Exported: func(context.Context, relay.AccountID) (bool, error) { return exportsRecords(a.exports), nil },
 		Mail: func(ctx context.Context, l audit.Letter) error {
 			return a.letterBoth(ctx, l.To, l.Subject, l.Text, string(l.HTML))
 		},
 	})
 	return nil
+}
+
+// exportsRecords reports whether both logins and changes leave this host; that mail's
+// events do says nothing of who did what.
+func exportsRecords(all []*export.Exporter) bool {
+	for _, s := range []export.Stream{export.Logins, export.Changes} {
+		if !slices.ContainsFunc(all, func(e *export.Exporter) bool { return slices.Contains(e.Streams, s) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // weakSettings are those of the configuration as it is now.
