@@ -43,8 +43,7 @@ type loginView struct {
 
 type loginListView struct {
 	Result []loginView `json:"result"`
-	After  string      `json:"after"`
-	More   bool        `json:"more"`
+	Since  time.Time   `json:"searched_since"` // what is older was not looked at; zero: all was
 }
 
 // loginWords say what a result means.
@@ -72,7 +71,7 @@ func loginTone(result string) string {
 }
 
 // loginFilters are the parameters that a search has.
-var loginFilters = []string{"since", "until", "key", "addr", "network", "mechanism", "result", "tried", "place"}
+var loginFilters = []string{"since", "until", "key", "addr", "network", "mechanism", "tls", "result", "tried", "place"}
 
 // loginsPage is the tail and search of logins.
 type loginsPage struct {
@@ -102,16 +101,23 @@ func showLogins(v *desk) error {
 	if err != nil {
 		return err
 	}
-	p.Logins = v.loginTable(list.Result[max(0, len(list.Result)-loginsAtOnce):]) // of a country all come that fit
+	if n := len(list.Result); n == loginsAtOnce {
+		list.Since = list.Result[0].At
+	}
+	p.Logins = v.loginTable(list.Result)
+	if !list.Since.IsZero() {
+		p.Logins.Older = v.loginsUntil(list.Since)
+	}
 	switch {
 	case refused:
 		p.Logins.Empty = "" // nothing was looked for
 	case searched:
 		p.Logins.Empty = "No login fits this search."
-		if v.sent("place") != "" && v.sent("since") == "" {
-			p.Logins.Empty = "None of the last 1\u202f000 logins fits this search. Write from when on to look further back."
-		}
 		p.Logins.Next = []link{{"Show all logins", v.path("/logins")}}
+		if !list.Since.IsZero() {
+			p.Logins.Empty = "No login since " + stamp(list.Since) + " fits this search; what is older was not looked at yet."
+			p.Logins.Next = append([]link{{"Look further back", v.loginsUntil(list.Since)}}, p.Logins.Next...)
+		}
 	default:
 		p.Live = v.path("/logins/tail")
 	}
@@ -142,9 +148,9 @@ func (v *desk) loginQuery() (pairs []string, searched bool, err error) {
 // moment is a day, or a day and a time, in UTC as the API wants it.
 func (v *desk) moment(name string) (string, error) {
 	s := v.sent(name)
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02 15:04"} {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02 15:04", time.DateTime} {
 		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC().Format(time.RFC3339), nil
+			return t.UTC().Format(time.RFC3339Nano), nil
 		}
 	}
 	t, err := time.Parse(time.DateOnly, s)
@@ -157,6 +163,18 @@ func (v *desk) moment(name string) (string, error) {
 	return t.Format(time.RFC3339), nil
 }
 
+// loginsUntil is the list before a moment, up to the end of its second; where the list
+// ends in that second already, up to the moment itself.
+func (v *desk) loginsUntil(t time.Time) string {
+	q := v.R.URL.Query()
+	until := t.UTC().Truncate(time.Second).Add(time.Second).Format(time.DateTime)
+	if until == q.Get("until") {
+		until = t.UTC().Format(time.RFC3339Nano)
+	}
+	q.Set("until", until)
+	return v.R.URL.Path + "?" + q.Encode()
+}
+
 // loginForm is the search; places: countries are known here.
 func (v *desk) loginForm(places bool) form {
 	results := []option{{Value: "", Text: "all"}}
@@ -166,13 +184,24 @@ func (v *desk) loginForm(places bool) form {
 	f := form{Name: "search", Get: true, Action: v.path("/logins"), Do: "Search", Fields: []field{
 		{Name: "since", Label: "From (UTC)", Value: v.sent("since")}, {Name: "until", Label: "To (UTC)", Value: v.sent("until")},
 		{Name: "key", Label: "Key (id)", Value: v.sent("key")}, {Name: "addr", Label: "Address", Value: v.sent("addr")},
+		{Name: "network", Label: "Network", Value: v.sent("network")},
 		{Name: "tried", Label: "Tried as", Value: v.sent("tried")}, {Name: "mechanism", Label: "Mechanism", Value: v.sent("mechanism")},
+		{Name: "tls", Label: "TLS", Kind: "select", Options: pick(v.sent("tls"), tlsChoices(v.sent("tls"))...)},
 		{Name: "result", Label: "Result", Kind: "select", Options: pick(v.sent("result"), results...)},
 	}}
 	if places || v.sent("place") != "" {
 		f.Fields = slices.Insert(f.Fields, 4, field{Name: "place", Label: "Country", Value: v.sent("place")})
 	}
 	return f
+}
+
+// tlsChoices are the versions that programs use; an old one is there for who asks for it.
+func tlsChoices(asked string) []option {
+	all := []option{{Value: "", Text: "all"}, {Value: "1.3", Text: "TLS 1.3"}, {Value: "1.2", Text: "TLS 1.2"}, {Value: "none", Text: "none: in the clear"}}
+	if !slices.ContainsFunc(all, func(o option) bool { return o.Value == asked }) {
+		all = append(all, option{Value: asked, Text: asked})
+	}
+	return all
 }
 
 func (v *desk) loginTable(list []loginView) table {
@@ -238,13 +267,16 @@ type loginSumsView struct {
 
 // loginSums are the sums of the time that is searched, or of the last days.
 func (v *desk) loginSums() loginSumsView {
+	last := v.Now
+	until, err := v.moment("until")
+	if t, e := time.Parse(time.RFC3339Nano, until); err == nil && e == nil {
+		last = t
+	} else {
+		until = ""
+	}
 	since, err := v.moment("since")
 	if err != nil {
-		since = v.Now.AddDate(0, 0, -sumDays).UTC().Format(time.RFC3339)
-	}
-	until, err := v.moment("until")
-	if err != nil {
-		until = ""
+		since = last.AddDate(0, 0, -sumDays).UTC().Format(time.RFC3339)
 	}
 	return askIf[loginSumsView](v, apiSummary, query(apiSummary, "since", since, "until", until))
 }
@@ -252,45 +284,61 @@ func (v *desk) loginSums() loginSumsView {
 // tables are the sums as they are shown, and words on what was summed up: of a search
 // only its time counts.
 func (sum *loginSumsView) tables(v *desk) (out []table, of string) {
-	for i := range sum.Result {
-		sum.Result[i].Name = orNone(loginWords[sum.Result[i].Name], sum.Result[i].Name)
-	}
 	for _, s := range []struct {
-		id, caption string
-		list        []nameCount
+		id, caption, parameter string
+		list                   []nameCount
+		show                   func(name string) (text, value string)
 	}{
-		{"by-result", "By result", sum.Result}, {"by-place", "By country", sum.Place}, {"by-mechanism", "By mechanism", sum.Mechanism},
-		{"by-tls", "By TLS version", sum.TLS}, {"by-network", "By network", sum.Network},
+		{"by-result", "By result", "result", sum.Result, func(name string) (string, string) { return orNone(loginWords[name], name), name }},
+		{"by-place", "By country", "place", sum.Place, shownPlace}, {"by-mechanism", "By mechanism", "mechanism", sum.Mechanism, shownOrNone},
+		{"by-tls", "By TLS version", "tls", sum.TLS, func(name string) (string, string) {
+			text, value := shownOrNone(name)
+			return text, strings.TrimPrefix(value, "TLSv")
+		}},
+		{"by-network", "By network", "network", sum.Network, shownPlace},
 	} {
 		if len(s.list) == 0 {
 			continue
 		}
 		t := barTable(s.id, s.caption, s.list)
-		switch s.id {
-		case "by-place":
-			linkSums(v, t, "place", s.list)
-		case "by-network":
-			linkSums(v, t, "network", s.list)
+		for i, n := range s.list {
+			c := &t.Rows[i].Cells[0]
+			var value string
+			if c.Text, value = s.show(n.Name); value != "" {
+				c.Href = query(v.path("/logins"), s.parameter, value, "since", v.sent("since"), "until", v.sent("until"))
+			}
 		}
 		out = append(out, t)
 	}
-	return out, "All logins from " + stamp(sum.Since) + " to " + stamp(sum.Until) + ", whatever else was searched for. " + loginLag
+	return out, "All logins from " + stamp(sum.Since) + " to " + stamp(sum.Until) + ", whatever else was searched for. Each name leads to its logins. " + loginLag
 }
 
-// linkSums lets the names of a table lead to the logins that they count.
-func linkSums(v *desk, t table, parameter string, list []nameCount) {
-	for i, n := range list {
-		c := &t.Rows[i].Cells[0]
-		if n.Name == "other" { // of nothing in particular
-			c.Text = "networks with few logins"
-			continue
-		}
-		if n.Name == "unknown" {
-			c.Text = "in no country that is known"
-		}
-		c.Href = query(v.path("/logins"), parameter, n.Name, "since", v.sent("since"), "until", v.sent("until"))
+// shownOrNone is a name of the sums, and what finds its logins; "": nothing does.
+func shownOrNone(name string) (text, value string) {
+	switch name {
+	case "":
+		return "none", "none"
+	case sumOther:
+		return "names with few logins", ""
 	}
+	return name, name
 }
+
+// shownPlace is shownOrNone of countries and networks.
+func shownPlace(name string) (text, value string) {
+	switch name {
+	case "":
+		return "not known", ""
+	case sumOther: // of nothing in particular
+		return "networks with few logins", ""
+	case "unknown":
+		return "in no country that is known", name
+	}
+	return name, name
+}
+
+// sumOther is what the API sums up the rest as.
+const sumOther = "other"
 
 // barTable shows counts by name, each with its part of the whole as a bar.
 func barTable(id, caption string, list []nameCount) table {

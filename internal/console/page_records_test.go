@@ -42,10 +42,53 @@ func TestLoginsByPlace(t *testing.T) {
 	if path := calls[len(calls)-1].Path; path != "/v3/logins?limit=200&newest=true&place=DE&since=2026-03-01T00%3A00%3A00Z" {
 		t.Errorf("asked for %s", path)
 	}
-	w.api.on("GET /v3/logins", map[string]any{"result": []any{}})
-	w.get("/logins?place=DE").shows("#logins", "000 logins fits this search")
 	w.api.on("GET /v3/logins/summary", map[string]any{"by_result": []any{map[string]any{"name": "ok", "count": 1}}})
 	w.get("/logins").lacks("#by-place").lacks("#search-place").shows("#by-result", "let in")
+}
+
+// Each row of the sums leads to the logins that it counts, by what the search knows.
+func TestSumsLeadToTheirLogins(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.api.on("GET /v3/logins/summary", json.RawMessage(`{"by_result":[{"name":"wrong","count":1}],"by_mechanism":[{"name":"PLAIN","count":3},{"name":"","count":1},{"name":"other","count":1}],
+		"by_tls":[{"name":"TLSv1.3","count":8},{"name":"TLSv1.2","count":1},{"name":"","count":1}],"by_network":[{"name":"","count":1},{"name":"other","count":1}]}`))
+	r := w.get("/logins").shows("#by-result a[href=/logins?result=wrong]", "wrong secret").shows("#by-mechanism a[href=/logins?mechanism=PLAIN]", "PLAIN").shows("#by-mechanism a[href=/logins?mechanism=none]", "none")
+	r.shows("#by-tls a[href=/logins?tls=1.3]", "TLSv1.3").shows("#by-tls a[href=/logins?tls=1.2]", "TLSv1.2").shows("#by-tls a[href=/logins?tls=none]", "none")
+	r.shows("#by-mechanism", "names with few logins").shows("#by-network", "not known").lacks("#by-network a")
+	if n := len(r.all("#by-mechanism a")); n != 2 {
+		t.Errorf("%d mechanisms lead to logins", n)
+	}
+	r = w.get("/logins?tls=1.2&mechanism=PLAIN&network=192.0.2.0%2F24&since=2026-03-01").shows("#search-tls option[selected]", "TLS 1.2").shows("#by-tls a[href=/logins?since=2026-03-01&tls=1.3]", "TLSv1.3")
+	r.shows("#search-network[value=192.0.2.0/24]", "").shows("#search-mechanism[value=PLAIN]", "")
+	calls := w.api.made("GET /v3/logins")
+	if path := calls[len(calls)-1].Path; path != "/v3/logins?limit=200&mechanism=PLAIN&network=192.0.2.0%2F24&newest=true&since=2026-03-01T00%3A00%3A00Z&tls=1.2" {
+		t.Errorf("asked for %s", path)
+	}
+	w.get("/logins?tls=1.1").shows("#search-tls option[selected]", "1.1")
+	// The sums of what is looked back to are those of the days before.
+	w.get("/logins?until=2026-01-20+08:30:15")
+	calls = w.api.made("GET /v3/logins/summary")
+	if path := calls[len(calls)-1].Path; path != "/v3/logins/summary?since=2026-01-13T08%3A30%3A15Z&until=2026-01-20T08%3A30%3A15Z" {
+		t.Errorf("asked for %s", path)
+	}
+}
+
+// From a list that is full, and from a search that took too long, there is a way back.
+func TestOlderLogins(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.get("/logins").lacks("a[rel=next]")
+	full := make([]json.RawMessage, loginsAtOnce)
+	for i := range full {
+		full[i] = json.RawMessage(oneLogin)
+	}
+	w.api.on("GET /v3/logins", map[string]any{"result": full})
+	w.get("/logins").shows("a[rel=next][href=/logins?until=2026-03-04+11%3A59%3A01]", "Next page")
+	w.get("/logins?tls=1.2&until=2026-03-04+11%3A59%3A01").shows("a[rel=next][href=/logins?tls=1.2&until=2026-03-04T11%3A59%3A00Z]", "Next page")
+	w.api.on("GET /v3/logins", json.RawMessage(`{"result":[`+oneLogin+`],"searched_since":"2026-02-01T00:00:00Z"}`))
+	w.get("/logins?tls=1.2").shows("a[rel=next][href=/logins?tls=1.2&until=2026-02-01+00%3A00%3A01]", "Next page")
+	w.api.on("GET /v3/logins", json.RawMessage(`{"result":[],"searched_since":"2026-02-01T00:00:00Z"}`))
+	w.get("/logins?tls=1.2").shows("#logins", "No login since 2026-02-01 00:00 UTC fits").shows("#logins a[href=/logins?tls=1.2&until=2026-02-01+00%3A00%3A01]", "Look further back").shows("#logins a[href=/logins]", "Show all logins")
 }
 
 // What is not found is said to be not found, with the way back.

@@ -21,7 +21,7 @@ var loginFilters = append([]Param{
 	{Name: "tls", Type: "string", Doc: "only over this version of TLS: 1.2, 1.3, or none for those in the clear"},
 	{Name: "result", Type: "string", Doc: "only with this result: ok, wrong, expired, network, …"},
 	{Name: "tried", Type: "string", Doc: "only of this id, as it was tried"},
-	{Name: "place", Type: "string", Doc: "only from this country, such as DE, or from addresses of which none is known (unknown), where the operator has given a file of places; with newest all that fit of the newest 1000"},
+	{Name: "place", Type: "string", Doc: "only from this country, such as DE, or from addresses of which none is known (unknown), where the operator has given a file of places"},
 }, recordParams...)
 
 var loginRoutes = []Route{
@@ -85,19 +85,19 @@ func (a *API) writeLogins(c *Call, w recordWindow) error {
 	if place != "" && a.Place == nil {
 		return invalid("place", "Places are not known here: the operator has given no file of them.")
 	}
-	if place != "" && w.newest {
-		w.limit = mostNewest // of those that are read, the others are left out
-	}
 	// What a parent's key may not ask a subuser for, it does not see here either.
 	wide := !c.Tenant.Subuser.IsZero() || c.Allows(scopeBehalf)
 	cursor := func(id int64) string { return a.cursor(cursorLogin, c.Tenant, id) }
+	fits := func(s *store.StoredLogin) bool {
+		return (wide || s.Subuser.IsZero()) && (place == "" || strings.EqualFold(place, cmp.Or(a.placeOf(s.Addr), unknownPlace)))
+	}
 	l := listing[store.StoredLogin]{
 		recordWindow: w, some: !wide || place != "", cursor: cursor,
 		id: func(s *store.StoredLogin) int64 { return s.ID },
 		read: func(after int64, n int, last *store.StoredLogin) ([]store.StoredLogin, time.Time, error) {
 			f.After, f.Limit = after, n
 			if w.newest {
-				return a.Records.LatestLogins(c.R.Context(), f, lookingBack)
+				return a.latestLogins(c, f, fits)
 			}
 			if last != nil {
 				f.Since = lateSince(f.Since, last.At)
@@ -106,11 +106,43 @@ func (a *API) writeLogins(c *Call, w recordWindow) error {
 			return list, time.Time{}, err
 		},
 		show: func(s *store.StoredLogin) (row, bool) {
-			from := a.placeOf(s.Addr)
-			return loginRow(s, cursor(s.ID), from), (wide || s.Subuser.IsZero()) && (place == "" || strings.EqualFold(place, cmp.Or(from, unknownPlace)))
+			return loginRow(s, cursor(s.ID), a.placeOf(s.Addr)), fits(s)
 		},
 	}
 	return l.run(c, out)
+}
+
+// latestLogins are the newest records that match and fit, which the store cannot tell,
+// oldest first: up to f.Limit. It looks back until there are so many, or too long;
+// since is then how far.
+func (a *API) latestLogins(c *Call, f store.LoginFilter, fits func(*store.StoredLogin) bool) (out []store.StoredLogin, since time.Time, err error) {
+	began, limit, seen := time.Now(), f.Limit, map[int64]bool{}
+	for size := limit; ; size = mostNewest { // most often the first ones fit
+		f.Limit = size
+		list, since, err := a.Records.LatestLogins(c.R.Context(), f, max(lookingBack-time.Since(began), time.Millisecond))
+		if err != nil {
+			return nil, since, err
+		}
+		read, oldest := len(list), f.Until
+		list = slices.DeleteFunc(list, func(s store.StoredLogin) bool {
+			if oldest.IsZero() || s.At.Before(oldest) {
+				oldest = s.At
+			}
+			again := seen[s.ID]
+			seen[s.ID] = true
+			return again || !fits(&s)
+		})
+		out = append(list, out...)
+		switch {
+		case len(out) >= limit:
+			return out[len(out)-limit:], time.Time{}, nil
+		case read < size, !since.IsZero():
+			return out, since, nil
+		case time.Since(began) > lookingBack, oldest.Equal(f.Until): // or all of them are of one moment
+			return out, oldest, nil
+		}
+		f.Until = oldest // with those of that moment: they are known
+	}
 }
 
 // lateSince spares the store the days that a walk has left behind. Records may

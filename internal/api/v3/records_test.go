@@ -183,6 +183,41 @@ func TestLoginsAreNotLookedForForEver(t *testing.T) {
 	}
 }
 
+// Of the newest those are left out that are not of a place, or not the caller's to see:
+// those that are come nevertheless, from as far back as they are.
+func TestNewestLoginsAmongMany(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(s *Services) {
+		s.Place = func(a netip.Addr) string {
+			return map[string]string{"198.51.100.7": "BR"}[a.String()]
+		}
+	})
+	f := recordsOf(w)
+	for i := range 3 {
+		f.login(w.acme, t0.Add(time.Duration(i)*time.Minute), func(l *relay.Login) { l.Tried, l.Addr = string(rune('a'+i)), netip.MustParseAddr("198.51.100.7") })
+	}
+	for i := range 2*mostNewest + 10 { // many of one moment
+		f.login(w.staging, t0.Add(time.Hour+time.Duration(i/20)*time.Second), nil)
+	}
+	wide, narrow := auditor(w, w.acme, scopeBehalf), auditor(w, w.acme)
+	for _, x := range []struct {
+		c           *client
+		query, want string
+	}{{wide, "place=BR&limit=2", "b c"}, {wide, "place=BR", "a b c"}, {wide, "place=FR", ""}, {narrow, "limit=2", "b c"}, {narrow, "", "a b c"}} {
+		l := decode[loginList](t, x.c.want("GET", "/v3/logins?newest=true&"+x.query, "", 200, nil))
+		if tried(l) != x.want || l.More || l.Since != nil {
+			t.Errorf("%s: %q, more %v, since %v", x.query, tried(l), l.More, l.Since)
+		}
+	}
+	// Where all that can be read at once are of one moment, it says that it stops there.
+	for range mostNewest {
+		f.login(w.staging, t0.Add(3*time.Hour), nil)
+	}
+	if l := decode[loginList](t, narrow.want("GET", "/v3/logins?newest=true", "", 200, nil)); tried(l) != "" || !l.More || l.Since == nil || !l.Since.Equal(t0.Add(3*time.Hour)) {
+		t.Errorf("%+v", l)
+	}
+}
+
 // With a file of places a login says its country, and can be asked for by it; without
 // one, that is said.
 func TestLoginsFromAPlace(t *testing.T) {
@@ -199,7 +234,7 @@ func TestLoginsFromAPlace(t *testing.T) {
 	}
 	f.login(w.globex, t0, func(l *relay.Login) { l.Tried, l.Addr = "x", netip.MustParseAddr("198.51.100.7") })
 	for query, want := range map[string]string{
-		"place=BR": "b d", "place=br&newest=true&limit=1": "b d", "place=unknown": "c", "place=FR": "", "place=BR&limit=1": "b", "place=BR&since=2026-03-01T09:02:00Z": "d",
+		"place=BR": "b d", "place=br&newest=true&limit=1": "d", "place=br&newest=true": "b d", "place=unknown": "c", "place=FR": "", "place=BR&limit=1": "b", "place=BR&since=2026-03-01T09:02:00Z": "d",
 	} {
 		if got := tried(decode[loginList](t, c.want("GET", "/v3/logins?"+query, "", 200, nil))); got != want {
 			t.Errorf("%s: %q, want %q", query, got, want)
