@@ -69,6 +69,9 @@ func (c *cli) printReport(ctx context.Context, cl *client, id string, keep bool,
 	if err != nil {
 		return err
 	}
+	if cl.socket == "" {
+		forKey(&r)
+	}
 	if html == "" {
 		return answer(c, r, text, func(r audit.Report) error { return audit.Text(c.out, &r) })
 	}
@@ -85,6 +88,15 @@ func (c *cli) printReport(ctx context.Context, cl *client, id string, keep bool,
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
+}
+
+// forKey makes the commands of a report those of who asked with a key: it says which
+// account by itself, and --account is refused beside it.
+func forKey(r *audit.Report) {
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		f.Fix = strings.Replace(f.Fix, " --account "+r.Account.String(), "", 1)
+	}
 }
 
 func (c *cli) auditCompare(ctx context.Context, cl *client, a, b string) error {

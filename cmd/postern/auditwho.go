@@ -14,7 +14,8 @@ import (
 // whoView is who could write as an address.
 type whoView struct {
 	Address string            `json:"address"`
-	Domain  *audit.DomainRow  `json:"domain"` // none: no domain of the account is it, or above it
+	Exact   bool              `json:"domain_is_its_own"` // not one above it
+	Domain  *audit.DomainRow  `json:"domain"`            // none: no domain of the account is it, or above it
 	Keys    []audit.SenderRow `json:"keys"`
 	Cut     int               `json:"rows_left_out"`
 }
@@ -49,7 +50,7 @@ func whoCanSend(r *audit.Report, a smtp.Address) whoView {
 		d := &r.Domains[i]
 		covers := strings.EqualFold(d.Name, name) || strings.HasSuffix(strings.ToLower(name), "."+strings.ToLower(d.Name))
 		if covers && (v.Domain == nil || len(d.Name) > len(v.Domain.Name)) {
-			v.Domain = d
+			v.Domain, v.Exact = d, strings.EqualFold(d.Name, name)
 		}
 	}
 	for _, k := range r.Senders {
@@ -76,7 +77,7 @@ func (c *cli) showWho(v whoView) error {
 	switch d := v.Domain; {
 	case d == nil:
 		fmt.Fprintf(c.out, "%s is at no domain of the account: only who has it as a single sender may use it (postern sender list).\n\n", clean(v.Address))
-	case strings.HasSuffix(strings.ToLower(v.Address), "@"+strings.ToLower(d.Name)):
+	case v.Exact:
 		fmt.Fprintf(c.out, "%s is %s.\n\n", clean(d.Name), d.State)
 	default:
 		fmt.Fprintf(c.out, "%s is %s; names below it count only if it was added with --subdomains (postern domain show %s).\n\n", clean(d.Name), d.State, clean(d.Name))
