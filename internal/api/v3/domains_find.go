@@ -44,13 +44,19 @@ func (a *API) numberedDomain(c *Call, number int64) (relay.Domain, error) {
 	return d, nil
 }
 
-// ownDomain is the domain that the path names, if the caller may change it.
+// ownDomain is the domain that the path names, if the caller may change it. Whoever
+// changes a subuser's from its account is above the subuser, by whatever way they came.
 func (a *API) ownDomain(c *Call) (relay.Domain, error) {
 	d, err := a.pathDomain(c)
-	if err == nil && !c.mayChange(&d) {
+	switch {
+	case err != nil:
+		return d, err
+	case !c.mayChange(&d):
 		return relay.Domain{}, refused("", "This domain is shared with you; its owner changes it.")
+	case d.Subuser != c.Tenant.Subuser:
+		c.By.Rank = max(c.By.Rank, relay.RankAccount)
 	}
-	return d, err
+	return d, nil
 }
 
 // seenDomains are those that the caller sees, in the order of their ids.
