@@ -14,7 +14,8 @@ const maxRecords = 10_000
 // eventKinds are the kinds that can be asked for.
 var eventKinds = []relay.EventKind{
 	relay.EventReceived, relay.EventDeferred, relay.EventDelivered, relay.EventBounced, relay.EventDropped, relay.EventHeld,
-	relay.EventReleased, relay.EventRetried, relay.EventQuarantined, relay.EventRecovered, relay.EventNotified, relay.EventRelayed, relay.EventAlert,
+	relay.EventReleased, relay.EventRetried, relay.EventQuarantined, relay.EventRecovered, relay.EventNotified, relay.EventRelayed,
+	relay.EventRefused, relay.EventAlert,
 }
 
 // listEvents answers with events, oldest first. To follow, ask again with the
