@@ -45,25 +45,44 @@ type measure struct {
 	spread  float64 // standard deviations above the mean rate
 	times   float64 // times the largest rate before
 	unknown float64 // the rate where too little is known of the rates before
+	// jump is how many times the largest rate before is enough, however far the rates
+	// spread: they do while a key meets its recipients. 0: none is.
+	jump float64
 	// far is from how many times the largest number on the number speaks for itself:
-	// the rate then needs only farSpread standard deviations. 0: never.
-	far, farSpread float64
+	// farRate and two standard deviations above the mean are enough then. 0: never.
+	far, farRate float64
 }
+
+const (
+	farSpread = 2
+	// manyRates are enough to know how they spread. Where there are someRates, a
+	// number that speaks for itself is enough if nearly all are of the kind (fewRate),
+	// and usually are not (fewTimes the mean rate).
+	manyRates = 5
+	someRates = 2
+	fewRate   = 0.75
+	fewTimes  = 1.5
+)
 
 // limits are the number and the rate that would be a finding.
 func (r *ratio) limits(m measure, margin float64) (count, rate float64) {
 	count = math.Max(m.floor, margin*m.factor*float64(r.Count.Max))
-	if r.Rate.N < 5 {
+	far := m.far > 0 && float64(r.Kind) >= margin*m.far*float64(r.Count.Max)
+	if r.Rate.N < manyRates {
+		if far && r.Rate.N >= someRates {
+			return count, math.Max(fewRate, fewTimes*margin*float64(r.Rate.Mean))
+		}
 		return count, m.unknown
 	}
-	if m.far > 0 && float64(r.Kind) >= math.Max(2*m.floor, margin*m.far*float64(r.Count.Max)) {
-		return count, math.Max(m.least, r.Rate.upper(m.farSpread*margin))
+	rate = r.Rate.upper(m.spread * margin)
+	if m.jump > 0 {
+		rate = math.Min(rate, m.jump*margin*float64(r.Rate.Max))
 	}
-	rate = math.Max(m.least, r.Rate.upper(m.spread*margin))
-	if m.times > 0 {
-		rate = math.Max(rate, m.times*margin*float64(r.Rate.Max))
+	rate = math.Max(rate, m.times*margin*float64(r.Rate.Max))
+	if far {
+		rate = math.Min(rate, math.Max(m.farRate, r.Rate.upper(farSpread*margin)))
 	}
-	return count, rate
+	return count, math.Max(m.least, rate)
 }
 
 // beyond reports whether the open window is.

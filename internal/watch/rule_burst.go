@@ -86,6 +86,6 @@ func (v *volume) burstLimit(b *baseline, c clock, usual, margin float64) (limit 
 	}
 	// Of a small key, a few more than its largest hour are chance: the more the more
 	// its days differ, too.
-	limit = math.Max(limit, math.Min(peak, smallPeak)+burstFloor*margin*math.Exp(v.Excess.sd()))
+	limit = math.Max(limit, math.Min(peak, smallPeak)+burstFloor*margin*math.Min(math.Exp(3*v.Excess.sd()), 4))
 	return math.Max(limit, least), true
 }

@@ -8,21 +8,21 @@ import (
 	"postern/internal/relay"
 )
 
-var newRecipients = measure{floor: 30, least: 0.10, factor: 3, spread: 5, times: 1.25, unknown: 2, far: 4.5, farSpread: 2}
+var newRecipients = measure{floor: 30, least: 0.10, factor: 3, spread: 5, times: 1.25, jump: 2, unknown: 2, far: 4}
 
-// dwarfing is for the weeks before recipientsAge. A first monthly run to people who
-// had no mail yet is usual then, so only what dwarfs all that was is told: many times
-// more new ones than on any day, most of all, by a key that wrote to the same people
-// day by day. A young key is stolen as easily as an old one.
-var dwarfing = measure{floor: 60, least: 0.5, factor: 8, spread: 5, times: 2, unknown: 2}
+// youngRecipients is for the weeks before recipientsAge. A first monthly run to people
+// who had no mail yet is usual then, so only what is far from all that was is told: by
+// a key that wrote to the same people day by day, far more new ones, and a far larger
+// part. A young key is stolen as easily as an old one.
+var youngRecipients = measure{floor: 60, least: 0.3, factor: 2.5, spread: 5, times: 2.5, jump: 2.5, unknown: 2, far: 4, farRate: 0.7}
 
 const (
 	// recipientsAge is how long it takes until those who get mail once a month have
 	// had theirs.
 	recipientsAge = 35 * day
-	// dwarfAge is when a key is known well enough to be dwarfed: its first two weeks,
-	// when all are new, teach nothing.
-	dwarfAge = 21 * day
+	// youngAge is when a key is known well enough for what is far from all that was:
+	// its first two weeks, when all are new, teach nothing.
+	youngAge = 21 * day
 )
 
 // recipients looks for a jump of recipients to whom the key never wrote: a bought
@@ -44,12 +44,12 @@ func (s *scene) recipients(b *baseline, to []string) {
 		}
 	}
 	set, on := s.set(relay.WatchRecipients)
-	if !on || !b.known(s.clock, dwarfAge, 10) {
+	if !on || !b.known(s.clock, youngAge, 10) {
 		return
 	}
 	m := newRecipients
 	if b.age(s.clock) < recipientsAge {
-		m = dwarfing
+		m = youngRecipients
 	}
 	m.floor = floor(set, m.floor)
 	w, unit := &p.NewDay, "new recipients in a day"

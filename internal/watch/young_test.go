@@ -6,7 +6,7 @@ import (
 	"postern/internal/relay"
 )
 
-// TestYoungKey: in a key's first weeks only what dwarfs all that was is told. A
+// TestYoungKey: in a key's first weeks only what is far from all that was is told. A
 // young key is stolen as easily as an old one; but its first monthly run is no theft.
 func TestYoungKey(t *testing.T) {
 	t.Parallel()
@@ -16,12 +16,13 @@ func TestYoungKey(t *testing.T) {
 		n     int     // recipients, all new
 		want  int
 	}{
-		"a list, by a key of four weeks":                  {28, 0.02, 400, 1},
-		"a list, by a key of two weeks":                   {17, 0.02, 400, 0},
-		"a few more than usual":                           {28, 0.02, 45, 0},
-		"the same, when the key is known":                 {60, 0.02, 75, 1},
-		"a list, by a key that writes to new ones":        {28, 0.6, 400, 0},
-		"three times its largest day, in its first month": {28, 0.1, 60, 0},
+		"a list, by a key of four weeks":                 {28, 0.02, 400, 1},
+		"a list, by a key of two weeks":                  {17, 0.02, 400, 0},
+		"a few more than usual":                          {28, 0.02, 45, 0},
+		"the same, when the key is known":                {60, 0.02, 75, 1},
+		"a list, by a key that writes to new ones":       {28, 0.6, 400, 0},
+		"twice its largest day, in its first month":      {28, 0.3, 100, 0},
+		"many times its largest day, in its first month": {28, 0.3, 500, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
