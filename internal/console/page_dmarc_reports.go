@@ -132,9 +132,12 @@ type dmarcReportPage struct {
 	Back   link
 }
 
-// mostOfDay is how many reports of one day are looked through: as many as the API
-// gives at once.
-const mostOfDay = 1000
+// The reports of one day are looked through as many at once as the API gives, and as
+// many as are kept of a domain.
+const (
+	reportsOfDay     = 1_000
+	mostReportsOfDay = 20_000
+)
 
 // dmarcRecord is a row of a report.
 type dmarcRecord struct {
@@ -163,20 +166,32 @@ func (v *desk) dmarcReport() (raw json.RawMessage, r dmarcWhole, err error) {
 	if _, err := time.Parse(time.DateOnly, day); err != nil {
 		return nil, r, notHere()
 	}
-	list, err := ask[struct{ Result []dmarcReportView }](v, query(base+"/reports", "start_date", day, "end_date", day, "limit", strconv.Itoa(mostOfDay)))
+	x, err := v.markedReport(base+"/reports", day, v.id("mark"))
 	if err != nil {
 		return nil, r, err
 	}
-	i := slices.IndexFunc(list.Result, func(r dmarcReportView) bool { return r.mark() == v.id("mark") })
-	if i < 0 {
-		return nil, r, notHere()
-	}
-	x := &list.Result[i]
 	raw, err = ask[json.RawMessage](v, query(base+"/report", "org_name", x.Org, "report_id", x.ReportID, "begin", x.Begin.UTC().Format(time.RFC3339Nano)))
 	if err == nil {
 		err = json.Unmarshal(raw, &r)
 	}
 	return raw, r, err
+}
+
+// markedReport finds a report of a day by its mark.
+func (v *desk) markedReport(path, day, mark string) (*dmarcReportView, error) {
+	for offset := 0; offset < mostReportsOfDay; offset += reportsOfDay {
+		list, err := ask[struct{ Result []dmarcReportView }](v, query(path, "start_date", day, "end_date", day, "limit", strconv.Itoa(reportsOfDay), "offset", strconv.Itoa(offset)))
+		if err != nil {
+			return nil, err
+		}
+		if i := slices.IndexFunc(list.Result, func(r dmarcReportView) bool { return r.mark() == mark }); i >= 0 {
+			return &list.Result[i], nil
+		}
+		if len(list.Result) < reportsOfDay {
+			break
+		}
+	}
+	return nil, notHere()
 }
 
 func showDMARCReport(v *desk) error {

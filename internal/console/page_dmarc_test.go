@@ -2,7 +2,9 @@ package console
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -73,6 +75,32 @@ func TestOneReport(t *testing.T) {
 	w.get(path).want(404)
 	w.get(path + "/export").want(404)
 	w.get("/domains/7/dmarc").lacks("a[href=/domains/7/dmarc/reports]")
+}
+
+// A report of a day that has more of them than the API gives at once has its page.
+func TestReportsOfABusyDay(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	var all []json.RawMessage
+	for i := range 2*reportsOfDay + 50 {
+		all = append(all, json.RawMessage(strings.Replace(oneAggregate, "2026-03-02!7", fmt.Sprint("n", i), 1)))
+	}
+	w.api.on("GET /v3/whitelabel/domains/7/dmarc/reports", func(r Request) (any, error) {
+		u, _ := url.Parse(r.Path)
+		limit, _ := strconv.Atoi(u.Query().Get("limit"))
+		offset, _ := strconv.Atoi(u.Query().Get("offset"))
+		rest := all[min(offset, len(all)):]
+		return map[string]any{"result": rest[:min(limit, len(rest))]}, nil
+	})
+	w.get("/domains/7/dmarc/reports?offset=1900").shows("a[rel=next][href=/domains/7/dmarc/reports?offset=2000]", "Next page")
+	last := reportPath(t, string(all[len(all)-1]))
+	w.get("/domains/7/dmarc/reports?offset=2000").shows("#reports a[href="+last+"]", "2026-03-02").lacks("a[rel=next]")
+	w.get(last).want(200)
+	made := w.api.made("GET /v3/whitelabel/domains/7/dmarc/report")
+	if q, _ := url.Parse(made[0].Path); q.Query().Get("report_id") != "n2049" {
+		t.Errorf("the rows are of %s", q.RawQuery)
+	}
+	w.get("/domains/7/dmarc/reports/2026-03-02/00").want(404)
 }
 
 // WB-01: all of a report is the word of whoever sent it.

@@ -20,8 +20,8 @@ type ReportStore interface {
 	// begin is there already: then new is false, and nothing changes.
 	AddAggregate(ctx context.Context, domain relay.DomainID, k dmarc.Kept) (new bool, err error)
 	// AggregateReports are those that begin in [from, to), the latest first; at most
-	// 1,000.
-	AggregateReports(ctx context.Context, domain relay.DomainID, from, to time.Time, limit int) ([]dmarc.Head, error)
+	// 1,000, after the first offset of them.
+	AggregateReports(ctx context.Context, domain relay.DomainID, from, to time.Time, limit, offset int) ([]dmarc.Head, error)
 	// AggregateReport is one report with its sources. relay.NotFound: there is none.
 	AggregateReport(ctx context.Context, domain relay.DomainID, org, reportID string, begin time.Time) (dmarc.Kept, error)
 	// AggregateSources sums the sources of those reports.

@@ -124,13 +124,13 @@ func (s *Reports) Seen(ctx context.Context, d relay.Domain) (dmarc.Seen, error) 
 }
 
 // List are the reports about a domain that begin in [from, to), the latest
-// first: at most limit, after the first offset of them.
+// first: at most limit, 1,000, after the first offset of them.
 func (s *Reports) List(ctx context.Context, d relay.Domain, from, to time.Time, limit, offset int) ([]dmarc.Head, error) {
-	heads, _, err := s.heads(ctx, d, from, to, min(maxSummaryReports, offset+limit))
+	list, err := s.cfg.Store.AggregateReports(ctx, d.ID, from, to, limit, offset)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reports about %s: %w", d.Name, err)
 	}
-	return heads[min(offset, len(heads)):], nil
+	return list, nil
 }
 
 // heads reads up to most reports, the latest first, a page at a time. all: there
@@ -140,28 +140,21 @@ func (s *Reports) heads(ctx context.Context, d relay.Domain, from, to time.Time,
 		org, id string
 		begin   time.Time
 	}
-	seen := map[key]bool{}
-	for len(out) <= most {
-		page, err := s.cfg.Store.AggregateReports(ctx, d.ID, from, to, headsPage)
+	seen := map[key]bool{} // one that comes meanwhile moves the others on
+	for offset := 0; len(out) <= most; offset += headsPage {
+		page, err := s.List(ctx, d, from, to, headsPage, offset)
 		if err != nil {
-			return nil, false, fmt.Errorf("reports about %s: %w", d.Name, err)
+			return nil, false, err
 		}
-		fresh := 0
 		for _, h := range page {
 			if k := (key{h.Org, h.ReportID, h.Begin}); !seen[k] {
 				seen[k] = true
 				out = append(out, h)
-				fresh++
 			}
 		}
 		if len(page) < headsPage {
 			return out[:min(most, len(out))], len(out) <= most, nil
 		}
-		if fresh == 0 {
-			return out, false, nil // more than a page begin at one moment
-		}
-		// Reports that begin with the last one are read again, and known then.
-		to = page[len(page)-1].Begin.Add(time.Microsecond)
 	}
 	return out[:most], false, nil
 }

@@ -162,10 +162,12 @@ func aggregatesOf(domain relay.DomainID, from, to time.Time, prefix string) *whe
 }
 
 // AggregateReports lists the reports about a domain that begin in [from, to), the
-// latest first; at most limit (0: 100; 1,000). Zero times do not restrict.
-func (s *Store) AggregateReports(ctx context.Context, domain relay.DomainID, from, to time.Time, limit int) ([]dmarc.Head, error) {
+// latest first, of one moment the last that came; at most limit (0: 100; 1,000),
+// after the first offset of them. Zero times do not restrict.
+func (s *Store) AggregateReports(ctx context.Context, domain relay.DomainID, from, to time.Time, limit, offset int) ([]dmarc.Head, error) {
 	w := aggregatesOf(domain, from, to, "")
-	v, err := list(ctx, s.db, scanReport, selectReports+w.String()+` ORDER BY begin_at DESC, id DESC LIMIT `+strconv.Itoa(page(limit, 1000)), w.args...)
+	v, err := list(ctx, s.db, scanReport, selectReports+w.String()+` ORDER BY begin_at DESC, id DESC LIMIT `+strconv.Itoa(page(limit, 1000))+
+		` OFFSET `+strconv.Itoa(max(offset, 0)), w.args...)
 	return read(s, "aggregate reports", v, err)
 }
 

@@ -53,11 +53,11 @@ func TestAggregates(t *testing.T) {
 		add(d.ID, again, false) // whatever it says the second time
 		add(d.ID, second, true)
 		add(other.ID, first, true)
-		heads, err := s.AggregateReports(ctx, d.ID, time.Time{}, time.Time{}, 0)
+		heads, err := s.AggregateReports(ctx, d.ID, time.Time{}, time.Time{}, 0, 0)
 		same(t, "reports", []dmarc.Head{second.Head, first.Head}, heads, err)
-		heads, err = s.AggregateReports(ctx, d.ID, day, day.Add(24*time.Hour), 0)
+		heads, err = s.AggregateReports(ctx, d.ID, day, day.Add(24*time.Hour), 0, 0)
 		same(t, "reports of a day", []dmarc.Head{first.Head}, heads, err)
-		heads, err = s.AggregateReports(ctx, d.ID, time.Time{}, time.Time{}, 1)
+		heads, err = s.AggregateReports(ctx, d.ID, time.Time{}, time.Time{}, 1, 0)
 		same(t, "the latest report", []dmarc.Head{second.Head}, heads, err)
 		sources, err := s.AggregateSources(ctx, d.ID, time.Time{}, time.Time{})
 		same(t, "sources", []dmarc.Source{sourceOf("192.0.2.1", 15, true, true), sourceOf("192.0.2.1", 7, false, true), sourceOf("2001:db8::1", 3, false, false),
@@ -106,6 +106,46 @@ func deleted(t *testing.T, s *Store, c *claimant, d relay.Domain) relay.DomainID
 	return d.ID
 }
 
+// Most reporters begin their day at midnight: of more reports of one moment than a page
+// has, each stands on one page.
+func TestAggregatesOfOneMoment(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, _ := openTest(t, cfg)
+		ctx, c := context.Background(), newClaimant(t, s)
+		a := c.account()
+		d, other := c.create(c.row(a, "example.test")), c.create(c.row(a, "other.test"))
+		day := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+		const many = 1100
+		for i := range many {
+			if _, err := s.AddAggregate(ctx, d.ID, report("big.test", fmt.Sprint(i), day)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.AddAggregate(ctx, other.ID, report("big.test", "0", day)); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for offset := 0; ; offset += 1000 {
+			heads, err := s.AggregateReports(ctx, d.ID, day, day.Add(24*time.Hour), 5000, offset)
+			if err != nil || len(heads) > 1000 {
+				t.Fatal(len(heads), err)
+			}
+			for _, h := range heads {
+				got = append(got, h.ReportID)
+			}
+			if len(heads) < 1000 {
+				break
+			}
+		}
+		if len(got) != many || got[0] != fmt.Sprint(many-1) || got[1000] != fmt.Sprint(many-1001) || got[many-1] != "0" {
+			t.Errorf("%d reports: %q", len(got), got[:min(3, len(got))])
+		}
+		heads, err := s.AggregateReports(ctx, d.ID, day, day.Add(24*time.Hour), 10, many)
+		same(t, "behind the last", 0, len(heads), err)
+	})
+}
+
 // Reports are bounded in number and in time; the first that came go.
 func TestAggregatesAreBounded(t *testing.T) {
 	t.Parallel()
@@ -126,7 +166,7 @@ func TestAggregatesAreBounded(t *testing.T) {
 		if n := rows(t, s, "dmarc_sources"); n != 3*len(many) {
 			t.Errorf("%d sources", n)
 		}
-		heads, err := s.AggregateReports(ctx, d.ID, time.Time{}, time.Time{}, 0)
+		heads, err := s.AggregateReports(ctx, d.ID, time.Time{}, time.Time{}, 0, 0)
 		if err != nil || len(heads) != 3 || heads[0].ReportID != "2" || heads[2].ReportID != "4" {
 			t.Errorf("reports %+v, %v", heads, err)
 		}

@@ -58,13 +58,14 @@ func (f *fakeReportRows) AddAggregate(_ context.Context, id relay.DomainID, k dm
 	return true, f.w.fail
 }
 
-func (f *fakeReportRows) AggregateReports(_ context.Context, id relay.DomainID, from, to time.Time, limit int) (out []dmarc.Head, err error) {
+func (f *fakeReportRows) AggregateReports(_ context.Context, id relay.DomainID, from, to time.Time, limit, offset int) (out []dmarc.Head, err error) {
 	for _, k := range f.kept[id] {
-		if !k.Begin.Before(from) && k.Begin.Before(to) && len(out) < limit {
+		if !k.Begin.Before(from) && k.Begin.Before(to) {
 			out = append(out, k.Head)
 		}
 	}
-	return out, f.w.fail
+	out = out[min(offset, len(out)):]
+	return out[:min(len(out), limit, 1000)], f.w.fail
 }
 
 func (f *fakeReportRows) AggregateReport(_ context.Context, id relay.DomainID, org, reportID string, begin time.Time) (dmarc.Kept, error) {
@@ -158,6 +159,36 @@ func TestReports(t *testing.T) {
 		c.refused("GET", path+"/reports"+q.query, "", 400, q.text, q.field)
 	}
 	c.refused("GET", path+"/reports?limit=1001", "", 400, "1 to 1000", "limit")
+}
+
+// Of a day with more reports than an answer has, all are listed, and each can be shown.
+func TestReportsOfABusyDay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.extra["reports"].(*fakeReportRows)
+	d := domainsOf(w).have(w.acme, "example.test")
+	const many = mostReports + 50
+	for i := range many {
+		f.report(d, fmt.Sprintf("org%d.test", i), "2026-02-27", 1)
+	}
+	c := w.as(w.acme, scopeDomainRead)
+	path := fmt.Sprintf("/v3/whitelabel/domains/%d/dmarc", d.Number)
+	seen := map[string]bool{}
+	for offset := 0; offset < many; offset += mostReports {
+		var list reportList
+		c.want("GET", fmt.Sprintf("%s/reports?start_date=2026-02-27&end_date=2026-02-27&limit=%d&offset=%d", path, mostReports, offset), "", 200, &list)
+		for _, h := range list.Result {
+			seen[h.Org] = true
+		}
+	}
+	if len(seen) != many {
+		t.Errorf("%d reports, want %d", len(seen), many)
+	}
+	var sum sender.ReportSummary
+	c.want("GET", path, "", 200, &sum)
+	if sum.Reports != many || sum.Cut {
+		t.Errorf("%d reports are summed, cut %v", sum.Reports, sum.Cut)
+	}
 }
 
 func TestOneReport(t *testing.T) {
