@@ -102,13 +102,20 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is neither a time such as 2006-01-02T15:04:05Z nor so long ago, such as 2h or 7d", s)
 }
 
+// records are a page of records, and how far back was looked for the newest if not
+// all the way.
+type records struct {
+	Result []json.RawMessage `json:"result"`
+	Since  *time.Time        `json:"searched_since"`
+}
+
 // history asks for records and hands each to print, which moves the cursor in
 // the query; with follow it goes on until ctx ends.
 func (c *cli) history(ctx context.Context, cl *client, follow bool, q url.Values, path string, print func(json.RawMessage, url.Values) error) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		page, _, err := get[results[json.RawMessage]](ctx, cl, path, q)
+		page, _, err := get[records](ctx, cl, path, q)
 		if err != nil {
 			if follow && ctx.Err() != nil {
 				return nil
@@ -118,6 +125,12 @@ func (c *cli) history(ctx context.Context, cl *client, follow bool, q url.Values
 		for _, raw := range page.Result {
 			if err := print(raw, q); err != nil {
 				return err
+			}
+		}
+		if page.Since != nil { // what is older was not looked at
+			fmt.Fprintf(c.err, "That took long: looked back to %s. For older ones write --since and --until.\n", page.Since.UTC().Format(time.RFC3339))
+			if q.Get("after") == "" {
+				q.Set("since", page.Since.UTC().Format(time.RFC3339Nano))
 			}
 		}
 		if !follow {

@@ -45,7 +45,7 @@ func (c *cli) logCommand() *cobra.Command {
 			}
 			path, print, others := "/v3/logins", c.printLogin, []string{"action"}
 			if changes {
-				path, print, others = "/v3/changes", c.printChange, []string{"key", "addr", "result", "subuser"}
+				path, print, others = "/v3/changes", c.printChange, []string{"key", "addr", "mechanism", "tls", "result", "subuser"}
 			}
 			for _, name := range others {
 				if !cmd.Flags().Changed(name) {
@@ -71,6 +71,8 @@ func (c *cli) logCommand() *cobra.Command {
 	f.BoolVar(&changes, "changes", false, "administrative changes")
 	f.String("key", "", "logins with this key")
 	f.String("addr", "", "logins from this address")
+	f.String("mechanism", "", "logins by this mechanism, such as PLAIN, or none")
+	f.String("tls", "", "logins over this version of TLS: 1.2, 1.3, or none")
 	f.String("result", "", "logins with this result: ok, wrong, unknown, revoked, network, …")
 	f.String("action", "", "changes of this kind, such as key.create")
 	f.StringVar(&until, "until", "", "before this time, written as that of --since")
