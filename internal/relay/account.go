@@ -64,6 +64,8 @@ type Subuser struct {
 	// DisabledAt: its keys do not work, and its queued mail waits until it is
 	// enabled again or expires.
 	DisabledAt time.Time `json:"disabled_at,omitzero"`
+	// DisabledRank is who switched it off. It is of its account, which is RankOwn here.
+	DisabledRank Rank `json:"disabled_by,omitzero"`
 	// ConsoleDisabledAt: its people may not log in to the console (website_access).
 	ConsoleDisabledAt time.Time `json:"console_disabled_at,omitzero"`
 	// DeletedAt: its keys are revoked and its queued mail is dropped, each

@@ -35,6 +35,16 @@ func TestWhoSwitchesOnAgain(t *testing.T) {
 					return k.DisabledAt, k.DisabledRank
 				},
 			},
+			"subuser": {
+				func(by By, at time.Time) error { return s.SetSubuserDisabled(ctx, by, w.subuser.ID, at) },
+				func() (time.Time, relay.Rank) {
+					u, err := s.Subuser(ctx, w.subuser.ID)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return u.DisabledAt, u.DisabledRank
+				},
+			},
 			"domain": {
 				func(by By, at time.Time) error { return s.SetDomainDisabled(ctx, by, w.domain.ID, at) },
 				func() (time.Time, relay.Rank) {
@@ -87,7 +97,7 @@ func TestWhoSwitchesOnAgain(t *testing.T) {
 	})
 }
 
-// An edit of a key or domain keeps who has switched it off, and so does its snapshot.
+// An edit of a key, subuser or domain keeps who has switched it off, and so does its snapshot.
 func TestEditsKeepWhoSwitchedOff(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {
@@ -96,7 +106,7 @@ func TestEditsKeepWhoSwitchedOff(t *testing.T) {
 		by := testBy
 		by.Rank = relay.RankAccount
 		at := w.key.CreatedAt
-		for _, err := range []error{s.SetKeyDisabled(ctx, by, w.key.ID, at), s.SetDomainDisabled(ctx, by, w.domain.ID, at)} {
+		for _, err := range []error{s.SetKeyDisabled(ctx, by, w.key.ID, at), s.SetDomainDisabled(ctx, by, w.domain.ID, at), s.SetSubuserDisabled(ctx, by, w.subuser.ID, at)} {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,12 +118,24 @@ func TestEditsKeepWhoSwitchedOff(t *testing.T) {
 		if err := editDomain(s, w.domain); err != nil {
 			t.Fatal(err)
 		}
+		sub, err := s.Subuser(ctx, w.subuser.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved := sub
+		moved.Email, moved.DisabledRank = "moved@example.test", relay.RankOwn
+		if err := s.SwapSubuser(ctx, testBy, sub, moved); err != nil {
+			t.Fatal(err)
+		}
 		sn, err := s.Snapshot(ctx, 0)
-		if err != nil || len(sn.Keys) != 1 || len(sn.Domains) != 1 {
+		if err != nil || len(sn.Keys) != 1 || len(sn.Domains) != 1 || len(sn.Subusers) != 1 {
 			t.Fatalf("%+v, %v", sn, err)
 		}
 		if k, d := sn.Keys[0], sn.Domains[0]; k.Name != "renamed" || k.DisabledRank != relay.RankAccount || d.DisabledRank != relay.RankAccount || !d.DisabledAt.Equal(at) {
 			t.Errorf("key %+v, domain %+v", k, d)
+		}
+		if u := sn.Subusers[0]; u.Email != moved.Email || u.DisabledRank != relay.RankAccount || !u.DisabledAt.Equal(at) {
+			t.Errorf("subuser %+v", u)
 		}
 	})
 }

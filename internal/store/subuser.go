@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	subuserColumns = `id, account_id, number, name, email, default_pool, tls, plan, profile, created_at, disabled_at, console_disabled_at, deleted_at`
-	selectSubusers = `SELECT ` + subuserColumns + ` FROM subusers`
-	insertSubuser  = `INSERT INTO subusers (` + subuserColumns + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
+	newSubuser     = `id, account_id, number, name, email, default_pool, tls, plan, profile, created_at, disabled_at, console_disabled_at, deleted_at`
+	selectSubusers = `SELECT ` + newSubuser + `, disabled_rank FROM subusers`
+	insertSubuser  = `INSERT INTO subusers (` + newSubuser + `, rev) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
 	updateSubuser  = `UPDATE subusers SET name = $1, email = $2, default_pool = $3, tls = $4, plan = $5, profile = $6, disabled_at = $7,
-		console_disabled_at = $8, deleted_at = $9, rev = $10 WHERE id = $11`
+		console_disabled_at = $8, deleted_at = $9, disabled_rank = $10, rev = $11 WHERE id = $12`
 	revokeSubuserKeys = `UPDATE keys SET revoked_at = $1, prev_sha256 = $2, prev_scram_salt = $3, prev_scram_iterations = 0, prev_scram_stored_key = $4,
 		prev_scram_server_key = $5, prev_sealed_cram = $6, prev_until = 0, rev = $7 WHERE account_id = $8 AND subuser_id = $9 AND revoked_at = 0 RETURNING id`
 	deleteDomainsOf = `UPDATE domains SET deleted_at = $1, disabled_at = CASE WHEN disabled_at = 0 THEN CAST($2 AS BIGINT) ELSE disabled_at END,
@@ -28,7 +28,8 @@ func scanSubuser(r scanner) (relay.Subuser, error) {
 	var id, acct, pool []byte
 	var tls, plan, profile string
 	var created, disabled, console, deleted int64
-	if err := r.Scan(&id, &acct, &u.Number, &u.Name, &u.Email, &pool, &tls, &plan, &profile, &created, &disabled, &console, &deleted); err != nil {
+	if err := r.Scan(&id, &acct, &u.Number, &u.Name, &u.Email, &pool, &tls, &plan, &profile, &created, &disabled, &console, &deleted,
+		&u.DisabledRank); err != nil {
 		return u, err
 	}
 	u.ID.ID, u.Account.ID, u.DefaultPool.ID, u.TLS = idOf(id), idOf(acct), idOf(pool), relay.TLSLevel(tls)
@@ -93,16 +94,18 @@ func (s *Store) SwapSubuser(ctx context.Context, by By, was, u relay.Subuser) er
 
 // editedSubuser is a subuser with what an edit does not change as it is stored.
 func editedSubuser(u relay.Subuser, old *relay.Subuser) relay.Subuser {
-	u.ID, u.Account, u.Number, u.CreatedAt, u.DeletedAt, u.DisabledAt = old.ID, old.Account, old.Number, old.CreatedAt, old.DeletedAt, old.DisabledAt
+	u.ID, u.Account, u.Number, u.CreatedAt, u.DeletedAt = old.ID, old.Account, old.Number, old.CreatedAt, old.DeletedAt
+	u.DisabledAt, u.DisabledRank = old.DisabledAt, old.DisabledRank
 	return u
 }
 
 // SetSubuserDisabled switches a subuser off at a time, or on with the zero time. The
-// sessions of its people end with it.
+// sessions of its people end with it. relay.Forbidden: the operator switched it off.
 func (s *Store) SetSubuserDisabled(ctx context.Context, by By, id relay.SubuserID, at time.Time) error {
-	return s.changeSubuser(ctx, by, id, switched("subuser", at), func(u relay.Subuser) (relay.Subuser, error) {
+	return s.changeSubuser(ctx, by, id, switched("subuser", at), func(u relay.Subuser) (_ relay.Subuser, err error) {
+		u.DisabledRank, err = switchedBy(by, at, u.DisabledAt, u.DisabledRank)
 		u.DisabledAt = at
-		return u, nil
+		return u, err
 	})
 }
 
@@ -149,7 +152,7 @@ func putSubuser(ctx context.Context, tx *sql.Tx, rev int64, u *relay.Subuser) er
 		return err
 	}
 	_, err := tx.ExecContext(ctx, updateSubuser, text(u.Name), text(u.Email), blob(u.DefaultPool.ID), string(u.TLS), plan, profile,
-		micros(u.DisabledAt), micros(u.ConsoleDisabledAt), micros(u.DeletedAt), rev, blob(u.ID.ID))
+		micros(u.DisabledAt), micros(u.ConsoleDisabledAt), micros(u.DeletedAt), int64(u.DisabledRank), rev, blob(u.ID.ID))
 	return err
 }
 

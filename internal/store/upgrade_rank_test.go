@@ -32,6 +32,7 @@ func (o *switchedOff) fill(t *testing.T, db *sql.DB) {
 			[]any{blob(o.user.ID), account, noBlob, testPassword, noBlob, now, now}},
 		{`INSERT INTO user_names (name, user_id) VALUES ('ann', $1)`, []any{blob(o.user.ID)}},
 		{`UPDATE keys SET disabled_at = $1 WHERE id = $2`, []any{now, blob(o.key.ID)}},
+		{`UPDATE subusers SET disabled_at = $1 WHERE id = $2`, []any{now, blob(o.subusers[0].ID)}},
 		{`UPDATE domains SET disabled_at = $1 WHERE id = $2`, []any{now, blob(o.domain.ID)}},
 		{`INSERT INTO pools (id, account_id, name, retry, tls, return_path_per_recipient, created_at, disabled_at, rev) VALUES ($1, $2, 'old', '', '', 0, $3, 0, 1)`,
 			[]any{blob(o.pool.ID), account, now}},
@@ -64,9 +65,10 @@ func TestUpgradeFromTheSeventhVersion(t *testing.T) {
 		operator.Rank = relay.RankOperator
 		c, now := newCrowd(t, s), time.Now()
 		for what, set := range map[string]func(by By, at time.Time) error{
-			"person": func(by By, at time.Time) error { return s.SetUserDisabled(ctx, by, old.user, at) },
-			"key":    func(by By, at time.Time) error { return s.SetKeyDisabled(ctx, by, old.key, at) },
-			"domain": func(by By, at time.Time) error { return s.SetDomainDisabled(ctx, by, old.domain, at) },
+			"person":  func(by By, at time.Time) error { return s.SetUserDisabled(ctx, by, old.user, at) },
+			"key":     func(by By, at time.Time) error { return s.SetKeyDisabled(ctx, by, old.key, at) },
+			"subuser": func(by By, at time.Time) error { return s.SetSubuserDisabled(ctx, by, old.subusers[0], at) },
+			"domain":  func(by By, at time.Time) error { return s.SetDomainDisabled(ctx, by, old.domain, at) },
 		} {
 			for _, err := range []error{set(testBy, time.Time{}), set(operator, now)} {
 				if err != nil {
