@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/audit"
+	"postern/internal/relay"
 	"postern/internal/smtp"
 )
 
@@ -78,7 +79,11 @@ func (c *cli) showWho(v whoView) error {
 	case d == nil:
 		fmt.Fprintf(c.out, "%s is at no domain of the account: only who has it as a single sender may use it (postern sender list).\n\n", clean(v.Address))
 	case v.Exact:
-		fmt.Fprintf(c.out, "%s is %s.\n\n", clean(d.Name), d.State)
+		usable := ""
+		if d.State != relay.DomainVerified && d.State != relay.DomainAsserted {
+			usable = ": mail as it is refused for now"
+		}
+		fmt.Fprintf(c.out, "%s is %s%s.\n\n", clean(d.Name), d.State, usable)
 	default:
 		fmt.Fprintf(c.out, "%s is %s; names below it count only if it was added with --subdomains (postern domain show %s).\n\n", clean(d.Name), d.State, clean(d.Name))
 	}

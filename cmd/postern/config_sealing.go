@@ -18,11 +18,7 @@ func (c *cli) newSealingKey() *cobra.Command {
 			"its next start on. The old keys stay in the file and must: what they sealed opens with nothing else.\n" +
 			"Run it as the user that the server runs as, then keep a copy of the file, and restart.",
 		RunE: func(*cobra.Command, []string) error {
-			path, err := c.configPath()
-			if err != nil {
-				return err
-			}
-			conf, err := c.loadConfig(path)
+			conf, err := c.configuration()
 			if err != nil {
 				return err
 			}

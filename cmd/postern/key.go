@@ -364,7 +364,8 @@ func (c *cli) showUsers(days int) func(usersReport) error {
 		if err := t.end(); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(c.out, "In the last %d days: %d places, %d recipients sent to. Last used: %s\n", days, len(r.Users), r.Messages, show(r.LastUsedAt))
+		_, err := fmt.Fprintf(c.out, "In the last %d days: %s, %s sent to. Last used: %s\n", days, counted(len(r.Users), "place", "places"),
+			counted(int(r.Messages), "recipient", "recipients"), show(r.LastUsedAt))
 		return err
 	}
 }

@@ -74,6 +74,15 @@ func asServer(err error) error {
 	return fmt.Errorf("%w: run this as the user that the server runs as, or as root", err)
 }
 
+// configuration finds the configuration file and reads it.
+func (c *cli) configuration() (*config.Config, error) {
+	path, err := c.configPath()
+	if err != nil {
+		return nil, err
+	}
+	return c.loadConfig(path)
+}
+
 // loadConfig reads the configuration that configPath finds. One that was found in
 // the directory of --data-dir must be that directory's: a copy that still names
 // the original would open the original.

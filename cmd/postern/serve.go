@@ -27,11 +27,7 @@ func (c *cli) serveCommand() *cobra.Command {
 }
 
 func (c *cli) serve(ctx context.Context) error {
-	path, err := c.configPath()
-	if err != nil {
-		return err
-	}
-	conf, err := c.loadConfig(path)
+	conf, err := c.configuration()
 	if err != nil {
 		return err
 	}
