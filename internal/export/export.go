@@ -83,11 +83,13 @@ type Exporter struct {
 	// how long the oldest has waited. Nil: nobody is.
 	OnLag func(target string, s Stream, records int64, age time.Duration)
 
-	mu sync.Mutex // held while the target is sent something
+	turn chan struct{} // of Run: full while the target is sent something
 }
 
-// sendFor bounds the sending of one batch. It is within the lease of a consumer.
-const sendFor = 25 * time.Second
+// sendFor bounds the sending of one batch, and the wait for another stream's before
+// it. A consumer's lease is renewed when a third of its 30 s is over: what takes no
+// longer than this ends within it, so that no other node sends the same meanwhile.
+const sendFor = 18 * time.Second
 
 // batch is how many records are sent at once.
 const batch = 500
@@ -95,6 +97,7 @@ const batch = 500
 // Run serves the target until ctx ends. It returns nil then; a target that fails
 // is tried for ever.
 func (e *Exporter) Run(ctx context.Context) error {
+	e.turn = make(chan struct{}, 1)
 	errs := make([]error, len(e.Streams))
 	var all sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
@@ -176,10 +179,14 @@ func sender[T any](e *Exporter, record func(*T) (Record, error)) func(context.Co
 			}
 			records[i] = r
 		}
-		e.mu.Lock()
-		defer e.mu.Unlock()
 		ctx, cancel := context.WithTimeout(ctx, sendFor)
 		defer cancel()
+		select {
+		case e.turn <- struct{}{}:
+			defer func() { <-e.turn }()
+		case <-ctx.Done():
+			return fmt.Errorf("the target is busy with another stream: %w", ctx.Err())
+		}
 		return e.Target.Send(ctx, records)
 	}
 }
