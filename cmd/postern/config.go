@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"postern/internal/cert"
 	"postern/internal/config"
+	"postern/internal/people"
 )
 
 func (c *cli) configCommand() *cobra.Command {
@@ -54,6 +57,27 @@ func checkFiles(conf *config.Config) error {
 	return nil
 }
 
+// linkNotes are what is not wrong with a configuration and keeps people elsewhere
+// from the links that they are mailed.
+func linkNotes(conf *config.Config) []string {
+	base := config.BaseURL(conf, nil)
+	if text := people.LocalLinks(base); text != "" {
+		return []string{text}
+	}
+	u, err := url.Parse(base)
+	if err != nil || !conf.HTTP.TLS || conf.TLS.Certificate == "" {
+		return nil
+	}
+	certs, err := cert.Open(cert.Config{Certificate: conf.TLS.Certificate, Key: conf.TLS.Key})
+	if err != nil {
+		return nil // checkFiles says so
+	}
+	if leaf := certs.Certificate().Leaf; leaf != nil && leaf.VerifyHostname(u.Hostname()) != nil {
+		return []string{fmt.Sprintf("Links lead to %s, which is none of the names in the certificate: browsers warn. Set http.url to one that is.", base)}
+	}
+	return nil
+}
+
 func (c *cli) checkConfig(args []string) error {
 	var path string
 	var err error
@@ -70,9 +94,13 @@ func (c *cli) checkConfig(args []string) error {
 	if err == nil {
 		err = checkFiles(conf)
 	}
+	notes := []string{}
+	if err == nil {
+		notes = append(notes, linkNotes(conf)...)
+	}
 	if !c.json {
 		if err == nil {
-			_, err = fmt.Fprintf(c.out, "%s is right.\n", path)
+			_, err = fmt.Fprintln(c.out, strings.Join(append([]string{path + " is right."}, notes...), "\n"))
 		}
 		return err
 	}
@@ -80,7 +108,8 @@ func (c *cli) checkConfig(args []string) error {
 		File     string           `json:"file"`
 		OK       bool             `json:"ok"`
 		Problems []config.Problem `json:"problems"`
-	}{File: path, OK: err == nil, Problems: []config.Problem{}}
+		Notes    []string         `json:"notes"` // worth knowing, and not wrong
+	}{File: path, OK: err == nil, Problems: []config.Problem{}, Notes: notes}
 	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		result.Problems = wrong.Problems
 	} else if err != nil {

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"postern/internal/config"
 	"postern/internal/dkim"
+	"postern/internal/people"
 	"postern/internal/setup"
 )
 
@@ -74,14 +77,25 @@ The first key, of account %q. It is shown only now:
 The console. %s sets up their login by this link, which is good once and for %d days:
 
   %s
-
+%s
 Until certificates are configured the relay uses one of its own; clients trust it by %s.
 Next:
 
   postern serve --config %s
   postern domain add YOUR-DOMAIN --data-dir %s
-`, r.Account, r.User, r.APIKey, r.Owner, int(setup.SetupLife.Hours()/24), r.SetupURL, r.CA, r.Config, r.Dir)
+`, r.Account, r.User, r.APIKey, r.Owner, int(setup.SetupLife.Hours()/24), r.SetupURL, setupHint(r), r.CA, r.Config, r.Dir)
 	return err
+}
+
+// setupHint says how to follow a set-up link that leads to this machine only.
+func setupHint(r *setup.Result) string {
+	u, err := url.Parse(r.SetupURL)
+	if err != nil || people.LocalLinks(r.SetupURL) == "" {
+		return ""
+	}
+	port := cmp.Or(u.Port(), "80")
+	return fmt.Sprintf("\nOpen it in a browser on this machine, or on yours behind \"ssh -L %s:localhost:%s %s\".\n"+
+		"Links for people elsewhere need http.url in the configuration.\n", port, port, r.Hostname)
 }
 
 // hasAddress reports whether the records say where the relay is. Behind NAT the

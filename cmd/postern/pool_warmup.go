@@ -63,9 +63,7 @@ func (c *cli) startWarmup(ctx context.Context, cl *client, address, since string
 		return noSuchAddress(err, "no pool has this address (postern pool list)")
 	}
 	for _, v := range list {
-		for _, warning := range v.Warnings {
-			fmt.Fprintf(c.err, "postern: %s\n", clean(warning))
-		}
+		c.warn(v.Warnings)
 	}
 	return answer(c, list, text, c.showWarmups)
 }

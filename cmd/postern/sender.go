@@ -56,6 +56,14 @@ func (c *cli) senderCommand() *cobra.Command {
 	return cmd
 }
 
+// warn prints what the API warns of beside the answer, which stays as it is for
+// programs.
+func (c *cli) warn(warnings []string) {
+	for _, text := range warnings {
+		fmt.Fprintf(c.err, "postern: %s\n", clean(text))
+	}
+}
+
 // say prints a sentence, or with --json an object with it.
 func (c *cli) say(text string) error {
 	if c.json {

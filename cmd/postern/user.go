@@ -32,6 +32,11 @@ type personView struct {
 	Subusers     []string  `json:"subusers"`
 }
 
+// linkMade is what the API says besides, where it made or mailed a link.
+type linkMade struct {
+	Warnings []string `json:"warnings"`
+}
+
 func (p *personView) factors() string {
 	var all []string
 	if p.TOTP {
@@ -194,9 +199,11 @@ func (c *cli) userInvite(w *whose) *cobra.Command {
 		if len(subusers) > 0 {
 			in["restricted"], in["subusers"] = true, subusers
 		}
-		if _, _, err := call[json.RawMessage](ctx, cl, http.MethodPost, "/v3/teammates", nil, in); err != nil {
+		made, _, err := call[linkMade](ctx, cl, http.MethodPost, "/v3/teammates", nil, in)
+		if err != nil {
 			return err
 		}
+		c.warn(made.Warnings)
 		return c.say("An invitation was mailed to " + args[0] + ". It is good for 7 days.")
 	})
 	cmd.Flags().StringVar(&role, "role", "developer", "owner, admin, developer or auditor")
@@ -233,6 +240,7 @@ func (c *cli) userSetup(w *whose) *cobra.Command {
 		link, text, err := call[struct {
 			URL       string    `json:"url"`
 			ExpiresAt time.Time `json:"expires_at"`
+			linkMade
 		}](ctx, cl, http.MethodPost, "/v3/teammates/setup", nil, patch{"email": args[0]})
 		if statusOf(err) != 0 && strings.Contains(err.Error(), "already") {
 			return fmt.Errorf("%w (the link is for somebody new; who is there already: postern user list, reset-password, reset-factors)", err)
@@ -240,6 +248,7 @@ func (c *cli) userSetup(w *whose) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		c.warn(link.Warnings)
 		if c.json {
 			return c.printJSON(text)
 		}
@@ -295,9 +304,11 @@ func (c *cli) invitation(ctx context.Context, cl *client, email, method, verb, d
 	}
 	for _, p := range pending.Result {
 		if strings.EqualFold(p.Email, email) {
-			if _, _, err := call[json.RawMessage](ctx, cl, method, "/v3/teammates/pending"+segment(p.Token)+verb, nil, nil); err != nil {
+			made, _, err := call[linkMade](ctx, cl, method, "/v3/teammates/pending"+segment(p.Token)+verb, nil, nil)
+			if err != nil {
 				return err
 			}
+			c.warn(made.Warnings)
 			return c.say(fmt.Sprintf(done, email))
 		}
 	}

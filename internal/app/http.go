@@ -17,6 +17,7 @@ import (
 	"postern/internal/api/v3"
 	"postern/internal/cert"
 	"postern/internal/httpx"
+	"postern/internal/people"
 	"postern/internal/relay"
 )
 
@@ -55,6 +56,9 @@ func (a *App) bindHTTP(context.Context) error {
 		a.addEdge("http", ln, httpx.New(opt, slices.Concat(
 			api.Public(a), v3.New(a.apiServices("http")), confirm.Routes(a.senders.singles, a.accountName), pages.Routes(), a.opt.Routes,
 		)))
+	}
+	if c.HTTP.URL == "" && people.LocalLinks(a.baseURL()) == "" {
+		a.senders.singles.URL = a.baseURL()
 	}
 	if c.Admin.Listen != "" {
 		ln, err := net.Listen("tcp", c.Admin.Listen)

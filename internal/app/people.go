@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"postern/internal/api/v3"
@@ -38,7 +37,7 @@ func (a *App) makePeople(context.Context) error {
 		return err
 	}
 	a.people, err = people.New(people.Config{
-		Store: a.store, Auth: a.auth, Sealer: a.sealer, Hasher: password.New(password.Config{}), Rules: rules, Mail: a.letter, URL: a.baseURL,
+		Store: a.store, Auth: a.auth, Sealer: a.sealer, Hasher: password.New(password.Config{}), Rules: rules, Mail: a.letter, URL: a.baseURL, Product: a.product,
 		Idle: c.People.SessionIdle.Duration, Life: c.People.SessionLife.Duration, Fresh: c.People.Fresh.Duration,
 		Account: a.directory.Account, AccountNamed: a.directory.AccountNamed, Subuser: a.directory.Subuser,
 		Issuers: issuers, Logger: a.log, Alert: a.alertTenant,
@@ -46,17 +45,23 @@ func (a *App) makePeople(context.Context) error {
 	return err
 }
 
-// baseURL is where people reach the console: as configured, else by what the
-// first HTTP listener has. No request's Host goes into it (AC-09).
+// baseURL is where people reach the console: as configured, else by what the HTTP
+// listeners have. No request's Host goes into it (AC-09).
 func (a *App) baseURL() string {
-	c := a.opt.Config
-	if c.HTTP.URL != "" {
-		return strings.TrimSuffix(c.HTTP.URL, "/")
-	}
+	bound := []netip.AddrPort{}
 	for _, e := range a.edges {
 		if at, ok := e.listener.Addr().(*net.TCPAddr); ok && e.name == "http" {
-			return config.LocalURL(c, strconv.Itoa(at.Port))
+			bound = append(bound, at.AddrPort())
 		}
+	}
+	return config.BaseURL(a.opt.Config, bound)
+}
+
+// product is how letters and authenticator apps name the installation: by the host
+// of links, or by the host name where links lead to no particular machine.
+func (a *App) product() string {
+	if people.LocalLinks(a.baseURL()) != "" {
+		return a.opt.Config.Hostname
 	}
 	return ""
 }
@@ -89,7 +94,7 @@ func signOnIssuers(in []config.SSO) ([]people.Issuer, error) {
 // peopleServices are what the API needs of people.
 func (a *App) peopleServices(listener string) v3.PeopleServices {
 	return v3.PeopleServices{
-		People: a.people, Users: a.store,
+		People: a.people, Users: a.store, LinkWarning: func() string { return people.LocalLinks(a.baseURL()) },
 		AskReset: func(ctx context.Context, from netip.Addr, email string) error {
 			return a.people.SendReset(ctx, people.Visitor{Addr: from, Listener: listener}, email)
 		},

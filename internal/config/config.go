@@ -237,8 +237,9 @@ type Intake struct {
 // HTTP is the public HTTP listener.
 type HTTP struct {
 	// Where people reach this listener, "https://relay.example.org": links in mails
-	// begin with it, and passkeys are bound to its host. Without it links lead to
-	// this machine only (to hostname with tls), and single senders cannot be verified.
+	// begin with it, and passkeys are bound to its host. Without it they
+	// lead to hostname, where tls is set and an address of listen is not loopback; else
+	// to this machine only, and single senders cannot be verified.
 	URL string `toml:"url" need:"restart"`
 
 	// Where the HTTP API listens. An address that is not loopback needs tls = true

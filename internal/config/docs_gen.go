@@ -74,7 +74,7 @@ var Docs = map[string]string{
 	"HTTP.Listen":                  "Where the HTTP API listens. An address that is not loopback needs tls = true\nor at least one proxy.",
 	"HTTP.Proxies":                 "Addresses or networks of reverse proxies that terminate HTTPS. Only from\nthem are X-Forwarded-For and X-Forwarded-Proto believed, and only requests\nthat they say came by https are served.",
 	"HTTP.TLS":                     "Serve HTTPS with the certificate of [tls].",
-	"HTTP.URL":                     "Where people reach this listener, \"https://relay.example.org\": links in mails\nbegin with it, and passkeys are bound to its host. Without it links lead to\nthis machine only (to hostname with tls), and single senders cannot be verified.",
+	"HTTP.URL":                     "Where people reach this listener, \"https://relay.example.org\": links in mails\nbegin with it, and passkeys are bound to its host. Without it they\nlead to hostname, where tls is set and an address of listen is not loopback; else\nto this machine only, and single senders cannot be verified.",
 	"Intake":                       "Limits the mail that comes back: bounces and reports.",
 	"Intake.MessageSize":           "The largest message that is taken without AUTH.",
 	"Intake.PerMinute":             "Messages taken without AUTH in a minute, in all; more are answered 4yz.",

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,27 +122,50 @@ func (c *Config) checkPeople(v *checker) {
 	}
 }
 
-// LocalURL is where people reach the console if http.url does not say: over TLS
-// by the host's name, else on this machine only.
-func LocalURL(c *Config, port string) string {
-	if !c.HTTP.TLS {
-		return "http://localhost:" + port
-	}
-	if port == "443" {
-		return "https://" + c.Hostname
-	}
-	return "https://" + c.Hostname + ":" + port
-}
-
-// BaseURL is where people will reach the console of an installation that does not
-// run yet: http.url, else by the first address of http.listen.
-func BaseURL(c *Config) string {
+// BaseURL is where people reach the console, without a slash at its end: http.url;
+// else the host name, by the first address that listens to others than this
+// machine, where TLS is spoken; else localhost, which helps on this machine
+// only. What a reverse proxy calls us is known from http.url alone. No request has a
+// say in it (AC-09). bound are the addresses that the listeners of HTTP have; nil:
+// those of the configuration. "": nothing listens.
+func BaseURL(c *Config, bound []netip.AddrPort) string {
 	if c.HTTP.URL != "" {
 		return strings.TrimSuffix(c.HTTP.URL, "/")
 	}
-	if len(c.HTTP.Listen) == 0 {
+	if bound == nil {
+		for _, s := range c.HTTP.Listen {
+			if a, text := parseListen(s); text == "" {
+				bound = append(bound, a)
+			}
+		}
+	}
+	if len(bound) == 0 {
 		return ""
 	}
-	_, port, _ := net.SplitHostPort(c.HTTP.Listen[0])
-	return LocalURL(c, port)
+	if !c.HTTP.TLS {
+		at := bound[0]
+		if i := slices.IndexFunc(bound, heardHere); i >= 0 {
+			at = bound[i]
+		}
+		return baseAt("http", "localhost", at.Port())
+	}
+	for _, a := range bound {
+		if !a.Addr().Unmap().IsLoopback() {
+			return baseAt("https", c.Hostname, a.Port())
+		}
+	}
+	return baseAt("https", "localhost", bound[0].Port())
+}
+
+// heardHere reports whether a browser on this machine gets to an address by
+// "localhost".
+func heardHere(a netip.AddrPort) bool {
+	return a.Addr().Unmap().IsLoopback() || a.Addr().IsUnspecified()
+}
+
+func baseAt(scheme, host string, port uint16) string {
+	if scheme == "https" && port == 443 || scheme == "http" && port == 80 {
+		return scheme + "://" + host
+	}
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(port)))
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/internal/people"
 	"postern/internal/relay"
 )
 
@@ -231,7 +232,7 @@ func (v *desk) sentGrant() map[string]any {
 func inviteForm(v *desk) form {
 	fields := append([]field{{Name: "email", Label: "Address", Kind: "email", Required: true}}, v.grantFields(&personView{})...)
 	return v.offer(form{Name: "invite", Action: v.path("/people/invite"), Do: "Mail the invitation", Fields: fields, Cancel: v.path("/people"),
-		Lead: "A link is mailed that works once, for seven days. Nobody can be given more than you have."}, "POST", apiPeople)
+		Lead: strings.TrimSpace("A link is mailed that works once, for seven days. Nobody can be given more than you have. " + people.LocalLinks(v.Console.URL()))}, "POST", apiPeople)
 }
 
 func showInvite(v *desk) error {
@@ -243,13 +244,28 @@ func invite(v *desk) error {
 	body["email"] = v.sent("email")
 	err := v.Call("POST", apiPeople, body, nil)
 	if err == nil {
-		return v.Redirect(v.path("/people"), "The invitation was mailed.")
+		return v.linkMailed(v.path("/people"), "The invitation was mailed.")
 	}
 	return v.again(err, inviteForm(v), "Invite somebody")
 }
 
+// linkMailed says that a link was mailed, and whom it does not help.
+func (v *desk) linkMailed(to, done string) error {
+	if warning := people.LocalLinks(v.Console.URL()); warning != "" {
+		return v.Warn(to, done+" "+warning)
+	}
+	return v.Redirect(to, done)
+}
+
 func resendInvite(v *desk) error {
-	return v.change("POST", under(apiInvites, v.id("token"), "resend"), nil, v.path("/people"), "A new link was mailed; the old one ended.")
+	err := v.Call("POST", under(apiInvites, v.id("token"), "resend"), nil, nil)
+	if said, ok := refusedText(err); ok {
+		return v.Refuse(v.path("/people"), said)
+	}
+	if err != nil {
+		return err
+	}
+	return v.linkMailed(v.path("/people"), "A new link was mailed; the old one ended.")
 }
 
 func withdrawInvite(v *desk) error {
@@ -401,6 +417,7 @@ func editPerson(v *desk) error {
 type personAction struct {
 	name, title, text, done string
 	method, pattern, tail   string
+	mails                   bool // a link
 	fits                    func(*personView) bool
 }
 
@@ -412,7 +429,7 @@ var personActions = []personAction{
 	{name: "reset-factors", title: "Take their second factor away", text: "For somebody who has lost it. Their authenticator app, passkeys and recovery codes stop working, and their sessions end; at the next login they set up new ones. Make sure that it is really them who asks.",
 		done: "Their second factor was taken away.", method: "POST", pattern: apiPerson + "/reset_factors", tail: "reset_factors", fits: func(x *personView) bool { return x.SecondFactor }},
 	{name: "reset-password", title: "Mail them a link for a new password", text: "The link works once, and asks for their second factor as usual.",
-		done: "The link was mailed.", method: "POST", pattern: apiPerson + "/reset_password", tail: "reset_password", fits: func(x *personView) bool { return !x.Disabled }},
+		done: "The link was mailed.", method: "POST", pattern: apiPerson + "/reset_password", tail: "reset_password", mails: true, fits: func(x *personView) bool { return !x.Disabled }},
 	{name: "end-sessions", title: "End their sessions", text: "They are logged out everywhere.",
 		done: "Their sessions were ended.", method: "POST", pattern: apiPerson + "/end_sessions", tail: "end_sessions", fits: func(*personView) bool { return true }},
 	{name: "delete", title: "Delete them", text: "Their sessions and factors end for good. What they did stays in the record of changes. The keys that they made go on working.",
@@ -462,6 +479,9 @@ func doPersonAction(v *desk) error {
 	}
 	if err != nil {
 		return err
+	}
+	if a.mails {
+		return v.linkMailed(back, a.done)
 	}
 	return v.Redirect(back, a.done)
 }

@@ -129,6 +129,28 @@ func TestInvite(t *testing.T) {
 	w.post("/people/bob/sessions/s1/end").goes("/people/bob")
 }
 
+// Where links lead to the relay's own machine, whoever has one mailed is told.
+func TestLinksThatHelpNobodyElsewhere(t *testing.T) {
+	t.Parallel()
+	for base, warned := range map[string]bool{"http://localhost:8025": true, "https://relay.example.org": false} {
+		w := newPages(t, sampleAnswers())
+		w.console.URL = func() string { return base }
+		for pattern, path := range map[string]string{
+			"POST /v3/teammates": "/people/invite", "POST /v3/teammates/pending/t1/resend": "/invitations/t1/resend",
+			"POST /v3/teammates/bob/reset_password": "/people/bob/do/reset-password",
+		} {
+			w.api.on(pattern, nil)
+			w.post(path, "email", "x@example.com", "role", "auditor").want(303)
+			if got := strings.Contains(w.get("/people").want(200).body, "the operator sets http.url"); got != warned {
+				t.Errorf("%s, %s: warned is %v", base, path, got)
+			}
+		}
+		if got := strings.Contains(w.get("/people/invite").want(200).body, "the operator sets http.url"); got != warned {
+			t.Errorf("%s: the form warns is %v", base, got)
+		}
+	}
+}
+
 func TestSubuserPages(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())

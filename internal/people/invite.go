@@ -86,8 +86,8 @@ func checkGrant(l *relay.Link) error {
 
 func (s *Service) mailInvite(ctx context.Context, l *relay.Link, token secret.Redacted) error {
 	account, _ := s.cfg.Account(l.Account)
-	text := fmt.Sprintf("You are invited to %s of %s at %s.\n\nTo accept, open this link, and choose a user name and a password. Have your phone\nat hand: a second factor is set up with it.\n\n%s/invite/%s\n\nThe link works once, and until %s.\n\nIf you do not expect it, do nothing.\n",
-		article(l.Role), cmp.Or(plain(account.Name, maxPart), "an account"), s.product(), s.base(), token.Reveal(), when(l.ExpiresAt))
+	text := fmt.Sprintf("You are invited to %s of %s at %s.\n\nTo accept, open this link, and choose a user name and a password. Have your phone\nat hand: a second factor is set up with it.\n\n%s\nThe link works once, and until %s.\n\nIf you do not expect it, do nothing.\n",
+		article(l.Role), cmp.Or(plain(account.Name, maxPart), "an account"), s.product(), s.letter("/invite/"+token.Reveal()), when(l.ExpiresAt))
 	if err := s.cfg.Mail(ctx, l.Email, "You are invited to "+s.product(), text); err != nil {
 		return fmt.Errorf("mail an invitation: %w", err)
 	}

@@ -238,6 +238,38 @@ func TestWithoutURL(t *testing.T) {
 	}
 }
 
+// A letter whose link leads to the relay's own machine says so; one whose link leads
+// anywhere does not.
+func TestLettersWithLocalLinks(t *testing.T) {
+	t.Parallel()
+	for base, local := range map[string]bool{"http://localhost:8025": true, "https://relay.example.test": false} {
+		w := newWorld(t, func(c *Config) { c.URL, c.Product = func() string { return base }, nil })
+		ctx, bob := t.Context(), w.person("bob")
+		if _, _, err := w.Invite(ctx, operator, relay.Link{Account: acmeID, Email: "new@example.test", Role: relay.RoleAuditor}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.SendReset(ctx, home, bob.Email); err != nil {
+			t.Fatal(err)
+		}
+		w.jobsDone()
+		letters := 0
+		w.mailMu.Lock()
+		for _, m := range w.mails {
+			if !strings.Contains(m.text, base+"/invite/") && !strings.Contains(m.text, base+"/reset/") {
+				continue
+			}
+			letters++
+			if got := strings.Contains(m.text, "\n\nThe link leads to the machine of the relay itself") && strings.Contains(m.text, "ssh -L 8025:localhost:8025"); got != local {
+				t.Errorf("%s: %s", base, m.text)
+			}
+		}
+		w.mailMu.Unlock()
+		if letters != 2 {
+			t.Errorf("%s: %d letters", base, letters)
+		}
+	}
+}
+
 // AC-15: one-time, and the set-up closes.
 func TestSetup(t *testing.T) {
 	t.Parallel()

@@ -85,8 +85,8 @@ func (s *Service) AskEmail(ctx context.Context, visit *Visit, email string) erro
 	if err := s.cfg.Store.CreateLink(ctx, by, l); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("For the account %q at %s, this address was given.\n\nTo confirm it, open this link and press the button on its page:\n\n%s/email/%s\n\nThe link works once, and until %s.\n\nIf you know nothing of it, do nothing.\n",
-		u.Username, s.product(), s.base(), token.Reveal(), when(l.ExpiresAt))
+	text := fmt.Sprintf("For the account %q at %s, this address was given.\n\nTo confirm it, open this link and press the button on its page:\n\n%s\nThe link works once, and until %s.\n\nIf you know nothing of it, do nothing.\n",
+		u.Username, s.product(), s.letter("/email/"+token.Reveal()), when(l.ExpiresAt))
 	if err := s.cfg.Mail(ctx, email, s.product()+": Confirm your address", text); err != nil {
 		return fmt.Errorf("mail the link of a new address: %w", err)
 	}

@@ -131,8 +131,8 @@ func (s *Service) mailReset(ctx context.Context, j job) error {
 	if err := s.cfg.Store.CreateLink(ctx, store.By{Who: "reset", From: "login page"}, l); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s for the account %q at %s.\n\nTo set one, open this link:\n\n%s/reset/%s\n\nThe link works once, and until %s. Your second factor stays as it is: you need it to\nlog in afterwards.\n\n%s\nIf it was not you, do nothing: your password stays.\n",
-		j.why, u.Username, s.product(), s.base(), token.Reveal(), when(l.ExpiresAt), asked(&j, now))
+	text := fmt.Sprintf("%s for the account %q at %s.\n\nTo set one, open this link:\n\n%s\nThe link works once, and until %s. Your second factor stays as it is: you need it to\nlog in afterwards.\n\n%s\nIf it was not you, do nothing: your password stays.\n",
+		j.why, u.Username, s.product(), s.letter("/reset/"+token.Reveal()), when(l.ExpiresAt), asked(&j, now))
 	return s.cfg.Mail(ctx, u.Email, s.product()+": Set a new password", text)
 }
 

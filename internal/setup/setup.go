@@ -264,7 +264,7 @@ func seed(ctx context.Context, st *store.Store, sealer *secret.Sealer, conf *con
 	if err != nil {
 		return nil, fmt.Errorf("make key: %w", err)
 	}
-	link, setupURL := people.NewSetupLink(owner.ID, o.Owner, by.Who, config.BaseURL(conf), now, SetupLife)
+	link, setupURL := people.NewSetupLink(owner.ID, o.Owner, by.Who, config.BaseURL(conf, nil), now, SetupLife)
 	if err := st.CreateLink(ctx, by, link); err != nil {
 		return nil, fmt.Errorf("make the owner's link: %w", err)
 	}

@@ -19,6 +19,9 @@ type PeopleServices struct {
 	// AskReset mails a person a link to a new password, if the address is one's. It
 	// tells nothing of whether it did.
 	AskReset func(ctx context.Context, from netip.Addr, email string) error
+	// LinkWarning says what is wrong with where the links lead that are mailed or
+	// shown; nil or "": nothing is.
+	LinkWarning func() string
 }
 
 // People invites; *people.Service is one.

@@ -18,7 +18,7 @@ func init() {
 	setups = append(setups, func(w *world, s *Services) {
 		f := &fakePeople{world: w, sessions: map[relay.UserID][]relay.Session{}}
 		w.extra["people"] = f
-		s.PeopleServices = PeopleServices{People: f, Users: f, AskReset: f.askReset}
+		s.PeopleServices = PeopleServices{People: f, Users: f, AskReset: f.askReset, LinkWarning: func() string { return f.linkWarning }}
 	})
 	of := func(status int, method, suffix, body string) fixture {
 		return fixture{Status: status, Make: func(w *world, of relay.Tenant) ask {
@@ -79,6 +79,7 @@ func of200(path string) fixture {
 
 // fakePeople is the store of people and the service that invites them, in memory.
 type fakePeople struct {
+	linkWarning string
 	*world
 	links    []relay.Link
 	sessions map[relay.UserID][]relay.Session

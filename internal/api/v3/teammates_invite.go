@@ -34,6 +34,8 @@ type invited struct {
 	Scopes  []string   `json:"scopes"`
 	IsAdmin bool       `json:"is_admin"`
 	Role    relay.Role `json:"role"`
+	// Warnings are postern's own: whom the link that was mailed does not help.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 type pendingList struct {
@@ -62,6 +64,22 @@ func viewInvited(l *relay.Link) invited {
 	return invited{Token: inviteID(l), Email: l.Email, Scopes: orEmpty(g.all()), IsAdmin: isAdmin(l.Role), Role: l.Role}
 }
 
+// mailed is an invitation of which a link was just mailed.
+func (a *API) mailed(l *relay.Link) invited {
+	v := viewInvited(l)
+	v.Warnings = a.linkWarnings()
+	return v
+}
+
+func (a *API) linkWarnings() []string {
+	if a.LinkWarning != nil {
+		if text := a.LinkWarning(); text != "" {
+			return []string{text}
+		}
+	}
+	return nil
+}
+
 func (a *API) inviteTeammate(c *Call) error {
 	var in invitation
 	if err := c.Decode(&in); err != nil {
@@ -78,7 +96,7 @@ func (a *API) inviteTeammate(c *Call) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusCreated, viewInvited(&l))
+	return c.JSON(http.StatusCreated, a.mailed(&l))
 }
 
 // invite invites somebody who is not there yet.
@@ -207,5 +225,5 @@ func (a *API) resendInvite(c *Call) error {
 	if err != nil {
 		return hidden(err)
 	}
-	return c.JSON(http.StatusOK, viewInvited(&l))
+	return c.JSON(http.StatusOK, a.mailed(&l))
 }

@@ -25,6 +25,7 @@ type setupRequest struct {
 type setupLink struct {
 	URL       string    `json:"url" doc:"has the secret, which is shown this once"`
 	ExpiresAt time.Time `json:"expires_at"`
+	Warnings  []string  `json:"warnings,omitempty" doc:"whom the link does not help"`
 }
 
 func (a *API) setupOwner(c *Call) error {
@@ -46,7 +47,7 @@ func (a *API) setupOwner(c *Call) error {
 	if err != nil {
 		return err
 	}
-	out := setupLink{URL: url}
+	out := setupLink{URL: url, Warnings: a.linkWarnings()}
 	if i := slices.IndexFunc(links, func(l relay.Link) bool { return strings.EqualFold(l.Email, in.Email) }); i >= 0 {
 		out.ExpiresAt = links[i].ExpiresAt
 	}

@@ -1,6 +1,7 @@
 package v3
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,26 @@ func TestTeammates(t *testing.T) {
 	owner.want("GET", "/v3/teammates/"+strings.ToUpper(dev.Email), "", 200, &one)
 	owner.want("DELETE", "/v3/teammates/"+dev.Username, "", 204, nil)
 	owner.want("GET", "/v3/teammates/"+dev.Username, "", 404, nil)
+}
+
+// Who has a link mailed, or is shown one, is told where it does not lead.
+func TestLinkWarnings(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	owner, op := w.person(w.addUser(w.acme, relay.RoleOwner), true), w.operator("acme")
+	for _, warning := range []string{"", "Links lead nowhere."} {
+		peopleOf(w).linkWarning = warning
+		var made, again invited
+		owner.want("POST", "/v3/teammates", `{"email":"ann`+strconv.Itoa(len(warning))+`@people.example","role":"auditor"}`, 201, &made)
+		owner.want("POST", "/v3/teammates/pending/"+made.Token+"/resend", "", 200, &again)
+		var link setupLink
+		op.want("POST", "/v3/teammates/setup", `{"email":"boss`+strconv.Itoa(len(warning))+`@people.example"}`, 201, &link)
+		for _, got := range [][]string{made.Warnings, again.Warnings, link.Warnings} {
+			if strings.Join(got, "|") != warning {
+				t.Errorf("%q, want %q", got, warning)
+			}
+		}
+	}
 }
 
 // AP-03, AP-04: nobody gives what they do not have, by whatever member.
