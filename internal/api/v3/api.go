@@ -162,12 +162,39 @@ func (a *API) serve(route *Route, w http.ResponseWriter, r *http.Request) error 
 
 // edits lets one request at a time read and write back a tenant's settings, so that
 // those of this process seldom have to begin anew. That none is lost is the store's
-// doing, by swaps: another node's edits are not waited for.
-type edits [64]sync.Mutex
+// doing, by swaps: another node's edits are not waited for. Each account waits for its
+// own only: one that edits much, while the store is slow, keeps nobody else waiting.
+type edits struct {
+	mu sync.Mutex
+	of map[relay.AccountID]*turn // of accounts with requests under way
+}
+
+// turn is an account's.
+type turn struct {
+	taken chan struct{} // holds one token: the right to edit
+	users int           // who has it, and who waits; with edits.mu
+}
 
 // lock waits for the account's turn and returns what ends it.
 func (e *edits) lock(id relay.AccountID) (unlock func()) {
-	m := &e[int(id.ID[15])%len(e)]
-	m.Lock()
-	return m.Unlock
+	e.mu.Lock()
+	t := e.of[id]
+	if t == nil {
+		if e.of == nil {
+			e.of = map[relay.AccountID]*turn{}
+		}
+		t = &turn{taken: make(chan struct{}, 1)}
+		e.of[id] = t
+	}
+	t.users++
+	e.mu.Unlock()
+	t.taken <- struct{}{}
+	return func() {
+		<-t.taken
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(e.of, id)
+		}
+	}
 }
