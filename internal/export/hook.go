@@ -34,7 +34,7 @@ func (t *Hook) Send(ctx context.Context, records []Record) error {
 	var body bytes.Buffer
 	first := 0
 	for i := range records {
-		text, err := json.Marshal(lineOf(&records[i]))
+		text, err := element(&records[i])
 		if err != nil {
 			return fmt.Errorf("encode %s: %w", records[i].ID, err)
 		}
@@ -52,6 +52,19 @@ func (t *Hook) Send(ctx context.Context, records []Record) error {
 		body.Write(text)
 	}
 	return t.post(ctx, &body, records[first:])
+}
+
+// element is a record in an array. One that no post has room for, such as mail to ten
+// thousand recipients, goes without its body: it must not stand in the way of all that
+// comes after it.
+func element(r *Record) ([]byte, error) {
+	l := lineOf(r)
+	text, err := json.Marshal(l)
+	if err == nil && len(text)+len("[]") > webhook.MaxBody {
+		l.Record = nil
+		text, err = json.Marshal(l)
+	}
+	return text, err
 }
 
 func (t *Hook) post(ctx context.Context, body *bytes.Buffer, records []Record) error {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postern/internal/webhook"
 )
 
 // poster keeps what is posted, as a receiver that is sometimes down.
@@ -35,6 +37,26 @@ func (p *poster) Post(_ context.Context, url string, secrets [][]byte, id string
 }
 
 func (p *poster) Close() {}
+
+// A record that is larger than a post may be goes without its body: it holds up none of
+// those behind it.
+func TestHookCutsWhatNoPostTakes(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	large := Record{Stream: Events, ID: "event-1-2", At: at, Name: "mail.received", Text: "received", Body: []byte(`{"recipients":"` + strings.Repeat("<", webhook.MaxBody/4) + `"}`)}
+	records := []Record{{Stream: Events, ID: "event-1-1", At: at, Body: []byte("{}")}, large, {Stream: Events, ID: "event-1-3", At: at, Body: []byte("{}")}}
+	p := &poster{got: map[string]int{}}
+	hook := &Hook{URL: "https://hooks.test/in", Secrets: [][]byte{[]byte("new"), []byte("old")}, Client: p}
+	if err := hook.Send(t.Context(), records); err != nil || len(p.got) != 3 || p.most > webhook.MaxBody {
+		t.Errorf("%v, %v, largest post %d octets", err, p.got, p.most)
+	}
+	// One that just fits is whole.
+	large.Body = []byte(`"` + strings.Repeat("x", webhook.MaxBody-300) + `"`)
+	text, err := element(&large)
+	if err != nil || len(text) < webhook.MaxBody-300 {
+		t.Errorf("%d octets, %v", len(text), err)
+	}
+}
 
 // A batch is posted in parts that receivers take, and a part that comes again has
 // the same id. (Signatures are internal/webhook's.)

@@ -20,12 +20,14 @@ import (
 	"postern/internal/dns"
 )
 
-// The bounds of a post.
+// MaxBody is the most octets that are posted at once.
+const MaxBody = 1 << 20
+
+// The other bounds of a post.
 const (
 	postTime    = 15 * time.Second
 	dialTime    = 5 * time.Second
 	maxAnswer   = 4 << 10  // octets of the answer that are read
-	maxBody     = 1 << 20  // octets of what is posted
 	maxHeader   = 16 << 10 // octets of the answer's header
 	idleClients = 4
 )
@@ -129,7 +131,7 @@ func (c *Client) Post(ctx context.Context, to string, secrets [][]byte, id strin
 	if err != nil {
 		return err
 	}
-	if len(body) > maxBody {
+	if len(body) > MaxBody {
 		return errors.New("webhook: the body is too large")
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))

@@ -218,7 +218,7 @@ func TestPostAnswers(t *testing.T) {
 	if len(r.got) != 3 {
 		t.Errorf("%d requests", len(r.got))
 	}
-	if err := c.Post(t.Context(), r.URL, nil, "id", make([]byte, maxBody+1)); err == nil {
+	if err := c.Post(t.Context(), r.URL, nil, "id", make([]byte, MaxBody+1)); err == nil {
 		t.Error("a body without end is posted")
 	}
 }
