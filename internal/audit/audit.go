@@ -102,7 +102,7 @@ type Finding struct {
 	Text      string   `json:"text"` // one or two sentences for a person, complete without the rest
 	Evidence  []string `json:"evidence"`
 	Fix       string   `json:"fix"`  // a command line; "" where only a page or a hand helps
-	Href      string   `json:"href"` // the console's page, a path
+	Href      string   `json:"href"` // the console's page, a path; "" where no page mends it
 }
 
 // Report is what was found at a moment.

@@ -32,8 +32,8 @@ var trailChecks = []Check{
 		run: func(f *Facts, yield func(flaw)) {
 			if f.Exported != nil && !*f.Exported {
 				yield(flaw{
-					subject: Subject{Kind: "account", ID: "export", Name: f.Account.Name}, href: "/export",
-					text: "Logins and changes are recorded here and nowhere else: who takes over the host takes them over, too. Send them to a log server or a webhook.",
+					subject: Subject{Kind: "account", ID: "export", Name: f.Account.Name},
+					text:    "Logins and changes are recorded here and nowhere else: who takes over the host takes them over, too. Whoever runs the relay has them sent to a log server or a webhook, by [[export]] in its configuration file.",
 				})
 			}
 		},
@@ -44,7 +44,7 @@ var trailChecks = []Check{
 		run: func(f *Facts, yield func(flaw)) {
 			if f.Schedule.Every == Never || len(f.Schedule.To) == 0 {
 				yield(flaw{
-					subject: Subject{Kind: "account", ID: "schedule", Name: f.Account.Name}, href: "/audit",
+					subject: Subject{Kind: "account", ID: "schedule", Name: f.Account.Name}, href: "/audit/schedule",
 					text: "Nobody gets this report regularly. Have it mailed each month to somebody who acts on it.",
 					fix:  "postern audit schedule --every monthly --to " + argument(orText(f.Account.OwnerEmail, "ADDRESS")) + f.ofAccount(),
 				})
@@ -63,7 +63,7 @@ var installationChecks = []Check{
 			}
 			for _, s := range f.Installation.Settings {
 				yield(flaw{
-					subject: Subject{Kind: "setting", ID: s.Name, Name: s.Name}, standards: s.Standards, href: "/audit",
+					subject: Subject{Kind: "setting", ID: s.Name, Name: s.Name}, standards: s.Standards,
 					text: fmt.Sprintf("The setting %s is %s; %s is recommended. %s", s.Name, quote(s.Value), quote(s.Recommended), s.Why) +
 						" Change it in the configuration file, have the file checked, and restart.",
 					evidence: []string{s.Name + " = " + s.Value}, fix: "postern config check",
@@ -81,7 +81,7 @@ var installationChecks = []Check{
 			for _, c := range f.Installation.Components {
 				if why := f.old(&c); why != "" {
 					yield(flaw{
-						subject: Subject{Kind: "component", ID: c.Name, Name: c.Name}, href: "/audit", fix: "postern version",
+						subject: Subject{Kind: "component", ID: c.Name, Name: c.Name}, fix: "postern version",
 						text:     fmt.Sprintf("%s %s %s. Install a newer one: what is found in old versions is mended in new ones only.", c.Name, quote(c.Version), why),
 						evidence: some(c.Version),
 					})

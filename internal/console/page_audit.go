@@ -228,6 +228,8 @@ func (v *desk) auditFindings(id, caption string, list []auditFinding, empty stri
 			fix.Lines = append(fix.Lines, "or on the host: "+f.Fix)
 		case f.Fix != "":
 			fix.Lines = []string{"on the host: " + f.Fix}
+		case fix.Text == "" && v.pageless(f.Href):
+			fix.Lines = []string{"Ask who runs the relay to mend it."}
 		}
 		t.Rows = append(t.Rows, row{Cells: []cell{number(f.Weight), {Badges: []badge{severityBadge(f.Severity)}}, what, fix, {Lines: f.Standards}}})
 	}

@@ -18,13 +18,26 @@ func (v *desk) mending(href string) cell {
 		return to("Mend it on its page", here)
 	}
 	c := words(pg.Title)
-	if v.may(v.scoped(), pg.Needs) {
+	if v.mayOpen(href) {
 		c.Href = here
 	}
 	if anybody {
 		c.Lines = []string{"Ask an owner or admin to mend it."}
 	}
 	return c
+}
+
+// mayOpen reports whether an address leads to a page that the person may look at.
+func (v *desk) mayOpen(href string) bool {
+	pg := v.pageAt(href)
+	return pg != nil && v.may(v.scoped(), pg.Needs)
+}
+
+// pageless reports whether a finding names no page, or a path of ours without one:
+// what it is about is changed on the host.
+func (v *desk) pageless(href string) bool {
+	_, ours := v.ownPath(href)
+	return href == "" || ours && v.pageAt(href) == nil
 }
 
 // pageAt is the page that an address leads to, or nil. One of a subuser's has the

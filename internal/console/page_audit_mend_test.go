@@ -2,6 +2,7 @@ package console
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 )
@@ -19,7 +20,8 @@ func (w *world) denyChanges() {
 
 const mendReport = `{"score":1,"full_score":2,"findings":[
 	{"title":"a key","href":"/keys/k1","fix":"postern key revoke k1"},{"title":"a list","href":"/access"},{"title":"a domain","href":"/domains/7?x=1"},{"title":"a person","href":"/people/bert"},
-	{"title":"a trail","href":"/changes"},{"title":"a page of none","href":"/export","fix":"postern export"},{"title":"a stranger","href":"//evil.example/keys/k1"}]}`
+	{"title":"a trail","href":"/changes"},{"title":"a page of none","href":"/export","fix":"postern export"},{"title":"a stranger","href":"//evil.example/keys/k1"},
+	{"title":"a setting","href":"","fix":"postern config check"},{"title":"of the host","href":""},{"title":"of an older version","href":"/export"}]}`
 
 // Who may change nothing is not told to mend it, but whom to ask.
 func TestFindingsAreMendedByWhoMay(t *testing.T) {
@@ -40,16 +42,16 @@ func TestFindingsAreMendedByWhoMay(t *testing.T) {
 			t.Errorf("%q instead of %q", got, want)
 		}
 	}
-	mend := "Mend it on its page"
+	mend, host := "Mend it on its page", "Ask who runs the relay to mend it."
 	r := w.get("/audit").want(200)
-	same(cells(r), mend+"or on the host: postern key revoke k1", mend, mend, mend, "Changes", "on the host: postern export", "")
+	same(cells(r), mend+"or on the host: postern key revoke k1", mend, mend, mend, "Changes", "on the host: postern export", "", "on the host: postern config check", host, host)
 	r.shows("#findings a[href=/domains/7?x=1]", mend).shows("#findings a[href=/changes]", "Changes")
 
 	w.api.deny("GET " + apiPerson)
 	w.denyChanges()
 	r = w.get("/audit").want(200)
 	ask := "Ask an owner or admin to mend it."
-	same(cells(r), "Key"+ask+"or on the host: postern key revoke k1", "IP access"+ask, "Domain"+ask, "Person"+ask, "Changes", "on the host: postern export", "")
+	same(cells(r), "Key"+ask+"or on the host: postern key revoke k1", "IP access"+ask, "Domain"+ask, "Person"+ask, "Changes", "on the host: postern export", "", "on the host: postern config check", host, host)
 	r.never(mend).shows("#findings a[href=/keys/k1]", "Key").lacks("#findings a[href=/people/bert]").lacks("#findings a[href=/export]")
 }
 
@@ -78,6 +80,27 @@ func TestPageAt(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s leads to %q instead of %q", href, got, want)
+		}
+	}
+}
+
+// Every page that a finding names is one of the console's; all but the record of
+// changes have forms that mend, so that the button leads its reader somewhere.
+func TestPagesOfFindings(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../audit/testdata/pages.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newPages(t, sampleAnswers()).console
+	for _, href := range strings.Fields(string(text)) {
+		pg := v.pageAt(href)
+		if pg == nil {
+			t.Errorf("%s is no page", href)
+			continue
+		}
+		if anybody, _ := (&desk{visit: &visit{Console: v}}).changesOn(pg); !anybody && href != "/changes" {
+			t.Errorf("%s changes nothing", href)
 		}
 	}
 }

@@ -153,7 +153,7 @@ func (p *overviewPage) attention(v *desk, out *overviewView) {
 	slices.SortStableFunc(list, func(a, b attentionView) int { return cmp.Compare(rank(a.Severity), rank(b.Severity)) })
 	for _, a := range list {
 		fix := words(orNone(a.Fix, "Look"))
-		if here, ok := v.ownPath(a.Href); ok {
+		if here, ok := v.ownPath(a.Href); ok && v.mayOpen(a.Href) {
 			fix.Href = here
 		}
 		p.Attention.Rows = append(p.Attention.Rows, row{Cells: []cell{{Badges: []badge{severityBadge(a.Severity)}}, words(a.Text), fix}})
