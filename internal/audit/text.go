@@ -99,8 +99,8 @@ func (p *printer) group(g *group) {
 }
 
 func (p *printer) senders(r *Report) {
-	rows(p, "KEY\tNAME\tKIND\tMAY SEND AS\tFROM\tLAST USED\tFINDINGS", r.Senders, func(s *SenderRow) string {
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%d", s.Key, of(s.Name, s.Subuser), s.Kind, s.As(), s.Where(), date(s.LastUsedAt), s.Findings)
+	rows(p, "KEY\tNAME\tKIND\tMAY SEND AS\tFROM\tENDS\tLAST USED\tFINDINGS", r.Senders, func(s *SenderRow) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d", s.Key, of(s.Name, s.Subuser), s.Kind, s.As(), s.Where(), date(s.ExpiresAt), date(s.LastUsedAt), s.Findings)
 	})
 }
 

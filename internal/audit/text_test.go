@@ -23,7 +23,7 @@ func TestTextHasEachTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		`web +api_key +shop.example.test +192\.0\.2\.0/24 +2026-11-21 +0`,
+		`web +api_key +shop.example.test +192\.0\.2\.0/24 +2027-01-21 +2026-11-21 +0`,
 		`ann +ann@example\.test +owner +no +2026-11-20 +1`,
 		`ben \(staging\), disabled +ben@example\.test +developer +yes +2026-11-20 +0`,
 		`web +web\.example\.test \(smtp\) +192\.0\.2\.7 +SCRAM-SHA-256 +TLSv1\.2 TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 +2026-11-21 +yes`,

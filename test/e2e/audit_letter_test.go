@@ -182,7 +182,7 @@ func (r *identityRelay) wantReport(t *testing.T, l *reportLetter, m sink.Message
 		}
 	}
 	// The table of keys keeps its columns.
-	if !regexp.MustCompile(`(?m)^KEY {2,}NAME {2,}KIND {2,}MAY SEND AS {2,}FROM {2,}LAST USED {2,}FINDINGS$`).MatchString(l.Parts[0].Text) {
+	if !regexp.MustCompile(`(?m)^KEY {2,}NAME {2,}KIND {2,}MAY SEND AS {2,}FROM {2,}ENDS {2,}LAST USED {2,}FINDINGS$`).MatchString(l.Parts[0].Text) {
 		t.Errorf("no table of keys in\n%s", l.Parts[0].Text)
 	}
 	score := fmt.Sprintf("Score %d of 1000", report.Score)
