@@ -126,7 +126,8 @@ func (s *Store) Domains(ctx context.Context, account relay.AccountID) ([]relay.D
 //
 // relay.Conflict: the account has the name already, or another account holds it.
 // An unproven claim keeps nobody out. relay.NotFound: there is no such account,
-// or a subuser is not one of it.
+// or a subuser is not one of it. relay.Forbidden: somebody above has switched the
+// name off.
 func (s *Store) CreateDomain(ctx context.Context, by By, d relay.Domain, keys ...relay.DKIMKey) (relay.Domain, error) {
 	d.DeletedAt = time.Time{}
 	var made relay.Domain
@@ -140,6 +141,9 @@ func (s *Store) CreateDomain(ctx context.Context, by By, d relay.Domain, keys ..
 				d.Label = fmt.Sprintf("em%d", d.Number)
 			}
 			d.ReturnPath = d.Label + "." + d.Name
+		}
+		if err := s.mayHold(ctx, tx, by, &d); err != nil {
+			return note{}, err
 		}
 		if err := s.putDomain(ctx, tx, rev, &d, keys); err != nil {
 			return note{}, err
@@ -273,7 +277,7 @@ func distinct(ids []relay.SubuserID) []relay.SubuserID {
 // records. So one that was proven is paused when it is on again, and due to be
 // looked at: whoever lost the name meanwhile must not send as it once more.
 // relay.Conflict: another account has the name now, or a name above it with all
-// below; relay.Forbidden: somebody of a higher rank switched it off.
+// below; relay.Forbidden: somebody of a higher rank switched it, or its name, off.
 func (s *Store) SetDomainDisabled(ctx context.Context, by By, id relay.DomainID, at time.Time) error {
 	_, err := s.changeDomain(ctx, by, id, switched("domain", at), func(d relay.Domain) (_ relay.Domain, err error) {
 		if d.DisabledRank, err = switchedBy(by, at, d.DisabledAt, d.DisabledRank); err != nil {
@@ -296,9 +300,13 @@ const offReason = "It was switched off, and nobody looked at its records meanwhi
 
 // DeleteDomain ends a domain for good: its name is free, and nobody sends as it
 // or looks at its records. Its row and keys stay, disabled, for queued mail and
-// records. relay.NotFound: there is none, or it was deleted before.
+// records. relay.NotFound: there is none, or it was deleted before; relay.Forbidden:
+// somebody of a higher rank switched it off.
 func (s *Store) DeleteDomain(ctx context.Context, by By, id relay.DomainID, at time.Time) error {
 	_, err := s.changeDomain(ctx, by, id, "domain.delete", func(d relay.Domain) (relay.Domain, error) {
+		if err := mayDeleteDomain(by, &d); err != nil {
+			return d, err
+		}
 		d.DeletedAt, d.Default = at, false
 		if d.DisabledAt.IsZero() {
 			d.DisabledAt = at
@@ -332,6 +340,11 @@ func (s *Store) changeDomain(ctx context.Context, by By, id relay.DomainID, acti
 		}
 		if d, err = edit(old); err != nil {
 			return note{}, err
+		}
+		if !old.DisabledAt.IsZero() {
+			if err := s.mayHold(ctx, tx, by, &d); err != nil {
+				return note{}, err
+			}
 		}
 		if d.Holds() && !old.Holds() && d.State != relay.DomainAsserted {
 			rival, err := s.rival(ctx, tx, &d)

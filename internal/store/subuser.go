@@ -169,11 +169,15 @@ type deletedSubuser struct {
 // single senders and people deleted, in the same change; its name, those of its
 // domains and those of its people are free again. Its row stays, so that its records keep their
 // name, and so does what is queued: the caller drops that. relay.NotFound: there
-// is none, or it was deleted before.
+// is none, or it was deleted before; relay.Forbidden: the operator has switched it
+// off, or one of its people or domains, and somebody else deletes it.
 func (s *Store) DeleteSubuser(ctx context.Context, by By, id relay.SubuserID, at time.Time) error {
 	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.liveSubuser(ctx, tx, id)
 		if err != nil {
+			return note{}, err
+		}
+		if err := mayDelete(by, old.DisabledAt, old.DisabledRank, "this subuser", "it could be made again."); err != nil {
 			return note{}, err
 		}
 		u := deletedSubuser{Subuser: old}
@@ -188,10 +192,10 @@ func (s *Store) DeleteSubuser(ctx context.Context, by By, id relay.SubuserID, at
 		for _, k := range revoked {
 			u.RevokedKeys = append(u.RevokedKeys, relay.KeyID{ID: idOf(k)})
 		}
-		if u.Domains, u.Senders, err = deleteOwned(ctx, tx, rev, old.Account, id, at); err != nil {
+		if u.Domains, u.Senders, err = s.deleteOwned(ctx, tx, by, rev, old.Account, id, at); err != nil {
 			return note{}, err
 		}
-		if u.People, err = s.endPeople(ctx, tx, old.Account, id, at); err != nil {
+		if u.People, err = s.endPeople(ctx, tx, by, old.Account, id, at); err != nil {
 			return note{}, err
 		}
 		return note{account: old.Account, action: "subuser.delete", subject: "subuser " + old.Name, before: old, after: u}, nil
@@ -199,7 +203,16 @@ func (s *Store) DeleteSubuser(ctx context.Context, by By, id relay.SubuserID, at
 }
 
 // deleteOwned ends what a subuser sends as.
-func deleteOwned(ctx context.Context, tx *sql.Tx, rev int64, account relay.AccountID, id relay.SubuserID, at time.Time) (domains []string, senders []int64, err error) {
+func (s *Store) deleteOwned(ctx context.Context, tx *sql.Tx, by By, rev int64, account relay.AccountID, id relay.SubuserID, at time.Time) (domains []string, senders []int64, err error) {
+	off, err := list(ctx, tx, scanDomain, selectOff, blob(account.ID))
+	if err != nil {
+		return nil, nil, fmt.Errorf("delete domains: %w", err)
+	}
+	for i := range off {
+		if err := mayDeleteWithin(by, func(by By) error { return mayDeleteDomain(by, &off[i]) }); off[i].Subuser == id && err != nil {
+			return nil, nil, err
+		}
+	}
 	owner := []any{blob(account.ID), blob(id.ID)}
 	for _, query := range []string{`DELETE FROM domain_checks`, `DELETE FROM domain_findings`} {
 		if _, err := tx.ExecContext(ctx, query+` WHERE domain_id IN (SELECT id FROM domains WHERE account_id = $1 AND subuser_id = $2)`, owner...); err != nil {

@@ -99,14 +99,18 @@ func endUser(ctx context.Context, tx *sql.Tx, id relay.UserID, at time.Time) err
 }
 
 // endPeople ends all people of a subuser that is deleted, and withdraws its
-// invitations. It returns the user names.
-func (s *Store) endPeople(ctx context.Context, tx *sql.Tx, account relay.AccountID, id relay.SubuserID, at time.Time) (names []string, err error) {
+// invitations. It returns the user names. relay.Forbidden: somebody above by has
+// switched one of them off.
+func (s *Store) endPeople(ctx context.Context, tx *sql.Tx, by By, account relay.AccountID, id relay.SubuserID, at time.Time) (names []string, err error) {
 	people, err := list(ctx, tx, scanUser, selectUsers+` WHERE u.account_id = $1 AND u.subuser_id = $2 AND u.deleted_at = 0 ORDER BY u.id`+s.forUpdate(),
 		blob(account.ID), blob(id.ID))
 	if err != nil {
 		return nil, fmt.Errorf("delete people: %w", err)
 	}
 	for i := range people {
+		if err := mayDeleteWithin(by, func(by By) error { return mayDeleteUser(by, &people[i]) }); err != nil {
+			return nil, err
+		}
 		if err := endUser(ctx, tx, people[i].ID, at); err != nil {
 			return nil, fmt.Errorf("delete people: %w", err)
 		}

@@ -147,10 +147,14 @@ func (s *Store) SetUserDisabled(ctx context.Context, by By, id relay.UserID, at 
 // single sign-on go, user name and e-mail address are free again. The row stays,
 // so that records keep their name. seen is as for SetUserDisabled. relay.Conflict
 // (Field "role"): the last owner stays; without a field: the grant is another one
-// by now; relay.NotFound: there is none, or they were deleted before.
+// by now; relay.Forbidden: somebody of a higher rank switched them off;
+// relay.NotFound: there is none, or they were deleted before.
 func (s *Store) DeleteUser(ctx context.Context, by By, id relay.UserID, at time.Time, seen ...Grant) error {
 	return s.changeRank(ctx, by, id, "user.delete", func(tx *sql.Tx, old *relay.User) error {
 		if err := still(old, seen); err != nil {
+			return err
+		}
+		if err := mayDeleteUser(by, old); err != nil {
 			return err
 		}
 		if ruling(old) {
