@@ -193,8 +193,18 @@ func (a *API) behalf(c *Call) error {
 		return notFound()
 	}
 	c.Tenant.Subuser = s.ID
-	c.By.Rank = max(c.By.Rank, relay.RankAccount)
+	c.By = c.byFor(s.ID)
 	return nil
+}
+
+// byFor is who asks, as they stand to what is a subuser's, or the account's own: the
+// account stands above its subusers, whether it names one in the header or not.
+func (c *Call) byFor(s relay.SubuserID) store.By {
+	by := c.By
+	if !s.IsZero() && (c.Principal == nil || c.Principal.Subuser != s) {
+		by.Rank = max(by.Rank, relay.RankAccount)
+	}
+	return by
 }
 
 // tlsName is how login records name a connection's TLS: "TLSv1.3 TLS_AES_…".

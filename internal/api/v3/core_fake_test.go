@@ -116,6 +116,14 @@ func switched(by store.By, at time.Time, was *time.Time, rank *relay.Rank) error
 	return nil
 }
 
+// keeps is the store's rule of who deletes what somebody has switched off.
+func keeps(by store.By, off time.Time, rank relay.Rank) error {
+	if off.IsZero() || rank <= by.Rank {
+		return nil
+	}
+	return relay.E(relay.Forbidden, "The "+rank.String()+" switched this off. Nobody else can delete it.")
+}
+
 func (f *fakeCore) RevokeKey(_ context.Context, by store.By, id relay.KeyID, at time.Time) error {
 	return f.edit(by, id, "key.revoke", func(k *relay.Key) error {
 		if !k.RevokedAt.IsZero() {

@@ -77,7 +77,7 @@ func (a *API) deleteDomain(c *Call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Domains.Remove(c.R.Context(), c.By, d.ID); err != nil {
+	if err := a.Domains.Remove(c.R.Context(), c.byFor(d.Subuser), d.ID); err != nil {
 		return hidden(err)
 	}
 	return c.Empty(http.StatusNoContent)
@@ -94,8 +94,9 @@ func (a *API) switchDomain(c *Call, disabled bool) error {
 	if d.System {
 		return conflict("", "This domain signs postern's own mail; it cannot be switched off.")
 	}
-	if disabled != !d.DisabledAt.IsZero() || disabled && d.DisabledRank < c.By.Rank {
-		if err := a.Domains.SetDomainDisabled(c.R.Context(), c.By, d.ID, disabled); err != nil {
+	by := c.byFor(d.Subuser)
+	if disabled != !d.DisabledAt.IsZero() || disabled && d.DisabledRank < by.Rank {
+		if err := a.Domains.SetDomainDisabled(c.R.Context(), by, d.ID, disabled); err != nil {
 			return hidden(err)
 		}
 	}

@@ -44,7 +44,7 @@ func (a *API) createDomain(c *Call) error {
 		return err
 	}
 	defer a.edits.lock(c.Tenant.Account)()
-	d, _, err := a.Domains.Add(c.R.Context(), c.By, n)
+	d, _, err := a.Domains.Add(c.R.Context(), c.byFor(n.Subuser), n)
 	if err != nil {
 		return a.asSendGrid(c, in.Domain, err)
 	}

@@ -49,7 +49,11 @@ func (f *fakeDomains) Add(_ context.Context, by store.By, n sender.NewDomain) (r
 		return relay.Domain{}, nil, &relay.Error{Kind: relay.Invalid, Field: "domain", Public: "A domain name has at least two labels, like example.com."}
 	}
 	for _, d := range f.rows {
-		if d.Account == n.Account && d.Name == n.Name && d.DeletedAt.IsZero() {
+		switch {
+		case d.Account != n.Account || d.Name != n.Name || !d.DeletedAt.IsZero():
+		case d.DisabledRank > by.Rank:
+			return d, nil, relay.E(relay.Forbidden, "The "+d.DisabledRank.String()+" switched this off. Nobody else can add it again.")
+		case d.DisabledAt.IsZero():
 			return d, nil, &relay.Error{Kind: relay.Conflict, Field: "domain", Public: "The account has this domain already."}
 		}
 	}
@@ -118,7 +122,13 @@ func (f *fakeDomains) Update(_ context.Context, by store.By, id relay.DomainID, 
 }
 
 func (f *fakeDomains) Remove(_ context.Context, by store.By, id relay.DomainID) error {
-	return f.edit(by, id, "delete", func(d *relay.Domain) { d.DeletedAt = f.w.clock() })
+	var refused error
+	err := f.edit(by, id, "delete", func(d *relay.Domain) {
+		if refused = keeps(by, d.DisabledAt, d.DisabledRank); refused == nil {
+			d.DeletedAt = f.w.clock()
+		}
+	})
+	return errors.Join(err, refused)
 }
 
 func (f *fakeDomains) EditIPs(_ context.Context, by store.By, id relay.DomainID, edit func([]netip.Addr) ([]netip.Addr, error)) (relay.Domain, error) {

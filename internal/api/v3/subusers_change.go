@@ -35,7 +35,7 @@ func (a *API) switchSubuser(c *Call) error {
 	if err != nil {
 		return err
 	}
-	if disabled != !s.DisabledAt.IsZero() {
+	if disabled != !s.DisabledAt.IsZero() || disabled && s.DisabledRank < c.By.Rank {
 		at := time.Time{}
 		if disabled {
 			at = c.Now

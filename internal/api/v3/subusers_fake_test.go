@@ -2,6 +2,7 @@ package v3
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -98,7 +99,9 @@ func (f *fakeSubusers) SwapSubuser(_ context.Context, by store.By, was, s relay.
 }
 
 func (f *fakeSubusers) SetSubuserDisabled(_ context.Context, by store.By, id relay.SubuserID, at time.Time) error {
-	return f.edit(by, id, "switch", func(s *relay.Subuser) { s.DisabledAt = at })
+	var refused error
+	err := f.edit(by, id, "switch", func(s *relay.Subuser) { refused = switched(by, at, &s.DisabledAt, &s.DisabledRank) })
+	return errors.Join(err, refused)
 }
 
 func (f *fakeSubusers) DeleteSubuser(_ context.Context, by store.By, id relay.SubuserID, at time.Time) error {

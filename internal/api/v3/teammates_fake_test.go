@@ -247,7 +247,14 @@ func (f *fakePeople) DeleteUser(_ context.Context, by store.By, id relay.UserID,
 	if err := f.seen(id, seen); err != nil {
 		return err
 	}
-	return f.edit(by, id, "user.delete", func(u *relay.User) { u.DeletedAt = at; delete(f.sessions, id) })
+	var refused error
+	err := f.edit(by, id, "user.delete", func(u *relay.User) {
+		if refused = keeps(by, u.DisabledAt, u.DisabledRank); refused == nil {
+			u.DeletedAt = at
+			delete(f.sessions, id)
+		}
+	})
+	return errors.Join(err, refused)
 }
 
 func (f *fakePeople) ResetFactors(_ context.Context, by store.By, id relay.UserID, seen ...store.Grant) error {
