@@ -196,7 +196,7 @@ func (c *cli) auditSchedule(w *whose) *cobra.Command {
 	f.StringSliceVar(&to, "to", nil, "addresses that it is mailed to")
 	f.IntVar(&unused, "unused-days", 0, "report keys that were not used for so long")
 	f.IntVar(&unseen, "unseen-days", 0, "report people who were not seen for so long")
-	f.IntVar(&rotate, "rotate-days", 0, "report secrets that are older, unless the policy says another age")
+	f.IntVar(&rotate, "rotate-days", 0, "report secrets that are older, up to 365, unless the policy says another age")
 	f.IntVar(&logins, "login-days", 0, "how far back login records are looked at, up to 90")
 	return cmd
 }

@@ -187,7 +187,7 @@ type auditSchedulePatch struct {
 type auditOptionsPatch struct {
 	UnusedDays *int `json:"unused_days" doc:"a key that was not used for so long is reported"`
 	UnseenDays *int `json:"unseen_days" doc:"a person who was not seen for so long is reported"`
-	RotateDays *int `json:"rotate_days" doc:"a secret older than this is reported, unless the policy says another age"`
+	RotateDays *int `json:"rotate_days" doc:"a secret older than this is reported, unless the policy says another age; up to 365"`
 	LoginDays  *int `json:"login_days" doc:"how far back login records are looked at, up to 90"`
 }
 
@@ -233,7 +233,7 @@ func (in *auditSchedulePatch) apply(c *Call, v *audit.Schedule) error {
 			most int
 		}{
 			{"unused_days", o.UnusedDays, &v.Options.UnusedDays, audit.MaxDays}, {"unseen_days", o.UnseenDays, &v.Options.UnseenDays, audit.MaxDays},
-			{"rotate_days", o.RotateDays, &v.Options.RotateDays, audit.MaxDays}, {"login_days", o.LoginDays, &v.Options.LoginDays, audit.MaxLoginDays},
+			{"rotate_days", o.RotateDays, &v.Options.RotateDays, audit.MaxRotateDays}, {"login_days", o.LoginDays, &v.Options.LoginDays, audit.MaxLoginDays},
 		} {
 			if m.from == nil {
 				continue

@@ -204,7 +204,7 @@ func TestAuditSchedule(t *testing.T) {
 	for _, q := range []struct{ body, text, field string }{
 		{`{"every":"daily"}`, "off, weekly or monthly", "every"}, {many, "at most", "to"}, {`{"to":["a"]}`, "Not an e-mail address", "to.0"},
 		{`{"to":["a@example.test\r\nBcc: b@example.test"]}`, "Not an e-mail address", "to.0"},
-		{`{"to":["a@example.test","a@example.test"]}`, "twice", "to.1"}, {`{"options":{"unused_days":0}}`, "1 to 3650", "options.unused_days"},
+		{`{"to":["a@example.test","a@example.test"]}`, "twice", "to.1"}, {`{"options":{"unused_days":0}}`, "1 to 3650", "options.unused_days"}, {`{"options":{"rotate_days":366}}`, "1 to 365.", "options.rotate_days"},
 		{`{"options":{"login_days":91}}`, "1 to 90", "options.login_days"},
 	} {
 		if q.field == "to" {
