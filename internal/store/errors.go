@@ -23,6 +23,9 @@ var (
 	ErrLocked = errors.New("store: in use by another process")
 	// ErrSealingKey: the database was made with another sealing key.
 	ErrSealingKey = errors.New("store: the sealing key is not the one of this database")
+	// ErrUnknown: the connection broke while a change was committed, which may be
+	// stored or not. Whoever asked for it has to look. PostgreSQL only.
+	ErrUnknown = errors.New("store: not known whether the change was stored")
 	// ErrSchema: the database is newer than this program, or was changed by hand.
 	ErrSchema = errors.New("store: schema does not fit this program")
 	// ErrUnsafePath: the database's files belong to another user, may be written

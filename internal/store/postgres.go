@@ -113,7 +113,8 @@ func (e *pgEngine) close() error {
 }
 
 // transact runs fn in a transaction of a pool connection, again after a lock or
-// serialisation conflict.
+// serialisation conflict. relay.Unavailable: nothing was stored; ErrUnknown: the
+// answer to COMMIT was lost.
 func (e *pgEngine) transact(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	ctx = context.WithoutCancel(ctx)
 	for try := 0; ; try++ {
@@ -140,12 +141,28 @@ func (e *pgEngine) transactOnce(ctx context.Context, fn func(tx *sql.Tx) error) 
 		_ = tx.Rollback()
 		return err
 	}
-	return tx.Commit()
+	if err := ctx.Err(); err != nil {
+		_ = tx.Rollback()
+		return err
+	}
+	return outcome(tx.Commit())
+}
+
+// outcome is how a COMMIT ended: ErrUnknown, unless the server has said that it stored
+// nothing. To try again what may be stored would do it twice.
+func outcome(err error) error {
+	if err == nil || errors.Is(err, pgx.ErrTxCommitRollback) {
+		return err
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && judgePg(e.Code) != vUnknown {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnknown, err)
 }
 
 func (e *pgEngine) sorted(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, ErrUnknown) {
+		return err
 	}
 	switch judge(err) {
 	case vFull:
