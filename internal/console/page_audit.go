@@ -317,7 +317,7 @@ func compareReports(v *desk) error {
 	p.Notice = notice{Tone: toneInfo, Title: "The score went from " + strconv.FormatInt(c.A.Score, 10) + " to " + strconv.FormatInt(c.B.Score, 10) + ".",
 		Text: "From " + stamp(c.A.At) + " to " + stamp(c.B.At) + ": " + things(int64(len(c.Mended)), "finding") + " mended, " + things(int64(len(c.New)), "new one") + "."}
 	if c.Partial {
-		p.Notice.Text += " One of the reports does not list all of its findings."
+		p.Notice.Text += " Some findings cannot be compared: one of the reports does not list all of its own, or they measure against other bounds."
 	}
 	p.Mended = v.auditFindings("mended", "Mended", c.Mended, "Nothing was mended.")
 	p.New = v.auditFindings("new", "New", c.New, "Nothing is new.")
