@@ -92,7 +92,7 @@ func passOn(client, server net.Conn, armed *atomic.Bool, instead []byte) {
 	}
 }
 
-// A change whose COMMIT is not answered may be stored: nobody is told to try again, so
+// AP-13: a change whose COMMIT is not answered may be stored: nobody is told to try again, so
 // that no key is made twice, and it is not tried again here.
 func TestLostCommitOfAChange(t *testing.T) {
 	t.Parallel()

@@ -8,7 +8,7 @@ import (
 	"postern/internal/sender"
 )
 
-// An account sees its subusers' domains as they are among its own, and need not say on
+// AC-11: an account sees its subusers' domains as they are among its own, and need not say on
 // whose behalf it switches one off: it counts as much.
 func TestSwitchesOfSubusersDomainsByTheAccount(t *testing.T) {
 	t.Parallel()
