@@ -146,7 +146,7 @@ func (a *App) openStore(ctx context.Context) error {
 		MinFree: int64(c.Store.MinFree), OnBatch: a.metrics.batch, OnTakeover: a.takenOver, Expect: store.Installation,
 	})
 	if errors.Is(err, store.ErrNotInstalled) {
-		return fmt.Errorf("%w, and was left as it is: %s", err, emptyHint(c))
+		return fmt.Errorf("%w; nothing was written. %s", err, emptyHint(c))
 	}
 	if err != nil {
 		return err
@@ -162,9 +162,9 @@ func (a *App) openStore(ctx context.Context) error {
 // emptyHint says what fills a database that is empty.
 func emptyHint(c *config.Config) string {
 	if c.Store.URL.Reveal() == "" {
-		return "\"postern init\" makes an installation in an empty data directory; one that was here is in its backup, whose database goes to " + c.DatabasePath()
+		return "\"postern init\" makes an installation in an empty data directory; if there was one here, its database comes from the backup"
 	}
-	return "\"postern init --store-url URL --dir D\" fills it, D being a directory of its own; an installation with SQLite does not move by changing store.url"
+	return "\"postern init --store-url URL --dir D\" fills it, D being a new directory; an installation with SQLite does not move by changing store.url"
 }
 
 // takenOver hands work of a node that died to the queue.
