@@ -100,9 +100,33 @@ func (t *OTLP) encode(records []Record) ([]byte, error) {
 	}}})
 }
 
-// Send implements Target. A collector that takes only a part says so in its
-// answer, and that is a failure: all of the batch is sent again.
+// otlpBytes is how much of records goes into one request, but for one that a single
+// record makes larger: collectors take 20 MiB unless they are told otherwise, and
+// JSON in a text is longer than by itself.
+const otlpBytes = 2 << 20
+
+// Send implements Target.
 func (t *OTLP) Send(ctx context.Context, records []Record) error {
+	for len(records) > 0 {
+		n := 1
+		for size := octets(&records[0]); n < len(records); n++ {
+			if size += octets(&records[n]); size > otlpBytes {
+				break
+			}
+		}
+		if err := t.post(ctx, records[:n]); err != nil {
+			return err
+		}
+		records = records[n:]
+	}
+	return nil
+}
+
+func octets(r *Record) int { return len(r.Body) + len(r.Text) }
+
+// post makes one request. A collector that takes only a part says so in its answer,
+// and that is a failure: all of the batch is sent again.
+func (t *OTLP) post(ctx context.Context, records []Record) error {
 	body, err := t.encode(records)
 	if err != nil {
 		return err
