@@ -27,6 +27,7 @@ const (
 	seenSession   = `UPDATE sessions SET seen_at = $1 WHERE id = $2 AND seen_at < $3`
 	seenUser      = `UPDATE users SET seen_at = $1, seen_from = (SELECT addr FROM sessions WHERE id = $2)
 		WHERE id = (SELECT user_id FROM sessions WHERE id = $3) AND seen_at < $4`
+	usedSince   = `SELECT count(*) FROM passkeys WHERE user_id = $1 AND used_at >= $2`
 	dropSession = `DELETE FROM sessions WHERE id = $1 AND user_id = $2`
 
 	// A person has at most 50 sessions. Those that are half-way through a login have
@@ -68,7 +69,7 @@ func scanSession(r scanner) (relay.Session, error) {
 // relay.NotFound: there is no such person; relay.Conflict: the person is disabled,
 // or Method begins with "password" and the password was changed after CreatedAt,
 // which is when the person was read; or Method is "passkey" and the person has none
-// any more.
+// that was used since CreatedAt (UsePasskey): the one that was is gone.
 func (s *Store) CreateSession(ctx context.Context, v relay.Session, hash [32]byte) error {
 	return s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, v.User)
@@ -78,8 +79,14 @@ func (s *Store) CreateSession(ctx context.Context, v relay.Session, hash [32]byt
 		if strings.HasPrefix(v.Method, "password") && micros(v.CreatedAt) < micros(u.PasswordAt) {
 			return note{}, relay.E(relay.Conflict, "The password was changed meanwhile.")
 		}
-		if v.Method == "passkey" && u.Passkeys == 0 {
-			return note{}, relay.E(relay.Conflict, "The passkeys were taken away meanwhile.")
+		if v.Method == "passkey" {
+			var used int64
+			if err := tx.QueryRowContext(ctx, usedSince, blob(u.ID.ID), micros(v.CreatedAt)).Scan(&used); err != nil {
+				return note{}, err
+			}
+			if used == 0 {
+				return note{}, relay.E(relay.Conflict, "The passkey was taken away meanwhile.")
+			}
 		}
 		return note{}, putSession(ctx, tx, &u, &v, hash)
 	})

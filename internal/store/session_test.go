@@ -199,9 +199,24 @@ func TestNoSessionOutlivesItsReason(t *testing.T) {
 		wantKind(t, "by the old password", s.CreateSession(ctx, v, hash), relay.Conflict, "")
 		v.Method = "passkey"
 		wantKind(t, "by a passkey that was taken away", s.CreateSession(ctx, v, hash), relay.Conflict, "")
-		if err := s.AddPasskey(ctx, testBy, relay.Passkey{ID: []byte("one"), User: u.ID}); err != nil {
+		for _, id := range []string{"one", "two"} {
+			if err := s.AddPasskey(ctx, testBy, relay.Passkey{ID: []byte(id), User: u.ID}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		use := func(id string, at time.Time) {
+			t.Helper()
+			if err := s.UsePasskey(ctx, PasskeyUse{ID: []byte(id), Challenge: [32]byte(randomBytes(32)), Until: at.Add(time.Minute), At: at}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		use("one", v.CreatedAt.Add(-time.Second))
+		use("two", v.CreatedAt)
+		if err := s.DeletePasskey(ctx, testBy, u.ID, []byte("two"), relay.SessionID{}); err != nil {
 			t.Fatal(err)
 		}
+		wantKind(t, "by one of two passkeys, which was taken away since", s.CreateSession(ctx, v, hash), relay.Conflict, "")
+		use("one", v.CreatedAt)
 		if err := s.CreateSession(ctx, v, hash); err != nil {
 			t.Errorf("without a password: %v", err)
 		}
