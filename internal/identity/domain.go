@@ -26,6 +26,10 @@ func mailboxPart(m mailbox) uint8 { return stringPart(m.address) ^ tenantPart(m.
 // must be one that it is open to, and then its state decides. So no name is ever
 // relay.CoverUsable for two accounts.
 //
+// A domain that the account has switched off of a subuser, or the operator of
+// anybody, is off for whom it was open to, whatever they have above it: it is
+// relay.CoverDisabled.
+//
 // Where no level is held, the nearest domain of the own account gives the reason:
 // it is pending, failed or disabled. The domain is the zero one with
 // relay.CoverNone and relay.CoverOther.
@@ -42,6 +46,9 @@ func (st *state) covering(t relay.Tenant, name string) (*relay.Domain, relay.Cov
 		h := st.holders.at(at)
 		switch {
 		case h == nil || len(at) < len(name) && !h.Subdomains:
+			if off := st.offFromAbove(t, at, len(at) == len(name)); off != nil {
+				return off, relay.CoverDisabled
+			}
 			continue
 		case h.Account != t.Account:
 			return nil, relay.CoverOther
@@ -76,6 +83,19 @@ func (st *state) unheld(a relay.AccountID, name string, exact bool) *relay.Domai
 		}
 	}
 	return disabled
+}
+
+// offFromAbove finds the domain of a tenant that somebody above it has switched off.
+func (st *state) offFromAbove(t relay.Tenant, name string, exact bool) *relay.Domain {
+	for own := range st.domainNames.at(name).from(&relay.Domain{Account: t.Account}, byOwner) {
+		if own.Account != t.Account {
+			return nil
+		}
+		if !own.DisabledAt.IsZero() && own.DisabledRank > relay.RankOwn && own.OpenTo(t) && (exact || own.Subdomains) {
+			return own
+		}
+	}
+	return nil
 }
 
 func reason(d *relay.Domain) relay.Coverage {

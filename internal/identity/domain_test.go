@@ -117,6 +117,39 @@ func TestCovering(t *testing.T) {
 	}
 }
 
+// What somebody above has switched off is off for whom it was open to, also where they
+// have a domain above it with its subdomains; for others it is as if it were not.
+func TestCoveringOfWhatIsOffFromAbove(t *testing.T) {
+	main, s1, s2, stranger := relay.Tenant{Account: acme}, relay.Tenant{Account: acme, Subuser: sub}, relay.Tenant{Account: acme, Subuser: sub2}, relay.Tenant{Account: other}
+	by := func(r relay.Rank) func(*relay.Domain) {
+		return func(d *relay.Domain) { d.DisabledAt, d.DisabledRank = t0, r }
+	}
+	d := viewOf(
+		named(1, acme, "wide.test", relay.DomainVerified, wide),
+		named(2, acme, "own.wide.test", relay.DomainVerified, by(relay.RankOwn), ownedBy(sub), private),
+		named(3, acme, "shut.wide.test", relay.DomainVerified, by(relay.RankAccount), ownedBy(sub), private),
+		named(4, acme, "below.wide.test", relay.DomainVerified, by(relay.RankAccount), ownedBy(sub), private, wide),
+		named(5, acme, "all.wide.test", relay.DomainVerified, by(relay.RankOperator)),
+		named(6, acme, "anew.wide.test", relay.DomainVerified, by(relay.RankAccount), ownedBy(sub), private), named(7, acme, "anew.wide.test", relay.DomainVerified),
+		named(8, acme, "gone.wide.test", relay.DomainVerified, by(relay.RankOperator), func(d *relay.Domain) { d.DeletedAt = t0 }),
+		named(9, acme, "lost.wide.test", relay.DomainVerified, by(relay.RankOperator)), named(10, other, "lost.wide.test", relay.DomainVerified),
+	)
+	for _, tt := range []struct {
+		who  relay.Tenant
+		name string
+		want relay.Coverage
+	}{
+		{s1, "own.wide.test", relay.CoverUsable}, {s1, "shut.wide.test", relay.CoverDisabled}, {s2, "shut.wide.test", relay.CoverUsable}, {main, "shut.wide.test", relay.CoverUsable},
+		{s1, "x.shut.wide.test", relay.CoverUsable}, {s1, "x.below.wide.test", relay.CoverDisabled}, {s2, "x.below.wide.test", relay.CoverUsable},
+		{main, "all.wide.test", relay.CoverDisabled}, {s1, "all.wide.test", relay.CoverDisabled}, {stranger, "all.wide.test", relay.CoverOther},
+		{s1, "anew.wide.test", relay.CoverUsable}, {s1, "gone.wide.test", relay.CoverUsable}, {s1, "lost.wide.test", relay.CoverOther}, {s1, "wide.test", relay.CoverUsable},
+	} {
+		if got, c := d.Covering(tt.who, tt.name); c != tt.want {
+			t.Errorf("%v %q: %q by %q, want %q", tt.who, tt.name, c, got.Name, tt.want)
+		}
+	}
+}
+
 // A name that very many claim, and nobody holds, is found at once for each.
 func TestManyClaims(t *testing.T) {
 	var all []relay.Domain
