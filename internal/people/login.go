@@ -170,6 +170,9 @@ func (s *Service) named(ctx context.Context, name string) (*relay.User, error) {
 	if name == "" || len(name) > maxName {
 		return nil, nil //nolint:nilnil // nobody is an answer here, and the work goes on
 	}
+	if address, err := mailbox(name); err == nil {
+		name = address
+	}
 	u, err := s.cfg.Store.UserNamed(ctx, name)
 	switch {
 	case relay.KindOf(err) == relay.NotFound:

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/smtp"
@@ -40,14 +42,20 @@ func names(first, last string) (string, string, error) {
 	return strings.TrimSpace(first), strings.TrimSpace(last), nil
 }
 
-// mailbox reads an address of a person: relay.Invalid of the field "email".
+// mailbox reads an address of a person: relay.Invalid of the field "email". Each
+// mailbox has one form, or somebody who is shut out could be invited again under
+// another spelling of their address: the domain in A-labels (RFC 5890 §2.3.2.1), the
+// local part in NFC (RFC 6532 §3.1), with no quotes. Case is compared by the store.
 func mailbox(text string) (string, error) {
-	text = strings.TrimSpace(text)
+	text = norm.NFC.String(strings.TrimSpace(text))
 	a, err := smtp.ParseAddress(text, true)
-	if err != nil || a.IsLiteral() || a.ASCIIDomain() == "" || !strings.Contains(a.ASCIIDomain(), ".") || len(text) > maxName {
+	if err != nil || a.IsLiteral() || a.LocalWire() != a.Local() || !strings.Contains(a.ASCIIDomain(), ".") || len(a.Key()) > maxName {
 		return "", &relay.Error{Kind: relay.Invalid, Field: "email", Public: "This is not an email address."}
 	}
-	return text, nil
+	if d := a.Domain(); len(d) == len(a.ASCIIDomain()) && strings.ToLower(d) == a.ASCIIDomain() {
+		return text, nil // only its case differs, if anything does
+	}
+	return a.Key(), nil
 }
 
 // AskEmail mails a link to a person's new address, and a notice to the present

@@ -3,7 +3,6 @@ package v3
 import (
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -48,8 +47,8 @@ func (a *API) setupOwner(c *Call) error {
 		return err
 	}
 	out := setupLink{URL: url, Warnings: a.linkWarnings()}
-	if i := slices.IndexFunc(links, func(l relay.Link) bool { return strings.EqualFold(l.Email, in.Email) }); i >= 0 {
-		out.ExpiresAt = links[i].ExpiresAt
+	if len(links) > 0 { // it is the newest; its address may be spelled in another way
+		out.ExpiresAt = slices.MaxFunc(links, func(x, y relay.Link) int { return x.CreatedAt.Compare(y.CreatedAt) }).ExpiresAt
 	}
 	return c.JSON(http.StatusCreated, out)
 }
