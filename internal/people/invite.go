@@ -86,7 +86,7 @@ func checkGrant(l *relay.Link) error {
 
 func (s *Service) mailInvite(ctx context.Context, l *relay.Link, token secret.Redacted) error {
 	account, _ := s.cfg.Account(l.Account)
-	text := fmt.Sprintf("You are invited to %s of %s at %s.\n\nTo accept, open this link, and choose a user name and a password. Have your phone\nat hand: a second factor is set up with it.\n\n%s\nThe link works once, and until %s.\n\nIf you do not expect it, do nothing.\n",
+	text := fmt.Sprintf("You are invited to %s of %s at %s.\n\nTo accept, open this link, and choose a user name and a password. Have your phone at hand: a second factor is set up with it.\n\n%s\nThe link works once, and until %s.\n\nIf you do not expect it, do nothing.\n",
 		article(l.Role), cmp.Or(plain(account.Name, maxPart), "an account"), s.product(), s.letter("/invite/"+token.Reveal()), when(l.ExpiresAt))
 	if err := s.cfg.Mail(ctx, l.Email, "You are invited to "+s.product(), text); err != nil {
 		return fmt.Errorf("mail an invitation: %w", err)
@@ -147,6 +147,9 @@ func (s *Service) Setup(ctx context.Context, by store.By, account relay.AccountI
 // is being made. The URL has the token, and is nowhere else; base is without a
 // slash at its end.
 func NewSetupLink(account relay.AccountID, email, by, base string, now time.Time, life time.Duration) (l relay.Link, url string) {
+	if address, err := mailbox(email); err == nil {
+		email = address // as everywhere
+	}
 	token, hash := newToken()
 	return relay.Link{
 		Hash: hash, Kind: relay.LinkSetup, Account: account, Email: email, Role: relay.RoleOwner,

@@ -2,6 +2,7 @@ package people
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -238,6 +239,9 @@ func TestWithoutURL(t *testing.T) {
 	}
 }
 
+// broken finds a long line with more of its paragraph in the next one.
+var broken = regexp.MustCompile(`(?m)^.{73,}\n.`)
+
 // A letter whose link leads to the relay's own machine says so; one whose link leads
 // anywhere does not.
 func TestLettersWithLocalLinks(t *testing.T) {
@@ -259,6 +263,9 @@ func TestLettersWithLocalLinks(t *testing.T) {
 				continue
 			}
 			letters++
+			if broken.MatchString(m.text) {
+				t.Errorf("a paragraph has line breaks of its own, besides those at 72 columns that a letter gets:\n%s", m.text)
+			}
 			if got := strings.Contains(m.text, "\n\nThe link leads to the machine of the relay itself") && strings.Contains(m.text, "ssh -L 8025:localhost:8025"); got != local {
 				t.Errorf("%s: %s", base, m.text)
 			}

@@ -44,7 +44,7 @@ func tunnel(u *url.URL) string {
 func (s *Service) letter(path string) string {
 	text := s.base() + path + "\n"
 	if u := localURL(s.base()); u != nil {
-		text += "\nThe link leads to the machine of the relay itself, and works only in a browser there\nor behind " + tunnel(u) +
+		text += "\nThe link leads to the machine of the relay itself, and works only in a browser there or behind " + tunnel(u) +
 			". If you have neither, ask who runs the relay.\n"
 	}
 	return text

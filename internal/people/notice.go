@@ -21,7 +21,7 @@ func (s *Service) noticeTo(ctx context.Context, to string, u *relay.User, v Visi
 	if v.Addr.IsValid() {
 		from = v.Addr.Unmap().String()
 	}
-	body := fmt.Sprintf("%s\n\nTime: %s\nAddress: %s\nBrowser: %s\n\nIf it was not you, change your password at once, end all sessions in your profile,\nand tell who runs this relay.\n", text, s.now().Format("2 January 2006, 15:04 MST"), from, plain(v.Agent, 200))
+	body := fmt.Sprintf("%s\n\nTime: %s\nAddress: %s\nBrowser: %s\n\nIf it was not you, change your password at once, end all sessions in your profile, and tell who runs this relay.\n", text, s.now().Format("2 January 2006, 15:04 MST"), from, plain(v.Agent, 200))
 	if err := s.cfg.Mail(context.WithoutCancel(ctx), to, s.product()+": "+subject, body); err != nil {
 		s.cfg.Logger.Error("people: notice not mailed", "user", u.Username, "subject", subject, "error", err)
 	}

@@ -131,7 +131,7 @@ func (s *Service) mailReset(ctx context.Context, j job) error {
 	if err := s.cfg.Store.CreateLink(ctx, store.By{Who: "reset", From: "login page"}, l); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s for the account %q at %s.\n\nTo set one, open this link:\n\n%s\nThe link works once, and until %s. Your second factor stays as it is: you need it to\nlog in afterwards.\n\n%s\nIf it was not you, do nothing: your password stays.\n",
+	text := fmt.Sprintf("%s for the account %q at %s.\n\nTo set one, open this link:\n\n%s\nThe link works once, and until %s. Your second factor stays as it is: you need it to log in afterwards.\n\n%s\nIf it was not you, do nothing: your password stays.\n",
 		j.why, u.Username, s.product(), s.letter("/reset/"+token.Reveal()), when(l.ExpiresAt), asked(&j, now))
 	return s.cfg.Mail(ctx, u.Email, s.product()+": Set a new password", text)
 }
@@ -157,7 +157,7 @@ func asked(j *job, now time.Time) string {
 	if j.why == resetKnown {
 		place = ", where you have logged in before"
 	}
-	return fmt.Sprintf("It was asked for on %s\nfrom the address %s%s.\n", when(now), j.v.Addr.Unmap().WithZone(""), place)
+	return fmt.Sprintf("It was asked for on %s from the address %s%s.\n", when(now), j.v.Addr.Unmap().WithZone(""), place)
 }
 
 // resetUser finds whose password a link is for. AC-09: a link from before the
