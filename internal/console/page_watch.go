@@ -155,7 +155,7 @@ func showFindings(v *desk) error {
 		if f.Count > 1 {
 			seen.Note = things(f.Count, "time") + " since " + momentOf(v.Now, f.FirstAt).Human()
 		}
-		p.Findings.Rows = append(p.Findings.Rows, row{Cells: []cell{{Badges: []badge{severityBadge(f.Severity)}}, what, v.keyCell(f.Key, f.KeyName), seen,
+		p.Findings.Rows = append(p.Findings.Rows, row{Cells: []cell{{Badges: []badge{severityBadge(f.Severity)}}, what, v.keyCellOf(f.Subuser, f.Key, f.KeyName), seen,
 			words(answerWord(f.Answer)), {Badges: []badge{f.state()}}}})
 	}
 	if list.Next != "" {
@@ -197,7 +197,7 @@ func showFinding(v *desk) error {
 	p.Is.add("State", cell{Badges: []badge{f.state()}, Time: momentOf(v.Now, f.DecidedAt), Note: f.DecidedBy})
 	p.Is.add("What to do", words(f.Fix))
 	p.Is.add("Rule", words(orNone(ruleWords[f.Rule], string(f.Rule))))
-	p.Is.add("Key", v.keyCell(f.Key, f.KeyName))
+	p.Is.add("Key", v.keyCellOf(f.Subuser, f.Key, f.KeyName))
 	p.Is.add("Subuser", words(f.Subuser))
 	p.Is.add("About", words(f.Subject))
 	p.Is.add("First seen", v.at(f.FirstAt))

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -113,6 +114,17 @@ func TestWatchSettings(t *testing.T) {
 	w.post("/watch/settings", "rules.burst.floor", "-1").want(422).shows("#watch-rules.burst-error", "A floor is a number")
 	w.api.denied = []string{"PATCH /v3/watch/settings"}
 	w.get("/watch/settings").want(200).shows("#rules", "slow down").lacks("form[id=watch]").lacks("#rules select").lacks("#rules input")
+}
+
+// The key of a subuser's finding is shown on the subuser's pages, and whose it is.
+func TestFindingOfASubuser(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	const one = `{"id":"f1","title":"t","state":"open","severity":"warning","api_key_id":"k1","api_key_name":"till","username":"shop"}`
+	w.api.on("GET /v3/watch/findings", json.RawMessage(`{"result":[`+one+`]}`))
+	w.api.on("GET /v3/watch/findings/f1", json.RawMessage(one))
+	w.get("/watch").want(200).shows("#findings a[href=/as/shop/keys/k1]", "till")
+	w.get("/watch/f1").want(200).shows("a[href=/as/shop/keys/k1]", "till").says("shop")
 }
 
 func TestAuditReport(t *testing.T) {

@@ -50,17 +50,17 @@ var watchRoutes = []Route{
 	},
 	{
 		Method: "GET", Pattern: pathFinding, Scope: scopeWatch, AnyAccount: true,
-		Summary: "Show one finding with its evidence", Answers: map[int]any{200: relay.WatchFinding{}}, Handler: (*API).showFinding,
+		Summary: "Show one finding with its evidence", Answers: map[int]any{200: findingView{}}, Handler: (*API).showFinding,
 	},
 	{
 		Method: "POST", Pattern: pathFinding + "/dismiss", Scope: scopeWatchChange, StepUp: true, AnyAccount: true,
 		Summary: "Say that nothing is wrong: what the finding's answer changed is undone. With teach, what was seen counts as normal from now on",
-		Body:    dismissal{}, Answers: map[int]any{200: relay.WatchFinding{}}, Handler: (*API).dismissFinding,
+		Body:    dismissal{}, Answers: map[int]any{200: findingView{}}, Handler: (*API).dismissFinding,
 	},
 	{
 		Method: "POST", Pattern: pathFinding + "/confirm", Scope: scopeWatchChange, AnyAccount: true,
 		Summary: "Say that a finding is real: its answer stays, and the same is reported when it happens again",
-		Answers: map[int]any{200: relay.WatchFinding{}}, Handler: (*API).confirmFinding,
+		Answers: map[int]any{200: findingView{}}, Handler: (*API).confirmFinding,
 	},
 	{
 		Method: "GET", Pattern: "/v3/watch/settings", Scope: scopeWatch, ParentOnly: true, AnyAccount: true,
@@ -90,8 +90,14 @@ var findingParams = []Param{
 }
 
 type findingList struct {
-	Result []relay.WatchFinding `json:"result"`
-	Next   string               `json:"next" doc:"cursor for the next page; empty: there is none"`
+	Result []findingView `json:"result"`
+	Next   string        `json:"next" doc:"cursor for the next page; empty: there is none"`
+}
+
+// findingView is a finding, and whose it is for an account that has subusers.
+type findingView struct {
+	relay.WatchFinding
+	Username string `json:"username,omitempty" doc:"the subuser's whose it is; none: the account's own"`
 }
 
 type dismissal struct {
@@ -127,9 +133,9 @@ func (a *API) listFindings(c *Call) error {
 	if err != nil {
 		return err
 	}
-	out := findingList{Result: make([]relay.WatchFinding, 0, len(all))}
+	out := findingList{Result: make([]findingView, 0, len(all))}
 	for _, v := range all {
-		out.Result = append(out.Result, viewFinding(c, v))
+		out.Result = append(out.Result, a.viewFinding(c, v))
 	}
 	if len(all) == f.Limit {
 		out.Next = all[len(all)-1].ID.String()
@@ -203,11 +209,11 @@ func (a *API) finding(c *Call) (relay.WatchFinding, error) {
 
 // viewFinding is a finding as the caller may see it: a subuser learns nothing of
 // the keys and people of its account.
-func viewFinding(c *Call, f relay.WatchFinding) relay.WatchFinding {
+func (a *API) viewFinding(c *Call, f relay.WatchFinding) findingView {
 	if !c.Tenant.Subuser.IsZero() {
 		f.DecidedBy = ""
 	}
-	return f
+	return findingView{f, a.subuserName(c, f.Tenant)}
 }
 
 func (a *API) showFinding(c *Call) error {
@@ -215,7 +221,7 @@ func (a *API) showFinding(c *Call) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, viewFinding(c, f))
+	return c.JSON(http.StatusOK, a.viewFinding(c, f))
 }
 
 func (a *API) dismissFinding(c *Call) error {
@@ -241,5 +247,5 @@ func (a *API) decideFinding(c *Call, state relay.WatchState, teach bool) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, viewFinding(c, f))
+	return c.JSON(http.StatusOK, a.viewFinding(c, f))
 }

@@ -175,6 +175,18 @@ func TestFindings(t *testing.T) {
 			t.Errorf("%s: %d %s", query, a.Status, a.Body)
 		}
 	}
+	// To the account it is said whose a subuser's is; nobody else needs that.
+	for _, c := range []struct {
+		who  *client
+		id   relay.WatchID
+		want string
+	}{{wide, second.ID, "staging"}, {wide, first.ID, ""}, {w.as(w.staging, scopeWatch), second.ID, ""}} {
+		var got findingView
+		c.who.want("GET", "/v3/watch/findings/"+c.id.String(), "", 200, &got)
+		if got.Username != c.want || got.ID != c.id {
+			t.Errorf("%s is %q's, want %q's", got.ID, got.Username, c.want)
+		}
+	}
 	editor := w.as(w.acme, scopeWatchChange)
 	var got relay.WatchFinding
 	editor.want("POST", "/v3/watch/findings/"+first.ID.String()+"/dismiss", `{"teach":true}`, 200, &got)
