@@ -248,10 +248,10 @@ func (c *cli) userSetup(w *whose) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		c.warn(link.Warnings)
 		if c.json {
-			return c.printJSON(text)
+			return c.printJSON(text) // the warnings are in it
 		}
+		c.warn(link.Warnings)
 		return pairs(c.out, "link", link.URL, "good until", link.ExpiresAt)
 	})
 }
