@@ -209,7 +209,10 @@ func (s *Store) deleteOwned(ctx context.Context, tx *sql.Tx, by By, rev int64, a
 		return nil, nil, fmt.Errorf("delete domains: %w", err)
 	}
 	for i := range off {
-		if err := mayDeleteWithin(by, func(by By) error { return mayDeleteDomain(by, &off[i]) }); off[i].Subuser == id && err != nil {
+		if off[i].Subuser != id {
+			continue
+		}
+		if err := mayDeleteWithin(by, off[i].DisabledAt, off[i].DisabledRank, off[i].Name); err != nil {
 			return nil, nil, err
 		}
 	}

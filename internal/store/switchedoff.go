@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"strings"
 	"time"
 
@@ -40,13 +39,11 @@ func mayDeleteDomain(by By, d *relay.Domain) error {
 
 // mayDeleteWithin judges whether a subuser goes with something of its own. Only its
 // account, or the operator, deletes a subuser.
-func mayDeleteWithin(by By, err func(By) error) error {
-	by.Rank = max(by.Rank, relay.RankAccount)
-	failed, ok := errors.AsType[*relay.Error](err(by))
-	if !ok {
+func mayDeleteWithin(by By, off time.Time, rank relay.Rank, what string) error {
+	if off.IsZero() || rank <= max(by.Rank, relay.RankAccount) {
 		return nil
 	}
-	return relay.E(failed.Kind, "Something of this subuser keeps it from being deleted. "+failed.Public)
+	return relay.E(relay.Forbidden, capital(rank)+" switched "+what+" of this subuser off. Nobody else can delete the subuser with it.")
 }
 
 // mayHold refuses a domain that is new, or switched on again, under a name that

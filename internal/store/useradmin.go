@@ -108,7 +108,7 @@ func (s *Store) endPeople(ctx context.Context, tx *sql.Tx, by By, account relay.
 		return nil, fmt.Errorf("delete people: %w", err)
 	}
 	for i := range people {
-		if err := mayDeleteWithin(by, func(by By) error { return mayDeleteUser(by, &people[i]) }); err != nil {
+		if err := mayDeleteWithin(by, people[i].DisabledAt, people[i].DisabledRank, people[i].Username); err != nil {
 			return nil, err
 		}
 		if err := endUser(ctx, tx, people[i].ID, at); err != nil {
