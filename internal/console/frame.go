@@ -20,6 +20,7 @@ type frame struct {
 	Person  string // who is logged in, "" nobody
 	Account string
 	Behalf  string   // the subuser that is looked at
+	Whole   bool     // the person sees the account, too
 	Others  []Option // subusers to switch to
 	Many    bool     // too many for a list
 	Theme   string
@@ -130,6 +131,7 @@ func (v *visit) frame() frame {
 		return f
 	}
 	f.Account = v.Tenants.AccountName(u.Account)
+	f.Whole = !u.Restricted
 	f.Nav = v.nav()
 	if u.Subuser.IsZero() {
 		f.switches(v, u)

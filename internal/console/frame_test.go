@@ -64,7 +64,7 @@ func TestSubusers(t *testing.T) {
 	w := newWorld(t, samplePages...)
 	w.tenants.subs["shop"] = relay.SubuserID{ID: relay.NewID(clock)}
 	w.api.on("POST /v3/sample", nil)
-	w.get("/as/shop/sample").want(200).shows("main", "shop").shows(".behalf", "shop").shows("nav a[href=/as/shop/sample]", "Samples")
+	w.get("/as/shop/sample").want(200).shows("main", "shop").shows(".behalf", "shop").shows(".behalf a[href=/]", "Back to").shows("nav a[href=/as/shop/sample]", "Samples")
 	w.get("/as/other/sample").want(404)
 	w.post("/as/shop/sample").goes("/as/shop/sample")
 	if calls := w.api.made("POST /v3/sample"); len(calls) != 1 || calls[0].Behalf != "shop" {
@@ -80,7 +80,7 @@ func TestSubusers(t *testing.T) {
 	u.Restricted, u.Subusers = true, []relay.SubuserID{w.tenants.subs["shop"]}
 	w.get("/sample?q=1").goes("/as/shop/sample?q=1")
 	w.post("/sample").want(404)
-	w.get("/as/shop/sample").want(200)
+	w.get("/as/shop/sample").want(200).lacks(".behalf a")
 	// Nor are they offered it: no domain of the account's in a first run, and where a
 	// page is their own, the ways lead to what they may see.
 	w.get("/welcome").goes("/")

@@ -310,7 +310,7 @@ func (sum *loginSumsView) tables(v *desk) (out []table, of string) {
 		}
 		out = append(out, t)
 	}
-	return out, "All logins from " + stamp(sum.Since) + " to " + stamp(sum.Until) + ", whatever else was searched for. Each name leads to its logins. " + loginLag
+	return out, "All logins from " + stamp(sum.Since) + " to " + stamp(sum.Until) + ", whatever else was searched for. Each name leads to its logins. " + loginLag + loginsListed
 }
 
 // shownOrNone is a name of the sums, and what finds its logins; "": nothing does.

@@ -169,7 +169,10 @@ func TestOverview(t *testing.T) {
 	if calls[0].Path != "/v3/overview?by=hour&since=2026-03-03T12%3A00%3A00Z&until=2026-03-04T12%3A00%3A00Z" {
 		t.Errorf("asked for %s", calls[0].Path)
 	}
-	w.get("/?span=month").want(200)
+	w.get("/?span=month").want(200).says("about two minutes after they happened", "in the list of logins")
+	w.api.denied = []string{"GET /v3/logins"} // who has no such list is not told of it
+	w.get("/").says("about two minutes after they happened").never("list of logins")
+	w.api.denied = nil
 	w.api.on("GET /v3/overview", map[string]any{})
 	w.get("/").want(200).says("Nothing needs your attention.")
 	w.api.denied = []string{"GET /v3/overview"}

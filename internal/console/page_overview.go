@@ -111,7 +111,11 @@ func (p *overviewPage) fill(v *desk, out *overviewView, by string) {
 	for i, s := range mail.Series {
 		p.Figures = append(p.Figures, fact{s.Name, number(int64(sums[i]))})
 	}
-	logins := Chart{ID: "logins", Title: "Logins", Unit: "by " + by, Kind: "stack", Note: loginLag, Series: []Series{{Name: "Let in", Tone: toneOK}, {Name: "Refused", Tone: toneBad}}}
+	lag := loginLag
+	if v.May("GET", apiLogins) {
+		lag += loginsListed
+	}
+	logins := Chart{ID: "logins", Title: "Logins", Unit: "by " + by, Kind: "stack", Note: lag, Series: []Series{{Name: "Let in", Tone: toneOK}, {Name: "Refused", Tone: toneBad}}}
 	for _, l := range out.Logins {
 		logins.At = append(logins.At, l.At)
 		logins.Series[0].Values = append(logins.Series[0].Values, l.OK)
@@ -125,7 +129,10 @@ func (p *overviewPage) fill(v *desk, out *overviewView, by string) {
 
 // loginLag explains why the newest logins are in a list and not yet in a sum
 // (store.LoginSettle).
-const loginLag = "Logins are counted about two minutes after they happened. The newest are in the list of logins already."
+const (
+	loginLag     = "Logins are counted about two minutes after they happened."
+	loginsListed = " The newest are in the list of logins already."
+)
 
 // severityOrder is how much something matters, most first.
 var severityOrder = []string{"critical", "error", "high", "bad", "warning", "warn", "medium", "notice", "low", "info"}
