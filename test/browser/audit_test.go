@@ -55,6 +55,9 @@ func TestAuditReport(t *testing.T) {
 	b.arrives("/audit/print")
 	b.sees("h1", "Audit report of audited")
 	b.sees("body", "too much")
+	b.size(phone)
+	b.fits("/audit/print", phone)
+	b.size(desktop)
 	pdf := tell(b, page.PrintToPDF, page.PrintToPDFParams{})
 	if !strings.HasPrefix(string(pdf.Data), "%PDF-") {
 		t.Errorf("printed are %d octets that are no PDF", len(pdf.Data))
