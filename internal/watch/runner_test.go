@@ -124,7 +124,8 @@ func TestReplayIsLive(t *testing.T) {
 	s := openStore(t, nil)
 	w := short(t)
 	// As if all had happened in the last month.
-	shift := now.Add(-31 * 24 * time.Hour).Truncate(24 * time.Hour).Sub(w.start)
+	begin := now.Add(-31 * 24 * time.Hour).Truncate(24 * time.Hour)
+	shift := begin.Sub(w.start)
 	for i := range w.events {
 		w.events[i].At = w.events[i].At.Add(shift)
 	}
@@ -186,7 +187,7 @@ func TestReplayIsLive(t *testing.T) {
 		cfg  ReplayConfig
 		want int
 	}{
-		"since":   {ReplayConfig{Since: now.Add(-4 * 24 * time.Hour)}, 1},
+		"since":   {ReplayConfig{Since: begin.Add(27*24*time.Hour + 12*time.Hour)}, 1},
 		"off":     {ReplayConfig{Engine: Config{Only: []relay.WatchRule{relay.WatchCanary}}}, 1},
 		"account": {ReplayConfig{Account: relay.AccountID{ID: relay.ID{7}}}, 0},
 	} {
