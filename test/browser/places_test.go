@@ -93,7 +93,7 @@ func TestPlaces(t *testing.T) {
 	b.until(`location.search.includes("place=de")`)
 	b.only("#logins tbody tr", "DE")
 	b.visit("/logins?place=FR")
-	b.sees("#logins", "Write from when on to look further back.")
+	b.sees("#logins", "No login fits this search.")
 	b.scripts(true)
 
 	b.visit("/keys/" + w.keys["web shop"].ID)
