@@ -74,6 +74,7 @@ type tab struct {
 	mu       sync.Mutex
 	also     string // another origin that it may go to; guarded by mu
 	problems []string
+	loading  map[cdp.FrameID]bool // the frames that go to another page; guarded by mu
 }
 
 // browser is the process; without one the test is skipped, or fails where all that
@@ -95,7 +96,7 @@ func browser(t testing.TB) context.Context {
 func open(t testing.TB, base string) *tab {
 	t.Helper()
 	parent := browser(t)
-	b := &tab{t: t, base: base}
+	b := &tab{t: t, base: base, loading: map[cdp.FrameID]bool{}}
 	var cancel context.CancelFunc
 	b.ctx, cancel = chromedp.NewContext(parent, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.watch))
 	t.Cleanup(cancel)
@@ -110,10 +111,19 @@ func open(t testing.TB, base string) *tab {
 	return b
 }
 
-// watch keeps what must not happen on any page.
+// watch keeps what must not happen on any page, and which frames are on their way to
+// another.
 func (b *tab) watch(event any) {
 	problem := ""
 	switch e := event.(type) {
+	case *page.EventFrameRequestedNavigation:
+		b.loads(e.FrameID, e.Disposition == page.ClientNavigationDispositionCurrentTab)
+	case *page.EventFrameStartedLoading:
+		b.loads(e.FrameID, true)
+	case *page.EventFrameStoppedLoading:
+		b.loads(e.FrameID, false)
+	case *page.EventFrameDetached:
+		b.loads(e.FrameID, false)
 	case *network.EventRequestWillBeSent:
 		u := e.Request.URL
 		b.mu.Lock()
@@ -141,6 +151,42 @@ func (b *tab) watch(event any) {
 		b.mu.Lock()
 		b.problems = append(b.problems, problem)
 		b.mu.Unlock()
+	}
+}
+
+func (b *tab) loads(frame cdp.FrameID, begins bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if begins {
+		b.loading[frame] = true
+	} else {
+		delete(b.loading, frame)
+	}
+}
+
+// settle waits until what a click or a key began is loaded: what comes next is to see
+// the new page, not what is left of the old one.
+func (b *tab) settle() {
+	b.t.Helper()
+	// A form is sent by a task of its own, behind the event that sends it. There is no
+	// answer from a page that is left meanwhile, nor from one without scripts.
+	short, cancel := context.WithTimeout(b.ctx, 300*time.Millisecond)
+	_, _ = chromedp.Run(short, chromedp.Evaluate[bool](`new Promise((done) => setTimeout(() => done(true)))`, chromedp.EvalAwaitPromise))
+	cancel()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	for {
+		b.mu.Lock()
+		n := len(b.loading)
+		b.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			b.must(errors.New("the page does not end loading"))
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 }
 
@@ -250,6 +296,7 @@ func (b *tab) click(selector string) {
 	for _, kind := range []input.DispatchMouseEventType{input.DispatchMouseEventTypeMousePressed, input.DispatchMouseEventTypeMouseReleased} {
 		tell(b, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: kind, X: at[0], Y: at[1], Button: input.MouseButtonLeft, ClickCount: 1})
 	}
+	b.settle()
 }
 
 // press clicks the button or link whose text begins with a label.
@@ -257,7 +304,8 @@ func (b *tab) press(label string) {
 	b.t.Helper()
 	find := fmt.Sprintf(`[...document.querySelectorAll("button, a")].find((e) => e.checkVisibility() && !e.disabled && e.innerText.trim().startsWith(%s))`, quote(label))
 	b.until(find + " !== undefined")
-	script[bool](b, find+".click() === undefined")
+	b.run(chromedp.Evaluate[chromedp.Void](find + ".click()")) // answers before the page is left
+	b.settle()
 }
 
 // sees waits until an element shows a text.
@@ -305,6 +353,7 @@ func (b *tab) arrives(path string) {
 func (b *tab) key(keys string) {
 	b.t.Helper()
 	b.run(chromedp.KeyEvent(keys))
+	b.settle()
 }
 
 // scripts switches JavaScript of the pages on or off; the tests' own still runs.
