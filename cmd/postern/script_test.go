@@ -56,7 +56,7 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // awaitTime is how long await tries.
-const awaitTime = 20 * time.Second
+const awaitTime = time.Minute
 
 // await runs "await command args…" until it succeeds.
 func await(ts *testscript.TestScript, neg bool, args []string) {

@@ -59,7 +59,7 @@ func serving(t testing.TB, conf string) (stop func()) {
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for begin := time.Now(); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Since(begin) > 20*time.Second {
+		if time.Since(begin) > awaitTime {
 			t.Fatalf("never: %s", what)
 		}
 	}

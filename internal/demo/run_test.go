@@ -132,9 +132,9 @@ func tryCommands(t *testing.T, r Ready) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
-			t.Errorf("not after 15 s: %s", what)
+			t.Errorf("not after a minute: %s", what)
 			return
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -27,7 +27,7 @@ const (
 	testSecret = "correct-horse-battery"
 	testHost   = "mail.postern.test"
 	// patience is how long a test waits for what must come.
-	patience = 10 * time.Second
+	patience = time.Minute
 )
 
 var plainLogin = base64.StdEncoding.EncodeToString([]byte("\x00" + testUser + "\x00" + testSecret))

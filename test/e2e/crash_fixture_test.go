@@ -115,7 +115,7 @@ func writeFixture(t *testing.T) {
 	for _, id := range []string{"put-off-a", "put-off-b", "put-off-c"} {
 		mustOffer(t, w, id, id+"@one.test")
 	}
-	until(t, 10*time.Second, "an attempt of each", func() bool {
+	until(t, "an attempt of each", func() bool {
 		n := 0
 		for _, m := range w.Queue(t) {
 			n += min(m.Recipients[0].Attempts, 1)

@@ -85,7 +85,7 @@ func (w *domainWorld) signedBy(t testing.TB, a *arrivals, domain string, selecto
 // asTheLetterSays returns the lines for the zone file in the letter to the owner.
 func (w *domainWorld) asTheLetterSays(t testing.TB) (zone string) {
 	t.Helper()
-	eventually(t, "an alert that a record is to be published", func() bool {
+	until(t, "an alert that a record is to be published", func() bool {
 		return slices.ContainsFunc(w.alertTexts(t, "dkim", rotatesM), func(s string) bool { return strings.Contains(s, "publish the record of s2 and s2e") })
 	})
 	text := w.receiver.await(t, "owner", "Publish a new DKIM record for "+rotatesM).text(t)

@@ -73,7 +73,7 @@ func (w *domainWorld) testReports(t *testing.T, name string) {
 	}
 	// RFC 9990: whether somebody else's address may get them. The zone says so since
 	// the proof, its secondary some seconds later.
-	until(t, 30*time.Second, "the authorisation of reports", func() bool {
+	until(t, "the authorisation of reports", func() bool {
 		rrs, _, _ := w.tree.resolve(name+"._report._dmarc.dmarc."+relayZone, mdns.TypeTXT)
 		return len(rrs) == 1 && strings.Contains(rrs[0], "v=DMARC1")
 	})
@@ -100,7 +100,7 @@ func (w *domainWorld) testReports(t *testing.T, name string) {
 		t.Fatalf("swaks: %s", r.out)
 	}
 	shown := ""
-	eventually(t, "the report is shown", func() bool {
+	until(t, "the report is shown", func() bool {
 		shown = w.postern(t, "dmarc", "show", name)
 		return strings.Contains(shown, outside)
 	})

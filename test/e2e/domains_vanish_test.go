@@ -50,7 +50,7 @@ func (w *domainWorld) testVanish(t *testing.T, name string) {
 	if !strings.Contains(l.raw, host) || !strings.Contains(l.raw, "Mail still goes until") {
 		t.Errorf("the letter does not say what is gone and for how long mail goes:\n%s", l.raw)
 	}
-	eventually(t, "an alert that records are gone", func() bool {
+	until(t, "an alert that records are gone", func() bool {
 		return slices.ContainsFunc(w.alertTexts(t, "domain", name), func(s string) bool { return strings.Contains(s, "are not as they should be") })
 	})
 	tok := token("grace")
@@ -65,7 +65,7 @@ func (w *domainWorld) testVanish(t *testing.T, name string) {
 	w.receiver.await(t, "owner", "Mail as "+name+" is paused")
 	// The other side is up now, and still the mail waits, and says for what.
 	w.receiver.policy.open.Store(true)
-	eventually(t, "an event that says what the mail waits for", func() bool {
+	until(t, "an event that says what the mail waits for", func() bool {
 		e := w.history(t, id)["deferred"]
 		return strings.Contains(e.Data.Reply, name+" is paused") && strings.Contains(e.Data.Reply, host)
 	})

@@ -89,8 +89,8 @@ func TestFaultFlippedBody(t *testing.T) {
 	query(t, w, &chunk, "SELECT chunk FROM bodies WHERE message_id = $1 ORDER BY seq DESC LIMIT 1", id[:])
 	flip(t, w, chunk[:64], 40)
 	w.Start(t)
-	until(t, 30*time.Second, "the other messages", func() bool { return len(w.Ledger.Missing()) == 1 })
-	until(t, 30*time.Second, "quarantine", func() bool {
+	until(t, "the other messages", func() bool { return len(w.Ledger.Missing()) == 1 })
+	until(t, "quarantine", func() bool {
 		q := w.Queue(t)
 		return len(q) == 1 && q[0].Message.ID == bad.QueueID && q[0].Message.State == "quarantined"
 	})

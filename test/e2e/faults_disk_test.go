@@ -43,7 +43,7 @@ func diskFull(t *testing.T, minFree string) {
 	go func() { ended <- load.Run(ctx) }()
 
 	refused := func(e ledger.Entry) bool { return e.Phase == ledger.Refused }
-	until(t, 60*time.Second, "30 refusals", func() bool { return count(w.Ledger, refused) >= 30 })
+	until(t, "30 refusals", func() bool { return count(w.Ledger, refused) >= 30 })
 	for _, e := range w.Ledger.Entries() {
 		if refused(e) && !strings.Contains(e.Reply, "452 4.3.1") {
 			t.Errorf("%s was refused with %q, want 452 4.3.1", e.ID, e.Reply)
@@ -59,7 +59,7 @@ func diskFull(t *testing.T, minFree string) {
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=200m"); err != nil {
 		t.Fatal(err)
 	}
-	until(t, 20*time.Second, "messages acknowledged with room again", func() bool {
+	until(t, "messages acknowledged with room again", func() bool {
 		return count(w.Ledger, func(e ledger.Entry) bool { return e.Phase == ledger.Acked && e.ReplyAt.After(before) }) >= 10
 	})
 	stop()
@@ -104,11 +104,11 @@ func brokenDisk(t *testing.T, calls, how string) {
 	load.Pause = 10 * time.Millisecond
 	ended := make(chan error, 1)
 	go func() { ended <- load.Run(ctx) }()
-	until(t, 20*time.Second, "messages acknowledged", func() bool { return w.Ledger.Acked() >= 30 })
+	until(t, "messages acknowledged", func() bool { return w.Ledger.Acked() >= 30 })
 
 	record, detach := inject(t, w, calls, how)
 	var broken time.Time
-	until(t, 20*time.Second, "a failed call", func() bool {
+	until(t, "a failed call", func() bool {
 		b, _ := os.ReadFile(record)
 		broken = firstInjected(t, string(b))
 		return !broken.IsZero()

@@ -30,7 +30,7 @@ func TestFaultPostgresRestart(t *testing.T) {
 	go func() { ended <- load.Run(ctx) }()
 	more := func(n int) {
 		want := w.Ledger.Acked() + n
-		until(t, 40*time.Second, "more messages acknowledged", func() bool { return w.Ledger.Acked() >= want })
+		until(t, "more messages acknowledged", func() bool { return w.Ledger.Acked() >= want })
 	}
 	more(30)
 	for _, end := range []func(){db.Stop, db.Crash, db.Stop} {

@@ -75,7 +75,7 @@ func TestFaultDrain(t *testing.T) {
 	before := time.Now()
 	must(t, w.Process().Signal(syscall.SIGTERM))
 	// New connections are refused or told to go away, from now on.
-	until(t, 5*time.Second, "no new sessions", func() bool {
+	until(t, "no new sessions", func() bool {
 		_, err := ledger.Dial(w.Login)
 		return err != nil
 	})
@@ -149,7 +149,7 @@ func TestFaultPoison(t *testing.T) {
 		w.Kill()
 		w.Start(t)
 	}
-	until(t, 10*time.Second, "quarantine", func() bool {
+	until(t, "quarantine", func() bool {
 		q := w.Queue(t)
 		return len(q) == 1 && q[0].Message.ID == e.QueueID && q[0].Message.State == "quarantined"
 	})
@@ -198,7 +198,7 @@ func TestFaultDescriptors(t *testing.T) {
 		}
 		crowd = append(crowd, c)
 	}
-	until(t, 10*time.Second, "no descriptors left", func() bool { return openFiles(t, pid) >= int(tight.Cur) })
+	until(t, "no descriptors left", func() bool { return openFiles(t, pid) >= int(tight.Cur) })
 	before := cpuTime(t, pid)
 	if !ledger.Offer(good, w.Ledger, ledger.Entry{ID: "tight", Recipients: []string{"t@one.test"}}, w.From, []byte("a line\r\n")) || w.Ledger.Acked() != 1 {
 		t.Errorf("a session that was there before cannot hand in mail: %+v", w.Ledger.Entries())
@@ -211,7 +211,7 @@ func TestFaultDescriptors(t *testing.T) {
 		c.Close()
 	}
 	must(t, unix.Prlimit(pid, unix.RLIMIT_NOFILE, &old, nil))
-	until(t, 20*time.Second, "new sessions", func() bool {
+	until(t, "new sessions", func() bool {
 		c, err := ledger.Dial(w.Login)
 		if err == nil {
 			c.Quit()

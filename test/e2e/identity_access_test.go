@@ -62,7 +62,7 @@ func (r *identityRelay) testLockOut(t *testing.T, admin string) {
 		t.Error("locked out by a refused change")
 	}
 	wantStatus(t, "the same, confirmed", list(map[string]any{"confirm": true}), 201, "127.0.50.0/24")
-	eventually(t, "the list counts", func() bool { return r.api(t, apiRequest{key: admin, path: "/v3/user/username"}).status == 401 })
+	until(t, "the list counts", func() bool { return r.api(t, apiRequest{key: admin, path: "/v3/user/username"}).status == 401 })
 	if r.isIn(t, admin, "127.0.51.1") || !r.isIn(t, admin, "127.0.50.7") {
 		t.Error("the list is not followed")
 	}
@@ -71,7 +71,7 @@ func (r *identityRelay) testLockOut(t *testing.T, admin string) {
 		t.Fatalf("entries %v", ids)
 	}
 	r.postern(t, append([]string{"access", "remove"}, ids...)...)
-	eventually(t, "everybody may try again", func() bool { return r.api(t, apiRequest{key: admin, path: "/v3/user/username"}).status == 200 })
+	until(t, "everybody may try again", func() bool { return r.api(t, apiRequest{key: admin, path: "/v3/user/username"}).status == 200 })
 }
 
 // A change on trial takes itself back.
@@ -79,7 +79,7 @@ func (r *identityRelay) testTrial(t *testing.T, admin string) {
 	open := r.talk(t, "127.0.0.1", "client.example").in(admin)
 	start := time.Now()
 	r.postern(t, "access", "add", "127.0.50.0/24", "--trial", "30s")
-	eventually(t, "the trial counts", func() bool { return r.api(t, apiRequest{key: admin, path: "/v3/user/username"}).status == 401 })
+	until(t, "the trial counts", func() bool { return r.api(t, apiRequest{key: admin, path: "/v3/user/username"}).status == 401 })
 	wantReply(t, "an open session", open.say("MAIL FROM:<"+r.From+">"), "454 4.7.0")
 	if text := r.postern(t, "access", "list"); !strings.Contains(text, "On trial until") {
 		t.Errorf("access list: %s", text)
@@ -102,7 +102,7 @@ func (r *identityRelay) testTrial(t *testing.T, admin string) {
 func (r *identityRelay) testMonitor(t *testing.T, admin string) {
 	r.postern(t, "access", "mode", "monitor")
 	r.postern(t, "access", "add", "127.0.50.0/24")
-	eventually(t, "a would-be refusal is in the log", func() bool {
+	until(t, "a would-be refusal is in the log", func() bool {
 		if !r.isIn(t, admin, "127.0.52.1") {
 			t.Fatal("refused though only watching")
 		}
@@ -114,7 +114,7 @@ func (r *identityRelay) testMonitor(t *testing.T, admin string) {
 		}
 	}
 	r.postern(t, "access", "mode", "enforce")
-	eventually(t, "the list counts", func() bool {
+	until(t, "the list counts", func() bool {
 		return r.api(t, apiRequest{from: "127.0.52.1", key: admin, path: "/v3/user/username"}).status == 401
 	})
 	if !r.isIn(t, admin, "127.0.50.1") {
@@ -127,7 +127,7 @@ func (r *identityRelay) testMonitor(t *testing.T, admin string) {
 		IP      string
 		Count   int64
 	}
-	eventually(t, "activity", func() bool {
+	until(t, "activity", func() bool {
 		var list struct{ Result []seen }
 		r.read(t, &list, "access", "activity", "--limit", "1000")
 		var in, out bool
@@ -145,7 +145,7 @@ func (r *identityRelay) testSubuserAccess(t *testing.T) {
 	k := r.addSubuser(t, "fenced", "--scope", "mail.send,user.username.read")
 	other := r.addKey(t, "outside the fence", "--scope", "mail.send,user.username.read")
 	r.postern(t, "access", "add", "127.0.53.0/24", "--subuser", "fenced")
-	eventually(t, "the list counts", func() bool {
+	until(t, "the list counts", func() bool {
 		return r.api(t, apiRequest{from: "127.0.54.1", key: k.APIKey, path: "/v3/user/username"}).status == 401
 	})
 	if r.isIn(t, k.APIKey, "127.0.54.2") || !r.isIn(t, k.APIKey, "127.0.53.2") || !r.isIn(t, other.APIKey, "127.0.54.3") {

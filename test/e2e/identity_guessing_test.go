@@ -70,7 +70,7 @@ func TestBansSurviveRestart(t *testing.T) {
 	if a := b["address "+guesser]; a.Failures != 5 || time.Until(a.Until) <= 0 || a.Manual {
 		t.Fatalf("bans %+v", b)
 	}
-	eventually(t, "the ban is told", func() bool {
+	until(t, "the ban is told", func() bool {
 		for _, a := range r.alerts(t, "ban") {
 			if a.Data.Alert.Addr == guesser {
 				return true
@@ -119,7 +119,7 @@ func TestDistributedGuessing(t *testing.T) {
 	if b := r.bans(t)["key "+k.ID]; b.Failures < 10 {
 		t.Fatalf("bans %+v", r.bans(t))
 	}
-	eventually(t, "the guessing is told", func() bool {
+	until(t, "the guessing is told", func() bool {
 		a := r.alerts(t, "guessing")
 		return len(a) == 1 && a[0].Key == k.ID
 	})
@@ -145,7 +145,7 @@ func TestPersonsPasswordRefused(t *testing.T) {
 			wantStatus(t, "HTTP Basic", r.api(t, apiRequest{from: from, basic: [2]string{user, password}, path: "/v3/scopes"}), 401, "")
 		}
 		var protocols []string
-		eventually(t, "the attempts are on record", func() bool {
+		until(t, "the attempts are on record", func() bool {
 			protocols = nil
 			for _, l := range lines[loginSeen](t, r, "log", "--addr", from, "--result", "password") {
 				if l.Tried != user || !strings.Contains(l.Detail, "programs use an API key") {

@@ -62,7 +62,7 @@ func (r *identityRelay) testRotation(t *testing.T) {
 	r.talk(t, "127.0.5.2", "new.example").in(fresh.APIKey)
 	r.talk(t, "127.0.5.3", "straggler.example").in(old.APIKey)
 	r.talk(t, "127.0.5.3", "straggler.example").in(old.APIKey)
-	eventually(t, "the old secret's use is counted", func() bool { return r.key(t, old.ID).PreviousUseCount == 2 })
+	until(t, "the old secret's use is counted", func() bool { return r.key(t, old.ID).PreviousUseCount == 2 })
 	k = r.key(t, old.ID)
 	if k.PreviousUsedFrom != "127.0.5.3" || k.PreviousUsedHelo != "straggler.example" || k.PreviousUsedAt.IsZero() {
 		t.Errorf("who still uses the old secret: %+v", k)
@@ -90,12 +90,12 @@ func (r *identityRelay) testCanary(t *testing.T) {
 	if other := r.talk(t, "127.0.6.2", "thief.example").login("apikey", unknownKey(t)); refused != other {
 		t.Errorf("a canary is told apart: %q, others %q", refused, other)
 	}
-	eventually(t, "the alert is there", func() bool { return len(r.alerts(t, "canary")) > 0 })
+	until(t, "the alert is there", func() bool { return len(r.alerts(t, "canary")) > 0 })
 	if a := r.alerts(t, "canary")[0]; a.Key != trap.ID || a.Data.Alert.Addr != "127.0.6.1" || a.Data.Alert.Text == "" {
 		t.Errorf("alert %+v", a)
 	}
 	wantStatus(t, "a canary on HTTP", r.api(t, apiRequest{from: "127.0.6.3", key: trap.APIKey, path: "/v3/scopes"}), 401, "")
-	eventually(t, "both tries are on record", func() bool {
+	until(t, "both tries are on record", func() bool {
 		got := lines[loginSeen](t, r, "log", "--key", trap.ID)
 		return len(got) == 2 && got[0].Result == "canary" && got[1].Result == "canary" && got[1].Protocol == "http"
 	})
@@ -120,7 +120,7 @@ func (r *identityRelay) testHours(t *testing.T) {
 	}
 	// An open session follows the change within a second.
 	r.postern(t, "key", "update", k.ID, "--hours", "")
-	eventually(t, "the hours are gone", func() bool { return strings.HasPrefix(s.send(token("hours"), r.From, r.To), "250 ") })
+	until(t, "the hours are gone", func() bool { return strings.HasPrefix(s.send(token("hours"), r.From, r.To), "250 ") })
 }
 
 func (r *identityRelay) testSendersAndRecipients(t *testing.T) {
@@ -228,7 +228,7 @@ func (r *identityRelay) testLastUse(t *testing.T) {
 	wantReply(t, "send", s.send(token("used"), r.From, r.To, "two@rcpt.test"), "250 ")
 	r.talk(t, "127.0.9.1", "app1.example").in(k.APIKey)
 	r.talk(t, "127.0.9.2", "app2.example").in(k.APIKey)
-	eventually(t, "uses are counted", func() bool { return r.key(t, k.ID).UseCount == 3 })
+	until(t, "uses are counted", func() bool { return r.key(t, k.ID).UseCount == 3 })
 	if got := r.key(t, k.ID); got.LastUsedFrom != "127.0.9.2" || got.LastUsedHelo != "app2.example" || got.LastUsedMechanism != "PLAIN" {
 		t.Errorf("last use: %+v", got)
 	}
@@ -251,7 +251,7 @@ func (r *identityRelay) testLastUse(t *testing.T) {
 	wantReply(t, "after the dry run", s.send(token("used"), r.From, r.To), "250 ")
 	r.postern(t, "key", "revoke", k.ID)
 	start := time.Now()
-	eventually(t, "the session ends", func() bool { return !strings.HasPrefix(s.send(token("used"), r.From, r.To), "250 ") })
+	until(t, "the session ends", func() bool { return !strings.HasPrefix(s.send(token("used"), r.From, r.To), "250 ") })
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("a revoked key worked for %v", took)
 	}

@@ -202,7 +202,7 @@ func (r *identityRelay) testUsageAlerts(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "both are told", func() bool { return len(of("usage_80")) == 1 && len(of("usage_100")) == 1 })
+	until(t, "both are told", func() bool { return len(of("usage_80")) == 1 && len(of("usage_100")) == 1 })
 	if a := of("usage_80")[0].Data.Alert; a.Used != 8 || a.Text == "" {
 		t.Errorf("at 80 %%: %+v", a)
 	}
@@ -269,7 +269,7 @@ func (r *identityRelay) testOtherLimits(t *testing.T) {
 	third := r.talk(t, "127.0.0.1", "client.example").in(k.APIKey)
 	third.want("MAIL FROM:<"+r.From+">", "421 4.7.0")
 	other.want("QUIT", "221")
-	eventually(t, "a connection is free again", func() bool {
+	until(t, "a connection is free again", func() bool {
 		return strings.HasPrefix(r.talk(t, "127.0.0.1", "client.example").in(k.APIKey).say("MAIL FROM:<"+r.From+">"), "250")
 	})
 }

@@ -37,7 +37,7 @@ func (r *identityRelay) testLoginRecord(t *testing.T) {
 		},
 	}
 	var got []loginSeen
-	eventually(t, "both are on record", func() bool { got = lines[loginSeen](t, r, "log", "--key", k.ID); return len(got) == 2 })
+	until(t, "both are on record", func() bool { got = lines[loginSeen](t, r, "log", "--key", k.ID); return len(got) == 2 })
 	for n := range want {
 		if got[n] != want[n] {
 			t.Errorf("record %+v\nwant   %+v", got[n], want[n])
@@ -50,7 +50,7 @@ func (r *identityRelay) testLoginRecord(t *testing.T) {
 		s.conn.Close()
 	}
 	var records, count int64
-	eventually(t, "refusals are on record", func() bool {
+	until(t, "refusals are on record", func() bool {
 		records, count = 0, 0
 		for _, l := range lines[loginSeen](t, r, "log", "--addr", "127.0.81.1") {
 			if l.Result != "unknown" || l.Helo != "again.example" {
@@ -72,7 +72,7 @@ func (r *identityRelay) testExports(t *testing.T) {
 	r.addKey(t, "=HYPERLINK(1)")
 	var byJSON struct{ Result []map[string]any }
 	text := ""
-	eventually(t, "the attempt is exported", func() bool {
+	until(t, "the attempt is exported", func() bool {
 		text = r.postern(t, "audit", "export", "logins")
 		return strings.Contains(text, `"127.0.82.1"`)
 	})

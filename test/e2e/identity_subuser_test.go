@@ -23,7 +23,7 @@ func (r *identityRelay) testDisabledSubuser(t *testing.T) {
 	s := r.talk(t, "127.0.0.1", "client.example").in(k.APIKey)
 	id := idOf(t, s.send(tok, r.From, r.To))
 	r.postern(t, "subuser", "disable", "paused")
-	eventually(t, "the open session ends", func() bool { return !strings.HasPrefix(s.say("MAIL FROM:<"+r.From+">"), "250") })
+	until(t, "the open session ends", func() bool { return !strings.HasPrefix(s.say("MAIL FROM:<"+r.From+">"), "250") })
 	wantReply(t, "AUTH", r.talk(t, "127.0.11.1", "client.example").login("apikey", k.APIKey), "535 5.7.8")
 	wantStatus(t, "HTTP", r.api(t, apiRequest{from: "127.0.11.2", key: k.APIKey, path: "/v3/user/account"}), 401, "")
 	r.postern(t, "queue", "release", id)
@@ -56,7 +56,7 @@ func (r *identityRelay) testDeletedSubuser(t *testing.T) {
 	r.talk(t, "127.0.0.1", "client.example").in(k.APIKey) // nothing has happened yet
 	r.postern(t, "subuser", "delete", "doomed")
 	for _, id := range []string{held, waiting} {
-		eventually(t, "dropped", func() bool { return r.history(t, id)["dropped"].Event != "" })
+		until(t, "dropped", func() bool { return r.history(t, id)["dropped"].Event != "" })
 		if e := r.history(t, id)["dropped"]; !strings.Contains(e.Data.Reason, "deleted") || e.Recipient == "" {
 			t.Errorf("event %+v", e)
 		}

@@ -379,13 +379,3 @@ type loginSeen struct {
 	Addr, Network, Helo, TLS, Result             string
 	Count                                        int64
 }
-
-// eventually asks until it holds, and fails the test after ten seconds.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 10 s", what)
-		}
-	}
-}

@@ -84,7 +84,7 @@ func (d *demo) relayhostConf(t testing.TB, listen, key string, implicit bool) po
 func waitLog(t testing.TB, i *postfix.Instance, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if m := re.FindString(i.Log()); m != "" {
 			return m
 		}

@@ -83,7 +83,7 @@ func TestPostfixAsReceivingServer(t *testing.T) {
 // waitMail waits for the mail with the token in a user's mailbox.
 func waitMail(t testing.TB, p *postfix.Instance, user, token string) string {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		mails, err := p.Mails(user)
 		if err != nil {
 			t.Fatal(err)
