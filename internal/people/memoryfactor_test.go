@@ -171,6 +171,11 @@ func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID
 		if err := m.ruled(m.users[user], false, rules); err != nil {
 			return err
 		}
+		u := m.whole(m.users[user])
+		linked := slices.ContainsFunc(m.issued, func(o relay.Issuance) bool { return o.User == user })
+		if u.Passkeys <= 1 && u.Password == "" && !linked && slices.Contains(rules, store.NotLastWayIn) {
+			return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "the only way in"}
+		}
 		m.keys = slices.Delete(m.keys, i, i+1)
 		m.lose(m.users[user], keep)
 		return nil

@@ -138,3 +138,33 @@ func TestLastFactorsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// The last two passkeys of somebody without a password, removed at the same moment on
+// two nodes: one stays, or they could not log in any more. The app alone does not let
+// them in.
+func TestLastWaysInAtOnce(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.withApp("ann")
+		token, _ := w.in("ann")
+		first, token, _ := w.withPasskey(token, "one")
+		second, token, _ := w.withPasskey(token, "two")
+		visit, other := w.open(token), w.node()
+		if err := w.st.SetPassword(ctx, operator, u.ID, "", w.now(), visit.Session.ID); err != nil {
+			t.Fatal(err)
+		}
+		errs := make(chan error, 2)
+		go func() { errs <- w.RemovePasskey(ctx, visit, first.cred.ID) }()
+		go func() { errs <- other.RemovePasskey(ctx, visit, second.cred.ID) }()
+		one, two := <-errs, <-errs
+		if left := w.user(u.ID); left.Passkeys != 1 || (one == nil) == (two == nil) {
+			t.Errorf("left %+v: %v, %v", left, one, two)
+		}
+		for _, err := range []error{one, two} {
+			if err != nil && relay.KindOf(err) != relay.Conflict {
+				t.Errorf("refused with %v", err)
+			}
+		}
+	})
+}

@@ -17,6 +17,7 @@ import (
 	"postern/internal/auth"
 	"postern/internal/relay"
 	"postern/internal/secret"
+	"postern/internal/store"
 )
 
 const (
@@ -24,8 +25,8 @@ const (
 	challengeLife = 5 * time.Minute
 	// maxResponse of a browser, in octets.
 	maxResponse = 64 << 10
-	// maxPasskeys of one person.
-	maxPasskeys = 20
+	// maxPasskeys of one person. The store counts again where it adds one.
+	maxPasskeys = store.MaxPasskeys
 	// maxPasskeyName in octets.
 	maxPasskeyName = 64
 	// maxParties bounds the origins that are kept ready.
@@ -317,7 +318,8 @@ func (s *Service) RenamePasskey(ctx context.Context, visit *Visit, id []byte, na
 
 // RemovePasskey takes a passkey away. Errors: ErrReauth, ErrSession;
 // relay.NotFound; relay.Conflict where it is the last factor and the account
-// demands one.
+// demands one, or the only way in. Both are judged in the step that removes it: of two
+// that are removed at once, the second is the last.
 func (s *Service) RemovePasskey(ctx context.Context, visit *Visit, id []byte) error {
 	if err := s.fresh(visit); err != nil {
 		return err
@@ -326,17 +328,8 @@ func (s *Service) RemovePasskey(ctx context.Context, visit *Visit, id []byte) er
 	if err != nil {
 		return err
 	}
-	all, err := s.cfg.Store.Passkeys(ctx, u.ID)
-	if err != nil {
-		return err
-	}
-	if !slices.ContainsFunc(all, func(p relay.Passkey) bool { return string(p.ID) == string(id) }) {
-		return relay.E(relay.NotFound, "There is no such passkey.")
-	}
-	if len(all) == 1 && u.Password == "" && !s.linked(ctx, u.ID) {
-		return relay.E(relay.Conflict, "You have no password: without this passkey you could not log in. Set a password first.")
-	}
-	if err := s.cfg.Store.DeletePasskey(ctx, byUser(&u, visit.visitor.Addr), u.ID, id, visit.Session.ID, s.mayLose(&u)...); err != nil {
+	rules := append(s.mayLose(&u), store.NotLastWayIn)
+	if err := s.cfg.Store.DeletePasskey(ctx, byUser(&u, visit.visitor.Addr), u.ID, id, visit.Session.ID, rules...); err != nil {
 		return lastFactor(err)
 	}
 	s.lost(ctx, visit, "A passkey was removed")

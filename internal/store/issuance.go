@@ -13,6 +13,7 @@ const (
 	issuanceColumns = `issuer, subject, user_id, created_at, used_at`
 	selectIssuances = `SELECT ` + issuanceColumns + ` FROM issuances`
 	insertIssuance  = `INSERT INTO issuances (` + issuanceColumns + `) VALUES ($1, $2, $3, $4, $5)`
+	countIssuances  = `SELECT count(*) FROM issuances WHERE user_id = $1`
 	ofIssuer        = ` WHERE issuer = $1 AND subject = $2`
 	// maxIssuance bounds an issuer's URL and a subject, in octets. OpenID Connect Core
 	// §2 allows a subject 255.

@@ -21,7 +21,7 @@ const (
 		expires_at, used_at, address) VALUES ($1, 'challenge', $2, $3, $4, '', '', '', 0, '', $5, '', $6, $7, '')`
 	ofUser = ` WHERE id = $1 AND user_id = $2`
 	// MaxPasskeys is how many passkeys a person has at most.
-	MaxPasskeys = 25
+	MaxPasskeys = 20
 	// maxCredentialID is the most that an authenticator gives (WebAuthn §4, credential
 	// ID), in octets.
 	maxCredentialID = 1023
@@ -148,6 +148,9 @@ func (s *Store) RenamePasskey(ctx context.Context, by By, user relay.UserID, id 
 func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id []byte, keep relay.SessionID, rules ...FactorRule) error {
 	return s.changePasskey(ctx, by, user, id, "user.passkey.delete", func(tx *sql.Tx, u *relay.User, _ relay.Passkey) (any, error) {
 		if err := mayGo(u, rules); err != nil {
+			return nil, err
+		}
+		if err := otherWayIn(ctx, tx, u, rules); err != nil {
 			return nil, err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM passkeys WHERE id = $1`, id); err != nil {

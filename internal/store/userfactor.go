@@ -72,6 +72,10 @@ const (
 	FirstFactor FactorRule = iota + 1
 	// NotLastFactor: relay.Conflict (Field "factor") if none would be left.
 	NotLastFactor
+	// NotLastWayIn: relay.Conflict (Field "way") if the person could not log in any
+	// more: no passkey would be left, and they have neither a password nor an identity
+	// at an issuer. It is about passkeys; an app is no way in by itself.
+	NotLastWayIn
 )
 
 // mayCome judges a factor that a locked person is to get.
@@ -90,6 +94,22 @@ func mayGo(u *relay.User, rules []FactorRule) error {
 	}
 	if have <= 1 && slices.Contains(rules, NotLastFactor) {
 		return &relay.Error{Kind: relay.Conflict, Field: "factor", Public: "This is the only second factor. Set up another one first."}
+	}
+	return nil
+}
+
+// otherWayIn judges whether a locked person may lose one of their passkeys, which
+// lets them in alone.
+func otherWayIn(ctx context.Context, tx *sql.Tx, u *relay.User, rules []FactorRule) error {
+	if u.Passkeys > 1 || u.Password != "" || !slices.Contains(rules, NotLastWayIn) {
+		return nil
+	}
+	var identities int
+	if err := tx.QueryRowContext(ctx, countIssuances, blob(u.ID.ID)).Scan(&identities); err != nil {
+		return fmt.Errorf("count identities: %w", err)
+	}
+	if identities == 0 {
+		return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "You have no password: without this passkey you could not log in. Set a password first."}
 	}
 	return nil
 }
