@@ -135,6 +135,8 @@ type fakePeople struct {
 	opened int
 	idle   int // of opened, those with nobody there
 	made   int // tokens
+	// subuser is the name of the one that a person of a subuser belongs to.
+	subuser string
 	fakeFactors
 }
 
@@ -158,8 +160,12 @@ func (p *fakePeople) Principal(_ context.Context, v *Visit) (*relay.Principal, e
 		return nil, relay.E(relay.Unauthenticated, "log in")
 	}
 	u := v.User
+	name := ""
+	if !u.Subuser.IsZero() {
+		name = p.subuser
+	}
 	return &relay.Principal{
-		Tenant: relay.Tenant{Account: u.Account, Subuser: u.Subuser}, User: &u, Session: v.Session.ID, FreshUntil: v.Session.FreshUntil,
+		Tenant: relay.Tenant{Account: u.Account, Subuser: u.Subuser}, SubuserName: name, User: &u, Session: v.Session.ID, FreshUntil: v.Session.FreshUntil,
 	}, nil
 }
 

@@ -15,6 +15,7 @@ type desk struct {
 	*visit
 	values url.Values // of the form, or of the query where there is none
 	charts bool       // the page has some
+	bars   []bar      // what cannot be done to the thing that the page is about
 }
 
 // onDesk makes a handler of the table of pages.

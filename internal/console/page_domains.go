@@ -66,7 +66,6 @@ type apiDomainView struct {
 	VerifiedAt time.Time         `json:"verified_at"`
 	FailingAt  time.Time         `json:"failing_since"`
 	CreatedAt  time.Time         `json:"created_at"`
-	DisabledAt time.Time         `json:"disabled_at"`
 	Keys       []apiDKIMKey      `json:"dkim"`
 	Records    []apiRecord       `json:"records"`
 	Findings   []finding.Finding `json:"findings"`
@@ -74,6 +73,7 @@ type apiDomainView struct {
 	Subusers   []struct {
 		Username string `json:"username"`
 	} `json:"subusers"`
+	switcher
 }
 
 type apiDKIMKey struct {
@@ -257,8 +257,42 @@ type domainPage struct {
 	Letter   form
 }
 
+// domain is the one of the path. What cannot be done to it is barred.
 func (v *desk) domain() (d apiDomainView, err error) {
-	return ask[apiDomainView](v, under(apiDomains, v.id("domain")))
+	d, err = ask[apiDomainView](v, under(apiDomains, v.id("domain")))
+	if err == nil {
+		v.barDomain(&d)
+		err = v.unbarred(v.page.Needs...)
+	}
+	return d, err
+}
+
+// domainChanges are the routes by which a domain's owner changes it.
+var domainChanges = []string{
+	"PATCH " + apiDomain, "DELETE " + apiDomain, "POST " + apiDomain + "/disable", "POST " + apiDomain + "/enable", "POST " + apiDomain + "/validate",
+	"POST " + apiDomain + "/rotate", "DELETE " + apiDomain + "/rotate", "POST " + apiDomain + "/keys", "POST " + apiDomain + "/ips", "DELETE " + apiDomain + "/ips/{ip}",
+	"POST " + apiDomain + "/subuser", "DELETE " + apiDomain + "/subuser", "POST /v3/whitelabel/dns/email",
+}
+
+// barDomain bars what cannot be done to a domain: whom it is shared with sends as it,
+// and looks at it.
+func (v *desk) barDomain(d *apiDomainView) {
+	on, off, remove := "POST "+apiDomain+"/enable", "POST "+apiDomain+"/disable", "DELETE "+apiDomain
+	rank := v.rank()
+	if v.Tenant.Subuser.IsZero() {
+		if d.Username != v.Tenants.AccountName(v.Tenant.Account) {
+			rank = relay.RankAccount // a subuser's
+		}
+	} else if d.Username != orNone(v.Behalf, v.Principal.SubuserName) {
+		v.bar(notice{Tone: toneInfo, Title: "This domain belongs to the account.", Text: "It is shared with you: you may send as it. The account changes it."}, domainChanges...)
+		return
+	}
+	switch {
+	case d.System:
+		v.bar(notice{Tone: toneInfo, Title: "This domain signs the relay's own mail.", Text: "It cannot be switched off, or deleted."}, on, off, remove)
+	case d.above(rank):
+		v.bar(d.keptOff("it", "switch it on again, or delete it"), on, remove)
+	}
 }
 
 func showDomain(v *desk) error { return v.showDomain(http.StatusOK, nil) }
@@ -296,7 +330,8 @@ func (v *desk) showDomain(status int, refused *form) error {
 			}
 		}
 	}
-	if d.State == string(relay.DomainPending) {
+	p.Notices = v.whyNot()
+	if d.State == string(relay.DomainPending) && v.May("POST", apiDomain+"/validate") {
 		p.Notices = append(p.Notices, notice{Tone: toneInfo, Title: "Publish the records below.",
 			Text: "Enter them where your domain's DNS is kept. They are looked for by themselves; a press on Look now is faster."})
 	}

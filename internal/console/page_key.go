@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"postern/internal/relay"
 )
 
 // keyPage shows one key.
@@ -79,8 +81,45 @@ func (u *keyUsersView) places(v *desk, key string) table {
 	return t
 }
 
+// key is the one of the path. What cannot be done to it is barred.
 func (v *desk) key() (k apiKeyView, err error) {
-	return ask[apiKeyView](v, under(apiKeys, v.id("key")))
+	k, err = ask[apiKeyView](v, under(apiKeys, v.id("key")))
+	if err == nil {
+		v.barKey(&k)
+		err = v.unbarred(v.page.Needs...)
+	}
+	return k, err
+}
+
+// barKey bars what cannot be done to a key.
+func (v *desk) barKey(k *apiKeyView) {
+	change, rotate, remove, test := "PATCH "+apiKey, "POST "+apiKey+"/rotate", "DELETE "+apiKey, "POST "+apiKey+"/test"
+	on, off := "POST "+apiKey+"/enable", "POST "+apiKey+"/disable"
+	if !k.RevokedAt.IsZero() {
+		v.bar(notice{Tone: toneInfo, Title: "This key was revoked.", Text: "It never works again. A program that needs it needs a new key."}, change, rotate, remove, test, on, off)
+		return
+	}
+	if k.above(v.rank()) {
+		v.bar(k.keptOff("it", "switch it on again"), on)
+	}
+	if !v.holds(k.Scopes) { // whoever rotates a key holds it afterwards
+		needs, text := []string{rotate}, "Rotating it takes all rights that it has: ask somebody who has them."
+		if !k.DisabledAt.IsZero() && !k.above(v.rank()) {
+			needs, text = append(needs, on), "Rotating it, or switching it on again, takes all rights that it has: ask somebody who has them."
+		}
+		v.bar(notice{Tone: toneInfo, Title: "This key may do more than you.", Text: text}, needs...)
+	}
+	if k.Kind == string(relay.KeyCertificate) || k.Kind == string(relay.KeyFederated) {
+		v.bar(notice{}, rotate) // its proof is made elsewhere
+	}
+	if !k.sends(v.Now) || !v.holds([]string{relay.ScopeMailSend}) {
+		v.bar(notice{}, test)
+	}
+}
+
+// sends reports whether a key can send at all.
+func (k *apiKeyView) sends(now time.Time) bool {
+	return k.DisabledAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt)) && !k.Canary && slices.Contains(k.Scopes, relay.ScopeMailSend)
 }
 
 func showKey(v *desk) error { return v.showKey(http.StatusOK, form{}) }
@@ -111,7 +150,7 @@ func (v *desk) showKey(status int, test form) error {
 	} else {
 		p.Buttons = v.do(button{Text: "Switch it on", Action: here + "/enable"}, "POST", apiKey+"/enable")
 	}
-	p.Notices = keyNotices(v, &k)
+	p.Notices = append(v.whyNot(), keyNotices(v, &k)...)
 	return v.Render(status, "page_key", k.Name, p)
 }
 

@@ -55,8 +55,8 @@ type apiKeyView struct {
 	CreatedAt        time.Time `json:"created_at"`
 	CreatedBy        string    `json:"created_by"`
 	RotatedAt        time.Time `json:"rotated_at"`
-	DisabledAt       time.Time `json:"disabled_at"`
 	RevokedAt        time.Time `json:"revoked_at"`
+	switcher
 
 	LastUsedAt        time.Time `json:"last_used_at"`
 	LastUsedFrom      string    `json:"last_used_from"`

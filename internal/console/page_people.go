@@ -49,11 +49,11 @@ type personView struct {
 	Password      bool      `json:"password"`
 	PasswordAt    time.Time `json:"password_at"`
 	Disabled      bool      `json:"disabled"`
-	DisabledAt    time.Time `json:"disabled_at"`
 	CreatedAt     time.Time `json:"created_at"`
 	InvitedBy     string    `json:"invited_by"`
 	SeenAt        time.Time `json:"last_seen_at"`
 	SeenFrom      string    `json:"last_seen_from"`
+	switcher
 }
 
 func (p *personView) name() string {
@@ -172,13 +172,15 @@ func showPeople(v *desk) error {
 func (v *desk) pendingTable() table {
 	list := askIf[struct {
 		Result []struct {
-			Token     string    `json:"token"`
-			Email     string    `json:"email"`
-			Role      string    `json:"role"`
-			ExpiresAt time.Time `json:"expires_at"`
-			Expired   bool      `json:"expired"`
-			InvitedBy string    `json:"invited_by"`
-			CreatedAt time.Time `json:"created_at"`
+			Token      string    `json:"token"`
+			Email      string    `json:"email"`
+			Role       string    `json:"role"`
+			Scopes     []string  `json:"scopes"`
+			Restricted bool      `json:"restricted"`
+			ExpiresAt  time.Time `json:"expires_at"`
+			Expired    bool      `json:"expired"`
+			InvitedBy  string    `json:"invited_by"`
+			CreatedAt  time.Time `json:"created_at"`
 		} `json:"result"`
 	}](v, apiInvites, apiInvites)
 	t := table{ID: "pending", Caption: "Invited, and not here yet", Head: []string{"Address", "Role", "Invited", "Link works until", ""}}
@@ -190,8 +192,13 @@ func (v *desk) pendingTable() table {
 			ends.Badges = []badge{{"over", toneWarn}}
 		}
 		here := v.path("/invitations", i.Token)
-		do := append(v.do(button{Text: "Mail a new link", Label: i.Email, Action: here + "/resend"}, "POST", apiInvite+"/resend"),
-			v.do(button{Text: "Withdraw", Label: i.Email, Action: here + "/withdraw"}, "DELETE", apiInvite)...)
+		var do []button
+		if v.mayGive(i.Role, i.Scopes, i.Restricted) { // its life is prolonged
+			do = v.do(button{Text: "Mail a new link", Label: i.Email, Action: here + "/resend"}, "POST", apiInvite+"/resend")
+		}
+		if i.Role != string(relay.RoleOwner) || v.isOwner() {
+			do = append(do, v.do(button{Text: "Withdraw", Label: i.Email, Action: here + "/withdraw"}, "DELETE", apiInvite)...)
+		}
 		t.Rows = append(t.Rows, row{Cells: []cell{words(i.Email), words(roleWord(i.Role)), invited, ends, {Do: do}}})
 	}
 	return t
@@ -199,7 +206,7 @@ func (v *desk) pendingTable() table {
 
 // grantFields are the inputs for what a person may do.
 func (v *desk) grantFields(x *personView) []field {
-	fields := []field{{Name: "role", Label: "Role", Kind: "radio", Options: pick(orNone(x.Role, string(relay.RoleDeveloper)), roleOptions...)}}
+	fields := []field{{Name: "role", Label: "Role", Kind: "radio", Options: v.rolesFor(x)}}
 	if v.Behalf == "" && v.May("GET", apiSubusers) {
 		fields = append(fields,
 			field{Name: "restricted", Label: "Sees only these subusers, and nothing of the account's own", Kind: "check", On: x.Restricted},
@@ -274,14 +281,21 @@ func withdrawInvite(v *desk) error {
 
 // personPage shows one person.
 type personPage struct {
+	Notices  []notice
 	Next     []link
 	Is       facts
 	Factors  facts
 	Sessions table
 }
 
+// person is the one of the path. What cannot be done to them is barred.
 func (v *desk) person() (personView, error) {
-	return ask[personView](v, under(apiPeople, v.id("person")))
+	x, err := ask[personView](v, under(apiPeople, v.id("person")))
+	if err == nil {
+		v.barPerson(&x)
+		err = v.unbarred(v.page.Needs...)
+	}
+	return x, err
 }
 
 func showPerson(v *desk) error {
@@ -290,8 +304,8 @@ func showPerson(v *desk) error {
 		return err
 	}
 	here := v.path("/people", v.id("person"))
-	p := personPage{Next: []link{{"Your own profile", "/profile"}}}
-	if x.Username != v.Open.User.Username { // nobody shuts themselves out, or says what they may do
+	p := personPage{Notices: v.whyNot(), Next: []link{{"Your own profile", "/profile"}}}
+	if x.Username != v.Open.User.Username {
 		p.Next = v.personLinks(&x, here)
 	}
 	p.Is.add("User name", words(x.Username))
@@ -437,7 +451,7 @@ var personActions = []personAction{
 }
 
 func (v *desk) personAction() (*personAction, error) {
-	i := slices.IndexFunc(personActions, func(a personAction) bool { return a.name == v.id("action") && v.May(a.method, a.pattern) })
+	i := slices.IndexFunc(personActions, func(a personAction) bool { return a.name == v.id("action") && v.visit.May(a.method, a.pattern) })
 	if i < 0 {
 		return nil, notHere()
 	}
@@ -450,6 +464,9 @@ func showPersonAction(v *desk) error {
 		return err
 	}
 	x, err := v.person()
+	if err == nil {
+		err = v.unbarred(a.method + " " + a.pattern)
+	}
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ type subuserView struct {
 	Pool            string    `json:"pool"`
 	WebsiteDisabled bool      `json:"website_access_disabled"`
 	CreatedAt       time.Time `json:"created_at"`
-	DisabledAt      time.Time `json:"disabled_at"`
+	switcher
 }
 
 func (s *subuserView) state() cell {
@@ -98,6 +98,7 @@ func makeSubuser(v *desk) error {
 
 // subuserPage shows one subuser.
 type subuserPage struct {
+	Notices []notice
 	Next    []link
 	Buttons []button
 	Is      facts
@@ -115,6 +116,7 @@ type planView struct {
 	Over        string `json:"over"`
 }
 
+// subuser is the one of the path. What cannot be done to it is barred.
 func (v *desk) subuser() (subuserView, error) {
 	name := v.id("subuser_name")
 	list, err := ask[[]subuserView](v, query(apiSubusers, "username", name))
@@ -124,7 +126,11 @@ func (v *desk) subuser() (subuserView, error) {
 	if len(list) != 1 {
 		return subuserView{}, notHere()
 	}
-	return list[0], nil
+	s := list[0]
+	if s.above(relay.RankOwn) {
+		v.bar(s.keptOff("it", "switch it on again, or delete it"), "PATCH "+apiSubuser, "DELETE "+apiSubuser)
+	}
+	return s, v.unbarred(v.page.Needs...)
 }
 
 func showSubuser(v *desk) error { return v.showSubuser(http.StatusOK, nil) }
@@ -136,7 +142,7 @@ func (v *desk) showSubuser(status int, refused *form) error {
 	}
 	name := v.id("subuser_name")
 	here := v.path("/subusers", name)
-	p := subuserPage{Next: append([]link{{"Look at it", subuserPath(name, "/")}}, v.linkAt("Delete it", here+"/delete", "DELETE", apiSubuser)...)}
+	p := subuserPage{Notices: v.whyNot(), Next: append([]link{{"Look at it", subuserPath(name, "/")}}, v.linkAt("Delete it", here+"/delete", "DELETE", apiSubuser)...)}
 	p.Is.add("State", s.state())
 	p.Is.add("Address for notices", words(s.Email))
 	p.Is.add("Keys", number(s.Keys))
@@ -274,6 +280,9 @@ func switchSubuserConsole(v *desk) error {
 }
 
 func showSubuserDelete(v *desk) error {
+	if _, err := v.subuser(); err != nil {
+		return err
+	}
 	name := v.id("subuser_name")
 	var out struct {
 		Keys   int64 `json:"keys"`
