@@ -75,6 +75,15 @@ func listInto[T any](ctx context.Context, q querier, all []T, scan func(scanner)
 	return all, err
 }
 
+// howMany runs a query that counts.
+func howMany(ctx context.Context, q querier, query string, args ...any) (int, error) {
+	var n int
+	if err := q.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count: %w", err)
+	}
+	return n, nil
+}
+
 // one reads the row of a query, or relay.NotFound.
 func one[T any](ctx context.Context, q querier, what string, scan func(scanner) (T, error), query string, args ...any) (T, error) {
 	v, err := scan(q.QueryRowContext(ctx, query, args...))

@@ -28,6 +28,7 @@ const (
 		prev_sealed_cram = $20, prev_until = $21, mode = $22, networks = $23, hosts = $24, senders = $25, recipient_domains = $26,
 		per_minute = $27, per_hour = $28, per_day = $29, per_month = $30, hours = $31, canary = $32, expires_at = $33, created_at = $34,
 		created_by = $35, disabled_at = $36, revoked_at = $37, rotated_at = $38, reminded_at = $39, disabled_rank = $40, rev = $41 WHERE id = $42`
+	countKeys      = `SELECT count(*) FROM keys WHERE account_id = $1 AND subuser_id = $2 AND revoked_at = 0`
 	forgetPrevious = `UPDATE keys SET prev_used_at = 0, prev_used_from = '', prev_used_helo = '', prev_use_count = 0 WHERE id = $1`
 	setReminded    = `UPDATE keys SET reminded_at = $1 WHERE id = $2`
 )
@@ -209,6 +210,14 @@ func keyArgs(k *relay.Key, rev int64) ([]any, error) {
 // CreateKey adds a key; without a Kind it is an API key. relay.Conflict: the id
 // or the login is taken; relay.NotFound: there is no such account or subuser.
 func (s *Store) CreateKey(ctx context.Context, by By, k relay.Key) error {
+	return s.CreateKeyWithin(ctx, by, k, 0)
+}
+
+// CreateKeyWithin is CreateKey for a tenant that may have most keys, revoked ones not
+// counted; 0: as many as it likes. They are counted in the step that adds the key, so
+// that of several at once, on whatever nodes, none is one too many. relay.Forbidden:
+// there are as many.
+func (s *Store) CreateKeyWithin(ctx context.Context, by By, k relay.Key, most int) error {
 	if k.Kind == "" {
 		k.Kind = relay.KeyAPI
 	}
@@ -219,6 +228,15 @@ func (s *Store) CreateKey(ctx context.Context, by By, k relay.Key) error {
 		}
 		if err := s.liveSubuserOf(ctx, tx, k.Account, k.Subuser); err != nil {
 			return note{}, err
+		}
+		if most > 0 {
+			n, err := howMany(ctx, tx, countKeys, blob(k.Account.ID), blob(k.Subuser.ID))
+			if err != nil {
+				return note{}, err
+			}
+			if n >= most {
+				return note{}, relay.E(relay.Forbidden, fmt.Sprintf("There are %d API keys already, and no more can be made. Delete some.", n))
+			}
 		}
 		_, err = tx.ExecContext(ctx, insertKey, args...)
 		return note{account: k.Account, action: "key.create", subject: keySubject(&k), after: k}, err

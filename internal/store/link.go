@@ -21,7 +21,16 @@ const (
 	dropOlder   = `DELETE FROM links WHERE user_id = $1 AND kind = $2 AND used_at = 0`
 	dropInvited = `DELETE FROM links WHERE account_id = $1 AND subuser_id = $2 AND address = $3 AND kind = $4 AND used_at = 0`
 	dropAddress = `DELETE FROM links WHERE account_id = $1 AND subuser_id = $2 AND address = $3 AND kind = $4 AND used_at = 0`
-	ofAddress   = ` WHERE account_id = $1 AND subuser_id = $2 AND address = $3 AND kind = $4 AND used_at = 0 ORDER BY created_at, hash`
+	// countInvited are a tenant's people, and the invitations that were not used, as of
+	// one moment: who accepts one is in one of the two.
+	countInvited = `SELECT (SELECT count(*) FROM users WHERE account_id = $1 AND subuser_id = $2 AND deleted_at = 0),
+		(SELECT count(*) FROM links WHERE account_id = $3 AND subuser_id = $4 AND kind = 'invite' AND used_at = 0)`
+	// MaxPeople is how many people a tenant has at most, invited ones among them;
+	// MaxInvited is how many are invited at once: each is a letter to a stranger. Whoever
+	// runs the installation may invite more.
+	MaxPeople  = 1000
+	MaxInvited = 100
+	ofAddress  = ` WHERE account_id = $1 AND subuser_id = $2 AND address = $3 AND kind = $4 AND used_at = 0 ORDER BY created_at, hash`
 )
 
 func scanLink(r scanner) (relay.Link, error) {
@@ -75,13 +84,15 @@ func prepareLink(l *relay.Link) error {
 // CreateLink adds a one-time link in the place of those that were not used: of the
 // same kind for the same person, or (setup, invite) for the same address at the
 // same tenant. relay.Invalid: it does not say for whom or for what; relay.NotFound:
-// there is no such account, subuser or person; relay.Conflict: the hash is taken.
+// there is no such account, subuser or person; relay.Conflict: the hash is taken;
+// relay.Forbidden: the tenant has MaxPeople or MaxInvited, which are counted here, in
+// the step that invites.
 func (s *Store) CreateLink(ctx context.Context, by By, l relay.Link) error {
 	if err := prepareLink(&l); err != nil {
 		return err
 	}
 	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
-		if err := s.clearWay(ctx, tx, &l); err != nil {
+		if err := s.clearWay(ctx, tx, by, &l); err != nil {
 			return note{}, err
 		}
 		if err := putLink(ctx, tx, &l); err != nil {
@@ -91,8 +102,9 @@ func (s *Store) CreateLink(ctx context.Context, by By, l relay.Link) error {
 	})
 }
 
-// clearWay locks whom a link is for, and ends the links that it replaces.
-func (s *Store) clearWay(ctx context.Context, tx *sql.Tx, l *relay.Link) error {
+// clearWay locks whom a link is for, ends the links that it replaces, and sees whether
+// there is room for another one.
+func (s *Store) clearWay(ctx context.Context, tx *sql.Tx, by By, l *relay.Link) error {
 	if !toBe(l.Kind) {
 		u, err := s.liveUser(ctx, tx, l.User)
 		if err != nil {
@@ -110,8 +122,27 @@ func (s *Store) clearWay(ctx context.Context, tx *sql.Tx, l *relay.Link) error {
 			return err
 		}
 	}
-	_, err := tx.ExecContext(ctx, dropInvited, blob(l.Account.ID), blob(l.Subuser.ID), strings.ToLower(l.Email), string(l.Kind))
-	return err
+	if _, err := tx.ExecContext(ctx, dropInvited, blob(l.Account.ID), blob(l.Subuser.ID), strings.ToLower(l.Email), string(l.Kind)); err != nil {
+		return err
+	}
+	if l.Kind != relay.LinkInvite || by.Rank == relay.RankOperator {
+		return nil
+	}
+	return mayInvite(ctx, tx, l)
+}
+
+// mayInvite counts the people of a tenant whose account is locked, so that of several
+// invitations at once none is one too many.
+func mayInvite(ctx context.Context, tx *sql.Tx, l *relay.Link) error {
+	var people, invited int
+	acct, sub := blob(l.Account.ID), blob(l.Subuser.ID)
+	if err := tx.QueryRowContext(ctx, countInvited, acct, sub, acct, sub).Scan(&people, &invited); err != nil {
+		return fmt.Errorf("count people: %w", err)
+	}
+	if invited >= MaxInvited || people+invited >= MaxPeople {
+		return relay.E(relay.Forbidden, fmt.Sprintf("There are %d people and %d invitations already, and no more can be made.", people, invited))
+	}
+	return nil
 }
 
 func putLink(ctx context.Context, tx *sql.Tx, l *relay.Link) error {

@@ -63,8 +63,8 @@ func (s *Store) AddPasskey(ctx context.Context, by By, p relay.Passkey, rules ..
 		if err := mayCome(&u, rules); err != nil {
 			return note{}, err
 		}
-		var n int
-		if err := tx.QueryRowContext(ctx, countPasskeys, blob(p.User.ID)).Scan(&n); err != nil {
+		n, err := howMany(ctx, tx, countPasskeys, blob(p.User.ID))
+		if err != nil {
 			return note{}, err
 		}
 		if n >= MaxPasskeys {

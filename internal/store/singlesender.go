@@ -19,6 +19,9 @@ const (
 	updateSender = `UPDATE single_senders SET nickname = $1, from_email = $2, address = $3, from_name = $4, reply_to = $5, reply_to_name = $6, street = $7,
 		street2 = $8, city = $9, state = $10, zip = $11, country = $12, verified_at = $13, secret = $14, mailed_at = $15, valid_until = $16,
 		deleted_at = $17, rev = $18 WHERE number = $19`
+	countSenders = `SELECT count(*) FROM single_senders WHERE account_id = $1 AND subuser_id = $2 AND deleted_at = 0`
+	// MaxSenders is how many single senders a tenant has at most.
+	MaxSenders = 1000
 	nextSender = `UPDATE settings SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE name = 'last_sender' RETURNING CAST(value AS BIGINT)`
 )
 
@@ -45,13 +48,21 @@ func senderArgs(v *relay.SingleSender) []any {
 
 // CreateSender adds a single sender, gives it its Number, and returns it as it is
 // stored: not proven, whatever VerifiedAt says. relay.Conflict: the tenant has the
-// Address already; relay.NotFound: there is no such account or subuser.
+// Address already, or MaxSenders of them; relay.NotFound: there is no such account or
+// subuser.
 func (s *Store) CreateSender(ctx context.Context, by By, v relay.SingleSender) (relay.SingleSender, error) {
 	v.VerifiedAt, v.DeletedAt = time.Time{}, time.Time{}
 	var made relay.SingleSender
 	err := s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
 		if err := s.liveSubuserOf(ctx, tx, v.Account, v.Subuser); err != nil {
 			return note{}, err
+		}
+		n, err := howMany(ctx, tx, countSenders, blob(v.Account.ID), blob(v.Subuser.ID))
+		if err != nil {
+			return note{}, err
+		}
+		if n >= MaxSenders {
+			return note{}, relay.E(relay.Conflict, fmt.Sprintf("There are %d senders already, which is the most. Delete some, or authenticate their domains.", n))
 		}
 		v := v // this may run again
 		if err := tx.QueryRowContext(ctx, nextSender).Scan(&v.Number); err != nil {
@@ -61,7 +72,6 @@ func (s *Store) CreateSender(ctx context.Context, by By, v relay.SingleSender) (
 		if _, err := tx.ExecContext(ctx, insertSender, append(args, micros(v.CreatedAt), int64(0), rev)...); err != nil {
 			return note{}, err
 		}
-		var err error
 		made, err = one(ctx, tx, "sender", scanSender, selectSenders+` WHERE number = $1`, v.Number)
 		return note{account: v.Account, action: "sender.create", subject: senderSubject(&v), after: made}, err
 	})

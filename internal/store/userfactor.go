@@ -104,9 +104,9 @@ func otherWayIn(ctx context.Context, tx *sql.Tx, u *relay.User, rules []FactorRu
 	if u.Passkeys > 1 || u.Password != "" || !slices.Contains(rules, NotLastWayIn) {
 		return nil
 	}
-	var identities int
-	if err := tx.QueryRowContext(ctx, countIssuances, blob(u.ID.ID)).Scan(&identities); err != nil {
-		return fmt.Errorf("count identities: %w", err)
+	identities, err := howMany(ctx, tx, countIssuances, blob(u.ID.ID))
+	if err != nil {
+		return err
 	}
 	if identities == 0 {
 		return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "You have no password: without this passkey you could not log in. Set a password first."}

@@ -35,7 +35,9 @@ type Keys interface {
 	Key(ctx context.Context, id relay.KeyID) (relay.Key, error)
 	// Keys are all of an account, its subusers' and revoked ones too, oldest first.
 	Keys(ctx context.Context, account relay.AccountID) ([]relay.Key, error)
-	CreateKey(ctx context.Context, by store.By, k relay.Key) error
+	// CreateKeyWithin: relay.Forbidden if the tenant has most keys that are not revoked;
+	// 0: as many as it likes.
+	CreateKeyWithin(ctx context.Context, by store.By, k relay.Key, most int) error
 	// SwapKey: relay.Conflict if the key is not was any more.
 	SwapKey(ctx context.Context, by store.By, was, k relay.Key) error
 	RotateKey(ctx context.Context, by store.By, id relay.KeyID, v relay.Verifier, at, previousUntil time.Time) error

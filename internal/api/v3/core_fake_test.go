@@ -2,6 +2,7 @@ package v3
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -49,9 +50,18 @@ func (f *fakeCore) Keys(_ context.Context, account relay.AccountID) ([]relay.Key
 	return slices.DeleteFunc(slices.Clone(f.keys), func(k relay.Key) bool { return k.Account != account }), f.fail
 }
 
-func (f *fakeCore) CreateKey(_ context.Context, by store.By, k relay.Key) error {
+func (f *fakeCore) CreateKeyWithin(_ context.Context, by store.By, k relay.Key, most int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	n := 0
+	for _, have := range f.keys {
+		if have.Account == k.Account && have.Subuser == k.Subuser && have.RevokedAt.IsZero() {
+			n++
+		}
+	}
+	if most > 0 && n >= most {
+		return relay.E(relay.Forbidden, fmt.Sprintf("There are %d API keys already, and no more can be made.", n))
+	}
 	if f.fail == nil {
 		f.keys = append(f.keys, k)
 	}

@@ -160,11 +160,11 @@ type twinning struct {
 	f func()
 }
 
-func (k twinning) CreateKey(ctx context.Context, by store.By, key relay.Key) error {
+func (k twinning) CreateKeyWithin(ctx context.Context, by store.By, key relay.Key, most int) error {
 	done := make(chan struct{})
 	go func() { defer close(done); k.f() }()
 	<-done
-	return k.inner.CreateKey(ctx, by, key)
+	return k.inner.CreateKeyWithin(ctx, by, key, most)
 }
 
 func TestIdempotencyOfTheDead(t *testing.T) {

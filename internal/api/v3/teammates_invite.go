@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // The most people of a tenant, invited ones among them, and the most who are
-// invited at once: each invitation is a mail to a stranger.
+// invited at once. The store counts again where it invites; what is refused here uses
+// up no letter.
 const (
-	maxPeople  = 1000
-	maxPending = 100
+	maxPeople  = store.MaxPeople
+	maxPending = store.MaxInvited
 	maxEmail   = 255
 )
 
