@@ -64,7 +64,7 @@ func (s *Store) SetAccessList(ctx context.Context, by By, l relay.AccessList) (r
 
 func (s *Store) setAccessList(ctx context.Context, by By, l relay.AccessList, fits func(old *relay.AccessList) error) (relay.AccessList, error) {
 	var stored relay.AccessList
-	err := s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	err := s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		if err := s.liveSubuserOf(ctx, tx, l.Account, l.Subuser); err != nil {
 			return note{}, err
 		}

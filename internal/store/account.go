@@ -126,7 +126,7 @@ func (s *Store) CreateAccount(ctx context.Context, by By, a relay.Account) error
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		if err := tx.QueryRowContext(ctx, nextNumber).Scan(&a.Number); err != nil {
 			return note{}, fmt.Errorf("number account: %w", err)
 		}
@@ -200,7 +200,7 @@ func switchedBy(by By, at, was time.Time, rank relay.Rank) (relay.Rank, error) {
 }
 
 func (s *Store) changeAccount(ctx context.Context, by By, id relay.AccountID, action string, edit func(relay.Account) (relay.Account, error)) error {
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		old, err := one(ctx, tx, "account", scanAccount, selectAccounts+` WHERE id = $1`+s.forEdit(), blob(id.ID))
 		if err != nil {
 			return note{}, err

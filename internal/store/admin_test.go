@@ -289,7 +289,7 @@ func TestChangesAreChained(t *testing.T) {
 		}
 		tamper := func(query string) {
 			t.Helper()
-			if err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+			if err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 				_, err := tx.Exec(query, blob(w.account.ID.ID))
 				return err
 			}); err != nil {

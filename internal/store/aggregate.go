@@ -58,7 +58,7 @@ func (s *Store) AddAggregate(ctx context.Context, domain relay.DomainID, k dmarc
 	if err != nil {
 		return false, fmt.Errorf("add aggregate report: %w", err)
 	}
-	err = s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err = s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := s.liveDomain(ctx, tx, domain); err != nil {
 			return err
 		}
@@ -255,7 +255,7 @@ func (s *Store) sweepReports(ctx context.Context, now time.Time) error {
 		if len(stale) == 0 {
 			return nil
 		}
-		if err := s.eng.transact(ctx, func(tx *sql.Tx) error { return dropReports(ctx, tx, stale) }); err != nil {
+		if err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error { return dropReports(ctx, tx, stale) }); err != nil {
 			return fmt.Errorf("sweep aggregate reports: %w", err)
 		}
 		if err := ctx.Err(); err != nil {

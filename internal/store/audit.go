@@ -176,7 +176,7 @@ func (s *Store) makeAudit(ctx context.Context) error {
 		return err
 	}
 	s.audit = auditKey{private: private}
-	return s.eng.transact(ctx, func(tx *sql.Tx) error {
+	return s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := s.bump(ctx, tx); err != nil { // first, as in every change
 			return err
 		}

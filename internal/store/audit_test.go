@@ -39,7 +39,7 @@ func more(t testing.TB, s *Store, w *world, n int) {
 // tamper changes the database as somebody who has its file, and not the keys.
 func tamper(t testing.TB, s *Store, query string, args ...any) {
 	t.Helper()
-	err := s.eng.transact(context.Background(), func(tx *sql.Tx) error {
+	err := s.eng.transact(context.Background(), func(ctx context.Context, tx *sql.Tx) error {
 		for _, q := range strings.Split(query, ";") {
 			if _, err := tx.Exec(q, args[:strings.Count(q, "$")]...); err != nil {
 				return fmt.Errorf("%s: %w", q, err)

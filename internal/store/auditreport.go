@@ -61,7 +61,7 @@ func (s *Store) PutAuditReport(ctx context.Context, by By, r AuditReport) error 
 		return relay.E(relay.TooLarge, "The report is too large to be kept.")
 	}
 	acct := blob(r.Account.ID)
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if err := s.record(ctx, tx, by, note{account: r.Account, action: "audit.report", subject: "report " + r.ID.String(), after: r}); err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (s *Store) AuditReport(ctx context.Context, account relay.AccountID, id rel
 // PruneAuditReports forgets reports of more than 400 days ago.
 func (s *Store) PruneAuditReports(ctx context.Context, now time.Time) (int64, error) {
 	var n int64
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, dropOldAuditReports, now.Add(-keepAuditReports).UnixMicro())
 		if err != nil {
 			return err

@@ -70,7 +70,7 @@ func (s *Store) SwapAuditSchedule(ctx context.Context, by By, was, v AuditSchedu
 	if err != nil {
 		return fmt.Errorf("set audit schedule: %w", err)
 	}
-	err = s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err = s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		before, err := s.heldAuditSchedule(ctx, tx, &was)
 		if err != nil {
 			return err
@@ -118,7 +118,7 @@ func (s *Store) ClaimAuditSchedules(ctx context.Context, now, until time.Time, n
 	}
 	var mine []AuditSchedule
 	for _, v := range due {
-		err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			res, err := tx.ExecContext(ctx, claimAuditSchedule, micros(until), blob(v.Account.ID), micros(v.NextAt), micros(now))
 			if err != nil {
 				return err
@@ -144,7 +144,7 @@ var errNotClaimed = errors.New("claimed by another node")
 // FinishAuditSchedule says that the report of a claimed schedule was made, and when
 // the next one is due. A schedule that was changed meanwhile stays as it is.
 func (s *Store) FinishAuditSchedule(ctx context.Context, v AuditSchedule, at, next time.Time) error {
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, finishAuditSchedule, micros(next), micros(at), blob(v.Account.ID), micros(v.NextAt))
 		return err
 	})

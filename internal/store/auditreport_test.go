@@ -79,7 +79,7 @@ func TestAuditReportsAreBounded(t *testing.T) {
 	a, other := c.account(), c.account()
 	insert := func(account relay.AccountID, n int) {
 		at := c.now.Add(time.Duration(n) * time.Second)
-		err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, insertAuditReport, blob(relay.NewID(at)), blob(account.ID), micros(at), 1, 1, []byte("x"))
 			return err
 		})
@@ -229,12 +229,12 @@ func BenchmarkKeyClients(b *testing.B) {
 	a := c.account()
 	const keys, days, perDay = 10_000, 400, 2_000
 	ids := make([]relay.ID, keys)
-	write := func(fn func(tx *sql.Tx) error) {
+	write := func(fn func(ctx context.Context, tx *sql.Tx) error) {
 		if err := s.eng.transact(ctx, fn); err != nil {
 			b.Fatal(err)
 		}
 	}
-	write(func(tx *sql.Tx) error {
+	write(func(ctx context.Context, tx *sql.Tx) error {
 		for i := range ids {
 			ids[i] = relay.NewID(c.now)
 			k := relay.Key{ID: relay.KeyID{ID: ids[i]}, Account: a, Kind: relay.KeyAPI, Name: fmt.Sprint(i), Mode: relay.KeyLive, CreatedAt: c.now}
@@ -254,7 +254,7 @@ func BenchmarkKeyClients(b *testing.B) {
 			b.Fatal(err)
 		}
 		query := fmt.Sprintf(loginFamily.insert, fmt.Sprintf("logins_%d", dayOf(micros(at))))
-		write(func(tx *sql.Tx) error {
+		write(func(ctx context.Context, tx *sql.Tx) error {
 			for i := range perDay {
 				_, err := tx.ExecContext(ctx, query, int64(d*perDay+i+1), micros(at), 1, "ok", blob(a.ID), noBlob, blob(ids[(d*perDay+i)%keys]),
 					"192.0.2.1", "192.0.2.0/24", "smtp", "submission", "PLAIN", "", "h.test", "TLSv1.3 TLS_AES_128_GCM_SHA256", "")

@@ -51,7 +51,7 @@ func copies(t *testing.T, s *Store, table, id, columns string, n int) {
 	if table == "single_senders" {
 		query = strings.Replace(query, "SELECT "+next+", "+columns, "SELECT "+next+", "+strings.Replace(columns, "address", "address || CAST(i AS TEXT)", 1), 1)
 	}
-	if err := s.eng.transact(context.Background(), func(tx *sql.Tx) error {
+	if err := s.eng.transact(context.Background(), func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.Exec(query)
 		return err
 	}); err != nil {
@@ -161,7 +161,7 @@ func TestSendersAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		copies(t, s, "single_senders", "number", strings.TrimPrefix(senderColumns, "number, ")+", rev", MaxSenders-3)
-		if err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		if err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.Exec(`UPDATE settings SET value = '1000000' WHERE name = 'last_sender'`)
 			return err
 		}); err != nil {

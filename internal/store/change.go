@@ -205,14 +205,14 @@ func scanChange(r *sql.Rows) (StoredChange, error) {
 // record. The revision rises first: its row is locked until the commit, so
 // changes commit in the order of their revisions and nobody who follows them
 // misses a row.
-func (s *Store) change(ctx context.Context, by By, fn func(tx *sql.Tx, rev int64) (note, error)) error {
+func (s *Store) change(ctx context.Context, by By, fn func(ctx context.Context, tx *sql.Tx, rev int64) (note, error)) error {
 	began := time.Now()
 	var rev int64
-	err := s.eng.transact(ctx, func(tx *sql.Tx) (err error) {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if rev, err = s.bump(ctx, tx); err != nil {
 			return err
 		}
-		n, err := fn(tx, rev)
+		n, err := fn(ctx, tx, rev)
 		if err != nil {
 			return err
 		}
@@ -242,7 +242,7 @@ func (s *Store) recordAction(ctx context.Context, by By, f MessageFilter, a acti
 	if a.reason != "" {
 		what["reason"] = a.reason
 	}
-	return s.eng.transact(ctx, func(tx *sql.Tx) error {
+	return s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		return s.record(ctx, tx, by, note{account: f.Account, action: a.name, subject: "queue", after: what})
 	})
 }
@@ -263,7 +263,7 @@ func (s *Store) RecordChange(ctx context.Context, by By, c relay.Change) error {
 	if len(c.After) > 0 {
 		n.after = c.After
 	}
-	return s.eng.transact(ctx, func(tx *sql.Tx) error {
+	return s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if !c.Account.IsZero() {
 			if _, err := one(ctx, tx, "account", scanAccount, selectAccounts+` WHERE id = $1`, blob(c.Account.ID)); err != nil {
 				return err

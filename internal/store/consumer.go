@@ -92,7 +92,7 @@ func (s *Store) LeaseConsumer(ctx context.Context, name string, ttl time.Duratio
 		return true, nil
 	}
 	var n int64
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, addConsumer, name); err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func (s *Store) FreeConsumer(ctx context.Context, name string) error {
 	if s.eng.dialect() == dSQLite {
 		return nil
 	}
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, freeConsumer, name, s.epoch)
 		return err
 	})

@@ -128,7 +128,7 @@ type dkimImage struct {
 // relay.Conflict: a key would be replaced that signs. edit's own errors come back
 // as they are.
 func (s *Store) ChangeDKIMKeys(ctx context.Context, by By, domain relay.DomainID, action string, edit func([]relay.DKIMKey) ([]relay.DKIMKey, error)) error {
-	err := s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	err := s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		d, err := s.domain(ctx, tx, domain, s.forUpdate())
 		if err != nil {
 			return note{}, err

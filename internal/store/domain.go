@@ -131,7 +131,7 @@ func (s *Store) Domains(ctx context.Context, account relay.AccountID) ([]relay.D
 func (s *Store) CreateDomain(ctx context.Context, by By, d relay.Domain, keys ...relay.DKIMKey) (relay.Domain, error) {
 	d.DeletedAt = time.Time{}
 	var made relay.Domain
-	err := s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	err := s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		d := d // this may run again
 		if err := tx.QueryRowContext(ctx, nextDomain).Scan(&d.Number); err != nil {
 			return note{}, fmt.Errorf("number domain: %w", err)
@@ -243,7 +243,7 @@ func withSettings(n relay.Domain, d *relay.Domain) relay.Domain {
 // ErrMeanwhile: it is not shared as was is any more; relay.NotFound: there is no such
 // domain, or a subuser is not one of its account.
 func (s *Store) SwapDomainSharing(ctx context.Context, by By, was relay.Domain, subusers []relay.SubuserID, all bool) error {
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.liveDomain(ctx, tx, was.ID)
 		if err != nil {
 			return note{}, err
@@ -333,7 +333,7 @@ var errUnchanged = errors.New("nothing to change")
 // with. edit may run more than once, and may return errUnchanged.
 func (s *Store) changeDomain(ctx context.Context, by By, id relay.DomainID, action string, edit func(relay.Domain) (relay.Domain, error)) (relay.Domain, error) {
 	var d relay.Domain
-	err := s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	err := s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.liveDomain(ctx, tx, id)
 		if err != nil {
 			return note{}, err

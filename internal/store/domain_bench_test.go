@@ -21,7 +21,7 @@ func fillDomains(tb testing.TB, s *Store, n int) (ids []relay.DomainID) {
 	tb.Helper()
 	ctx, now := context.Background(), time.Now()
 	w := newWorld(tb, s)
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		found, err := tx.PrepareContext(ctx, `INSERT INTO domain_findings (domain_id, sum, found) VALUES ($1, $2, $3)`)
 		if err != nil {
 			return err

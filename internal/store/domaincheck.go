@@ -119,7 +119,7 @@ func (s *Store) ClaimChecks(ctx context.Context, now, until time.Time, n int) ([
 	}
 	query.WriteString(") RETURNING domain_id")
 	var out []relay.DomainID
-	err = s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err = s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		ids, err := column[[]byte](ctx, tx, query.String(), args...)
 		out = out[:0]
 		for _, id := range ids {

@@ -68,7 +68,7 @@ func TestSameFindingsAreNotWritten(t *testing.T) {
 		if err := s.PutDomainCheck(ctx, check); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		if err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.Exec(`UPDATE domain_findings SET found = '{"recommended":"untouched"}' WHERE domain_id = $1`, blob(d.ID.ID))
 			return err
 		}); err != nil {

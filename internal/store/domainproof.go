@@ -70,7 +70,7 @@ const disputedReason = "Its DNS records are right, but another account here has 
 // relay.Conflict: the domain is disabled.
 func (s *Store) ProveDomain(ctx context.Context, by By, id relay.DomainID, at time.Time) (relay.Domain, error) {
 	var d relay.Domain
-	err := s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	err := s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.liveDomain(ctx, tx, id)
 		if err != nil {
 			return note{}, err

@@ -119,7 +119,7 @@ func (s *Store) emptyVacancy(ctx context.Context) error {
 	if s.cfg.Expect != Vacancy {
 		return nil
 	}
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, statement := range forgetting {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {
 				return err

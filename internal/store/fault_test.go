@@ -238,7 +238,7 @@ func TestDamagedRowsAreQuarantined(t *testing.T) {
 			bad, good := mail(t, s, 1, 10, false), mail(t, s, 1, 10, false)
 			accept(t, s, bad)
 			accept(t, s, good)
-			if err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+			if err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 				_, err := tx.Exec(damage, []byte("evil@example.test"), blob(bad.Message.ID.ID))
 				return err
 			}); err != nil {
@@ -278,7 +278,7 @@ func TestDamagedChunks(t *testing.T) {
 		accept(t, s, a)
 		readAll(t, s, a.Message.ID)
 		args := []any{blob(a.Message.ID.ID), blob(a.Message.ID.ID)}[:strings.Count(damage, "$")]
-		if err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		if err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.Exec(damage, args...)
 			return err
 		}); err != nil {

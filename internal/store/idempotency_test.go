@@ -111,7 +111,7 @@ func TestAnswersAreSealed(t *testing.T) {
 		if err := s.db.QueryRow(`SELECT body FROM idempotency WHERE idem_key = $1`, []byte("one")).Scan(&body); err != nil || bytes.Contains(body, []byte("secret")) {
 			t.Errorf("stored %q, %v", body, err)
 		}
-		if err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		if err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.Exec(`UPDATE idempotency SET body = $1 WHERE idem_key = $2`, body, []byte("two"))
 			return err
 		}); err != nil {

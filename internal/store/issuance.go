@@ -39,7 +39,7 @@ func (s *Store) AddIssuance(ctx context.Context, by By, v relay.Issuance) error 
 			return &relay.Error{Kind: relay.Invalid, Field: field, Public: fmt.Sprintf("The %s of an identity has 1 to %d octets of text.", field, maxIssuance)}
 		}
 	}
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, v.User)
 		if err != nil {
 			return note{}, err
@@ -78,7 +78,7 @@ func (s *Store) TouchIssuance(ctx context.Context, issuer, subject string, at ti
 // DeleteIssuance takes an identity away from a person. relay.NotFound: the person
 // has no such identity.
 func (s *Store) DeleteIssuance(ctx context.Context, by By, user relay.UserID, issuer, subject string) error {
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, user)
 		if err != nil {
 			return note{}, err

@@ -221,7 +221,7 @@ func (s *Store) CreateKeyWithin(ctx context.Context, by By, k relay.Key, most in
 	if k.Kind == "" {
 		k.Kind = relay.KeyAPI
 	}
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		args, err := keyArgs(&k, rev)
 		if err != nil {
 			return note{}, err
@@ -362,7 +362,7 @@ func (s *Store) RotateKey(ctx context.Context, by By, id relay.KeyID, v relay.Ve
 // no administrative change: nothing is recorded, and the revision stays.
 // relay.NotFound: there is no such key.
 func (s *Store) SetKeyReminded(ctx context.Context, id relay.KeyID, at time.Time) error {
-	return s.eng.transact(ctx, func(tx *sql.Tx) error {
+	return s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, setReminded, micros(at), blob(id.ID))
 		if err != nil {
 			return fmt.Errorf("set key reminded: %w", err)
@@ -376,7 +376,7 @@ func (s *Store) SetKeyReminded(ctx context.Context, id relay.KeyID, at time.Time
 
 // changeKey edits a key; then are statements that take its id and run after it.
 func (s *Store) changeKey(ctx context.Context, by By, id relay.KeyID, action string, edit func(relay.Key) (relay.Key, error), then ...string) error {
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		old, err := one(ctx, tx, "key", scanKey, selectKeys+` WHERE id = $1`+s.forUpdate(), blob(id.ID))
 		if err != nil {
 			return note{}, err

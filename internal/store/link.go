@@ -91,7 +91,7 @@ func (s *Store) CreateLink(ctx context.Context, by By, l relay.Link) error {
 	if err := prepareLink(&l); err != nil {
 		return err
 	}
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		if err := s.clearWay(ctx, tx, by, &l); err != nil {
 			return note{}, err
 		}
@@ -187,7 +187,7 @@ func (s *Store) Links(ctx context.Context, account relay.AccountID, kinds ...rel
 // relay.NotFound: there are none.
 func (s *Store) DeleteLinks(ctx context.Context, by By, of relay.Tenant, email string, kind relay.LinkKind) error {
 	args := []any{blob(of.Account.ID), blob(of.Subuser.ID), strings.ToLower(text(email)), string(kind)}
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		old, err := list(ctx, tx, scanLink, selectLinks+ofAddress+s.forUpdate(), args...)
 		if err != nil {
 			return note{}, err

@@ -13,7 +13,7 @@ import (
 // it was used, or has ended at that time. What the link does is the caller's;
 // AcceptLink, ResetByLink and ConfirmEmail do it in the same step.
 func (s *Store) UseLink(ctx context.Context, hash [32]byte, at time.Time) error {
-	return s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, By{}, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		if _, err := one(ctx, tx, "link", scanLink, linkOfHash, hash[:]); err != nil {
 			return note{}, err
 		}
@@ -31,7 +31,7 @@ func takeLink(ctx context.Context, tx *sql.Tx, hash [32]byte, at time.Time) erro
 // role, scopes and restriction, and who invited. Errors are those of UseLink and
 // of CreateUser; relay.NotFound also where it is another kind of link.
 func (s *Store) AcceptLink(ctx context.Context, by By, hash [32]byte, u relay.User, at time.Time) error {
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		l, err := one(ctx, tx, "link", scanLink, linkOfHash, hash[:])
 		if err != nil {
 			return note{}, err
@@ -57,7 +57,7 @@ func (s *Store) AcceptLink(ctx context.Context, by By, hash [32]byte, u relay.Us
 // Errors are those of UseLink; relay.NotFound also where it is another kind of
 // link, or the person is gone.
 func (s *Store) ResetByLink(ctx context.Context, by By, hash [32]byte, password string, at time.Time) (relay.User, error) {
-	_, after, err := s.useOwnLink(ctx, by, hash, relay.LinkReset, at, "user.password.reset", func(tx *sql.Tx, old *relay.User, _ *relay.Link) error {
+	_, after, err := s.useOwnLink(ctx, by, hash, relay.LinkReset, at, "user.password.reset", func(ctx context.Context, tx *sql.Tx, old *relay.User, _ *relay.Link) error {
 		return writePassword(ctx, tx, old.ID, password, at, relay.SessionID{})
 	})
 	return after, err
@@ -69,7 +69,7 @@ func (s *Store) ResetByLink(ctx context.Context, by By, hash [32]byte, password 
 // another person has the address meanwhile; relay.NotFound also where it is another
 // kind of link, or the person is gone.
 func (s *Store) ConfirmEmail(ctx context.Context, by By, hash [32]byte, at time.Time) (relay.User, error) {
-	before, _, err := s.useOwnLink(ctx, by, hash, relay.LinkEmail, at, "user.email", func(tx *sql.Tx, old *relay.User, l *relay.Link) error {
+	before, _, err := s.useOwnLink(ctx, by, hash, relay.LinkEmail, at, "user.email", func(ctx context.Context, tx *sql.Tx, old *relay.User, l *relay.Link) error {
 		return writeEmail(ctx, tx, old, l.Email)
 	})
 	return before, err
@@ -78,8 +78,8 @@ func (s *Store) ConfirmEmail(ctx context.Context, by By, hash [32]byte, at time.
 // useOwnLink uses a link that belongs to a person, and changes the person in the
 // same step.
 func (s *Store) useOwnLink(ctx context.Context, by By, hash [32]byte, kind relay.LinkKind, at time.Time, action string,
-	fn func(tx *sql.Tx, old *relay.User, l *relay.Link) error) (before, after relay.User, err error) {
-	err = s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	fn func(ctx context.Context, tx *sql.Tx, old *relay.User, l *relay.Link) error) (before, after relay.User, err error) {
+	err = s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		l, err := one(ctx, tx, "link", scanLink, linkOfHash, hash[:])
 		if err != nil {
 			return note{}, err
@@ -94,7 +94,7 @@ func (s *Store) useOwnLink(ctx context.Context, by By, hash [32]byte, kind relay
 		if err := takeLink(ctx, tx, hash, at); err != nil {
 			return note{}, err
 		}
-		n, err := s.changeHeldUser(ctx, tx, old, action, func(tx *sql.Tx, old *relay.User) error { return fn(tx, old, &l) })
+		n, err := s.changeHeldUser(ctx, tx, old, action, func(ctx context.Context, tx *sql.Tx, old *relay.User) error { return fn(ctx, tx, old, &l) })
 		if err != nil {
 			return note{}, err
 		}

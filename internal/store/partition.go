@@ -135,7 +135,7 @@ func (d *days) upgrade(ctx context.Context, s *Store) error {
 			return fmt.Errorf("list old %s tables: %w", f.name, err)
 		}
 		for _, name := range old {
-			err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+			err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 				for _, ddl := range f.added {
 					if _, err := tx.ExecContext(ctx, fmt.Sprintf(ddl, strings.TrimPrefix(name, f.name+"_"))); err != nil {
 						return err
@@ -266,9 +266,9 @@ func (d *days) make(s *Store, f *family, day int) (*stmt, error) {
 	if st := d.of(*f, day); st != nil {
 		return st, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), ddlTimeout)
+	ctx, cancel := context.WithTimeout(patiently(context.Background()), ddlTimeout)
 	defer cancel()
-	if err := s.eng.transact(ctx, func(tx *sql.Tx) error { return createDay(ctx, tx, s.eng.dialect(), *f, day) }); err != nil {
+	if err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error { return createDay(ctx, tx, s.eng.dialect(), *f, day) }); err != nil {
 		return nil, fmt.Errorf("make %s table of %d: %w", f.name, day, err)
 	}
 	d.mu.Lock()
@@ -324,7 +324,7 @@ func (d *days) drop(ctx context.Context, s *Store, f family, before int64) error
 		delete(d.made[f.name], day)
 		d.mu.Unlock()
 		s.forget(append(s.index.forget(f.name, day), st))
-		err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+		err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			if err := lockDays(ctx, tx, s.eng.dialect()); err != nil {
 				return err
 			}

@@ -55,7 +55,7 @@ func (s *Store) AddPasskey(ctx context.Context, by By, p relay.Passkey, rules ..
 	if err := checkPasskeyName(p.Name); err != nil {
 		return err
 	}
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, p.User)
 		if err != nil {
 			return note{}, err
@@ -109,7 +109,7 @@ type PasskeyUse struct {
 // raised meanwhile, so that the proof has to be judged anew; relay.NotFound: the
 // passkey, or its person, is gone.
 func (s *Store) UsePasskey(ctx context.Context, use PasskeyUse) error {
-	return s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, By{}, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		p, err := one(ctx, tx, "passkey", scanPasskey, selectPasskeys+` WHERE id = $1`, filled(use.ID))
 		if err != nil {
 			return note{}, err
@@ -136,7 +136,7 @@ func (s *Store) RenamePasskey(ctx context.Context, by By, user relay.UserID, id 
 	if err := checkPasskeyName(name); err != nil {
 		return err
 	}
-	return s.changePasskey(ctx, by, user, id, "user.passkey.rename", func(tx *sql.Tx, _ *relay.User, p relay.Passkey) (any, error) {
+	return s.changePasskey(ctx, by, user, id, "user.passkey.rename", func(ctx context.Context, tx *sql.Tx, _ *relay.User, p relay.Passkey) (any, error) {
 		p.Name = text(name)
 		_, err := tx.ExecContext(ctx, `UPDATE passkeys SET name = $1 WHERE id = $2`, p.Name, id)
 		return p, err
@@ -146,7 +146,7 @@ func (s *Store) RenamePasskey(ctx context.Context, by By, user relay.UserID, id 
 // DeletePasskey takes a passkey away, and ends what it let in, as RemoveTOTP does.
 // relay.NotFound: the person has no such passkey; relay.Conflict by a rule.
 func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id []byte, keep relay.SessionID, rules ...FactorRule) error {
-	return s.changePasskey(ctx, by, user, id, "user.passkey.delete", func(tx *sql.Tx, u *relay.User, _ relay.Passkey) (any, error) {
+	return s.changePasskey(ctx, by, user, id, "user.passkey.delete", func(ctx context.Context, tx *sql.Tx, u *relay.User, _ relay.Passkey) (any, error) {
 		if err := mayGo(u, rules); err != nil {
 			return nil, err
 		}
@@ -166,8 +166,8 @@ func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id 
 
 // changePasskey edits a person's passkey; edit returns how it is afterwards.
 func (s *Store) changePasskey(ctx context.Context, by By, user relay.UserID, id []byte, action string,
-	edit func(*sql.Tx, *relay.User, relay.Passkey) (any, error)) error {
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	edit func(context.Context, *sql.Tx, *relay.User, relay.Passkey) (any, error)) error {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, user)
 		if err != nil {
 			return note{}, err
@@ -176,7 +176,7 @@ func (s *Store) changePasskey(ctx context.Context, by By, user relay.UserID, id 
 		if err != nil {
 			return note{}, err
 		}
-		after, err := edit(tx, &u, old)
+		after, err := edit(ctx, tx, &u, old)
 		return note{account: u.Account, action: action, subject: userSubject(&u), before: old, after: after}, err
 	})
 }

@@ -98,7 +98,7 @@ func (s *Store) CreatePool(ctx context.Context, by By, p relay.Pool) error {
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		if _, err := tx.ExecContext(ctx, insertPool, blob(p.ID.ID), blob(p.Account.ID), text(p.Name), retry, string(p.TLS),
 			flag(p.ReturnPathPerRecipient), micros(p.CreatedAt), micros(p.DisabledAt), rev); err != nil {
 			return note{}, err
@@ -163,7 +163,7 @@ func (s *Store) SetPoolDisabled(ctx context.Context, by By, id relay.PoolID, at 
 }
 
 func (s *Store) changePool(ctx context.Context, by By, id relay.PoolID, action string, edit func(relay.Pool) (relay.Pool, error)) error {
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.pool(ctx, tx, id, s.forUpdate())
 		if err != nil {
 			return note{}, err

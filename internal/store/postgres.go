@@ -19,6 +19,8 @@ type pgEngine struct {
 	s   *Store
 	cfg *pgx.ConnConfig
 	db  *sql.DB
+	// wait is pgWait, but in tests.
+	wait time.Duration
 
 	vacancy *sql.Conn // has the lock of a Vacancy; nil: none
 
@@ -61,7 +63,7 @@ func (s *Store) openPostgres(ctx context.Context) (err error) {
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "postern"
 	}
-	e := &pgEngine{s: s, cfg: cfg}
+	e := &pgEngine{s: s, cfg: cfg, wait: pgWait}
 	e.db = stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
 		_, err := c.Exec(ctx, pgSession)
 		return err
@@ -110,54 +112,6 @@ func (e *pgEngine) close() error {
 	defer e.mu.Unlock()
 	e.disconnect()
 	return errors.Join(e.vacate(), e.db.Close())
-}
-
-// transact runs fn in a transaction of a pool connection, again after a lock or
-// serialisation conflict. relay.Unavailable: nothing was stored; ErrUnknown: the
-// answer to COMMIT was lost.
-func (e *pgEngine) transact(ctx context.Context, fn func(tx *sql.Tx) error) error {
-	ctx = context.WithoutCancel(ctx)
-	for try := 0; ; try++ {
-		err := e.transactOnce(ctx, fn)
-		if err == nil || judge(err) != vBusy || try >= maxBusy {
-			return e.sorted(err)
-		}
-		time.Sleep(time.Duration(try+1) * 5 * time.Millisecond)
-	}
-}
-
-func (e *pgEngine) transactOnce(ctx context.Context, fn func(tx *sql.Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, pgBatchTimeout)
-	defer cancel()
-	tx, err := e.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := fn(tx); err != nil {
-		_ = tx.Rollback() // the error that matters is fn's
-		return err
-	}
-	if err := e.inject("transact"); err != nil {
-		_ = tx.Rollback()
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		_ = tx.Rollback()
-		return err
-	}
-	return outcome(tx.Commit())
-}
-
-// outcome is how a COMMIT ended: ErrUnknown, unless the server has said that it stored
-// nothing. To try again what may be stored would do it twice.
-func outcome(err error) error {
-	if err == nil || errors.Is(err, pgx.ErrTxCommitRollback) {
-		return err
-	}
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && judgePg(e.Code) != vUnknown {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrUnknown, err)
 }
 
 func (e *pgEngine) sorted(err error) error {

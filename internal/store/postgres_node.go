@@ -33,7 +33,7 @@ var timeAfter = time.After
 
 // join takes an epoch and declares dead who is silent.
 func (e *pgEngine) join(ctx context.Context) error {
-	err := e.transact(ctx, func(tx *sql.Tx) error {
+	err := e.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, pgNewNode, e.s.cfg.Node).Scan(&e.s.epoch); err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func (e *pgEngine) join(ctx context.Context) error {
 // away from all that have ended: from then on nothing they send is stored. The
 // deletion waits for a batch that is being committed.
 func (e *pgEngine) buryDead(ctx context.Context) error {
-	return e.transact(ctx, func(tx *sql.Tx) error {
+	return e.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		dead, err := column[int64](ctx, tx, pgBury, e.s.epoch, e.s.cfg.LeaseTime.Microseconds())
 		if err != nil {
 			return err
@@ -95,7 +95,7 @@ func (e *pgEngine) maintain(ctx context.Context) error {
 // database, so it waits for no standby.
 func (e *pgEngine) heartbeat(ctx context.Context) error {
 	var n int64
-	err := e.transact(ctx, func(tx *sql.Tx) error {
+	err := e.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `SET LOCAL synchronous_commit = local`); err != nil {
 			return err
 		}

@@ -166,7 +166,7 @@ func (s *Store) proveTotal(ctx context.Context, tx *sql.Tx) error {
 // there are none.
 func (s *Store) PruneChanges(ctx context.Context, by By, account relay.AccountID, before time.Time) (Checkpoint, error) {
 	var c Checkpoint
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(patiently(ctx), func(ctx context.Context, tx *sql.Tx) error {
 		// Locked as every change does it, so that nobody prunes at the same time.
 		if _, _, err := s.readTotal(ctx, tx, s.forUpdate()); err != nil {
 			return err

@@ -71,7 +71,7 @@ func scanSession(r scanner) (relay.Session, error) {
 // which is when the person was read; or Method is "passkey" and the person has none
 // that was used since CreatedAt (UsePasskey): the one that was is gone.
 func (s *Store) CreateSession(ctx context.Context, v relay.Session, hash [32]byte) error {
-	return s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, By{}, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, v.User)
 		if err != nil {
 			return note{}, err
@@ -149,7 +149,7 @@ func (s *Store) Sessions(ctx context.Context, user relay.UserID) ([]relay.Sessio
 // of an older one of the same person, in one step. relay.NotFound: the old one is
 // gone, or another's; relay.Conflict: the person is disabled.
 func (s *Store) ReplaceSession(ctx context.Context, old relay.SessionID, v relay.Session, hash [32]byte) error {
-	return s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, By{}, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, v.User)
 		if err != nil {
 			return note{}, err
@@ -171,7 +171,7 @@ func (s *Store) UpdateSession(ctx context.Context, v relay.Session) error {
 // which it is: of several at a time each gets a number of its own.
 // relay.NotFound: the session is gone.
 func (s *Store) TrySession(ctx context.Context, id relay.SessionID) (tries int, err error) {
-	err = s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
+	err = s.changePerson(ctx, By{}, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		err := tx.QueryRowContext(ctx, trySession, blob(id.ID)).Scan(&tries)
 		if errors.Is(err, sql.ErrNoRows) {
 			err = notFound("session")
@@ -188,7 +188,7 @@ func (s *Store) TrySession(ctx context.Context, id relay.SessionID) (tries int, 
 // whose SeenFrom becomes the session's address. An earlier time than is known
 // changes nothing. Callers do it once a minute at most.
 func (s *Store) TouchSession(ctx context.Context, id relay.SessionID, at time.Time) error {
-	return s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, By{}, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		if _, err := tx.ExecContext(ctx, seenUser, micros(at), blob(id.ID), blob(id.ID), micros(at)); err != nil {
 			return note{}, err
 		}
@@ -201,7 +201,7 @@ func (s *Store) TouchSession(ctx context.Context, id relay.SessionID, at time.Ti
 // the person has logged out, or the session's time is over. relay.NotFound: the
 // person has no such session.
 func (s *Store) EndSession(ctx context.Context, by By, user relay.UserID, id relay.SessionID) error {
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, user)
 		if err != nil {
 			return note{}, err
@@ -218,7 +218,7 @@ func (s *Store) EndSession(ctx context.Context, by By, user relay.UserID, id rel
 // recorded. relay.NotFound: there is no such person.
 func (s *Store) EndSessions(ctx context.Context, by By, user relay.UserID, keep relay.SessionID) (int, error) {
 	var ended int64
-	err := s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	err := s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, user)
 		if err != nil {
 			return note{}, err
@@ -259,7 +259,7 @@ const linkKeep = 90 * 24 * time.Hour
 // links that ended 90 days before. It returns how many rows those were.
 func (s *Store) PruneSessions(ctx context.Context, now time.Time) (int64, error) {
 	var n int64
-	err := s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
+	err := s.changePerson(ctx, By{}, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		n = 0
 		for query, before := range map[string]time.Time{
 			`DELETE FROM sessions WHERE expires_at <= $1`: now,

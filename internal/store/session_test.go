@@ -418,7 +418,7 @@ func manyPeople(b *testing.B, s *Store, n int) (hashes [][32]byte) {
 	c := newCrowd(b, s)
 	a := c.account()
 	ctx := context.Background()
-	err := s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) {
+	err := s.changePerson(ctx, By{}, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		for range n {
 			u := c.row(a, relay.RoleAdmin)
 			_, err := s.addUser(ctx, tx, u)

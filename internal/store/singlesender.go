@@ -53,7 +53,7 @@ func senderArgs(v *relay.SingleSender) []any {
 func (s *Store) CreateSender(ctx context.Context, by By, v relay.SingleSender) (relay.SingleSender, error) {
 	v.VerifiedAt, v.DeletedAt = time.Time{}, time.Time{}
 	var made relay.SingleSender
-	err := s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	err := s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		if err := s.liveSubuserOf(ctx, tx, v.Account, v.Subuser); err != nil {
 			return note{}, err
 		}
@@ -120,7 +120,7 @@ func (s *Store) SenderBySecret(ctx context.Context, sha256 []byte) (relay.Single
 // it has ended at that time.
 func (s *Store) VerifySender(ctx context.Context, by By, sha256 []byte, at time.Time) (relay.SingleSender, error) {
 	var v relay.SingleSender
-	err := s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	err := s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		old, err := one(ctx, tx, "link", scanSender, selectSenders+ofSecret+s.forUpdate(), octets(string(sha256)))
 		if err != nil {
 			return note{}, err
@@ -175,7 +175,7 @@ func (s *Store) DeleteSender(ctx context.Context, by By, number int64, at time.T
 }
 
 func (s *Store) changeSender(ctx context.Context, by By, number int64, action string, edit func(relay.SingleSender) (relay.SingleSender, error)) error {
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		old, err := one(ctx, tx, "sender", scanSender, selectSenders+` WHERE number = $1 AND deleted_at = 0`+s.forUpdate(), number)
 		if err != nil {
 			return note{}, err

@@ -150,7 +150,7 @@ func fillTenants(tb testing.TB, s *Store, subusers, keys int) (some []relay.KeyI
 	ctx, now := context.Background(), time.Now()
 	w := newWorld(tb, s)
 	var subs []relay.SubuserID
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		add, err := tx.PrepareContext(ctx, insertSubuser)
 		if err != nil {
 			return err

@@ -218,7 +218,7 @@ func (e *sqliteEngine) create(ctx context.Context) error {
 
 // join records this run; every lease and event bears its number.
 func (e *sqliteEngine) join(ctx context.Context) error {
-	return e.transact(ctx, func(tx *sql.Tx) error {
+	return e.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		now := e.s.now()
 		return tx.QueryRowContext(ctx, `INSERT INTO nodes (name, started_at, heartbeat_at) VALUES ($1, $2, $3) RETURNING epoch`,
 			e.s.cfg.Node, now, now).Scan(&e.s.epoch)
@@ -229,7 +229,7 @@ func (e *sqliteEngine) dialect() dialect { return dSQLite }
 
 // transact runs fn on the writing connection, between two batches. The
 // transaction outlives ctx: these are short, and a half-done one helps nobody.
-func (e *sqliteEngine) transact(ctx context.Context, fn func(tx *sql.Tx) error) error {
+func (e *sqliteEngine) transact(ctx context.Context, fn func(ctx context.Context, tx *sql.Tx) error) error {
 	// ErrClosed is the writer's end, not ours: Close marks it afterwards.
 	if err := e.s.w.failure(); err != nil && !errors.Is(err, ErrClosed) {
 		return err
@@ -243,7 +243,7 @@ func (e *sqliteEngine) transact(ctx context.Context, fn func(tx *sql.Tx) error) 
 	if err != nil {
 		return e.sorted(err)
 	}
-	if err := fn(tx); err != nil {
+	if err := fn(ctx, tx); err != nil {
 		_ = tx.Rollback() // the error that matters is fn's
 		return e.sorted(err)
 	}

@@ -90,7 +90,7 @@ type engine interface {
 	// an *opError when one operation is at fault; errUnknown when it cannot be told.
 	runBatch(ops []*op) error
 	// transact runs fn in a transaction of its own and commits. fn may run again.
-	transact(ctx context.Context, fn func(tx *sql.Tx) error) error
+	transact(ctx context.Context, fn func(ctx context.Context, tx *sql.Tx) error) error
 	// join takes a new epoch for this run.
 	join(ctx context.Context) error
 	// maintain does the engine's own background work until ctx ends.
@@ -111,6 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Store, Recovery, error) {
 	if cfg.Sealer == nil || (cfg.Path == "" && cfg.URL == "") {
 		return nil, Recovery{}, errors.New("open store: needs Sealer, and Path or URL")
 	}
+	ctx = patiently(ctx)
 	s := &Store{cfg: cfg, log: cfg.Logger, seal: cfg.Sealer, ending: make(chan struct{})}
 	s.clock.set(cfg.Now())
 	s.w = newWriter(s)
@@ -209,7 +210,7 @@ func (s *Store) Epoch() int64 { return s.epoch }
 func (s *Store) Run(ctx context.Context) error {
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	back := context.WithoutCancel(ctx) // background work outlives ctx until the writer is done
+	back := patiently(context.WithoutCancel(ctx)) // background work outlives ctx until the writer is done
 	bctx, stopBack := context.WithCancel(back)
 	defer stopBack()
 	defer context.AfterFunc(ctx, func() { close(s.ending) })()
@@ -248,7 +249,7 @@ func (s *Store) markClean() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE nodes SET clean = 1, ended_at = $1 WHERE epoch = $2`, s.now(), s.epoch)
 		return err
 	})
@@ -293,7 +294,7 @@ func (s *Store) writeSealingCheck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.eng.transact(ctx, func(tx *sql.Tx) error {
+	return s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO settings (name, value) VALUES ('sealing_check', $1)
 			ON CONFLICT (name) DO NOTHING`, hexEncode(sealed))
 		return err

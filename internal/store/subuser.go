@@ -47,7 +47,7 @@ func (s *Store) CreateSubuser(ctx context.Context, by By, u relay.Subuser) error
 		return err
 	}
 	u.DeletedAt = time.Time{}
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		if err := tx.QueryRowContext(ctx, nextNumber).Scan(&u.Number); err != nil {
 			return note{}, fmt.Errorf("number subuser: %w", err)
 		}
@@ -110,7 +110,7 @@ func (s *Store) SetSubuserDisabled(ctx context.Context, by By, id relay.SubuserI
 }
 
 func (s *Store) changeSubuser(ctx context.Context, by By, id relay.SubuserID, action string, edit func(relay.Subuser) (relay.Subuser, error)) error {
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.liveSubuser(ctx, tx, id)
 		if err != nil {
 			return note{}, err
@@ -172,7 +172,7 @@ type deletedSubuser struct {
 // is none, or it was deleted before; relay.Forbidden: the operator has switched it
 // off, or one of its people or domains, and somebody else deletes it.
 func (s *Store) DeleteSubuser(ctx context.Context, by By, id relay.SubuserID, at time.Time) error {
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		old, err := s.liveSubuser(ctx, tx, id)
 		if err != nil {
 			return note{}, err

@@ -25,7 +25,7 @@ const tokenGrace = time.Hour
 // ended by itself. Revoking it again is no error. relay.NotFound: there is no
 // such account, or the token is another's.
 func (s *Store) RevokeToken(ctx context.Context, by By, account relay.AccountID, id relay.TokenID, until time.Time) error {
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		res, err := tx.ExecContext(ctx, putRevoked, blob(id.ID), blob(account.ID), micros(until), rev)
 		if err != nil {
 			return note{}, err

@@ -107,7 +107,7 @@ func prepareUser(u *relay.User) error {
 // e-mail address is the same; relay.Invalid: a name is missing, or the role is
 // not known; relay.NotFound: there is no such account or subuser.
 func (s *Store) CreateUser(ctx context.Context, by By, u relay.User) error {
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		if err := s.liveSubuserOf(ctx, tx, u.Account, u.Subuser); err != nil {
 			return note{}, err
 		}
@@ -197,9 +197,9 @@ func (s *Store) Users(ctx context.Context, account relay.AccountID) ([]relay.Use
 // Rows are locked in the order account, subuser, user, then what is the user's.
 // Whoever adds or ends several rows of a user has locked the user, so that no
 // session outlives what ends them all.
-func (s *Store) changePerson(ctx context.Context, by By, fn func(tx *sql.Tx) (note, error)) error {
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
-		n, err := fn(tx)
+func (s *Store) changePerson(ctx context.Context, by By, fn func(ctx context.Context, tx *sql.Tx) (note, error)) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		n, err := fn(ctx, tx)
 		if err != nil || n.action == "" {
 			return err
 		}
@@ -232,8 +232,8 @@ func (s *Store) liveUser(ctx context.Context, tx *sql.Tx, id relay.UserID) (rela
 
 // changeUser changes a person who is not deleted, and records how they were before
 // and after. fn may run more than once, and may return errUnchanged.
-func (s *Store) changeUser(ctx context.Context, by By, id relay.UserID, action string, fn func(tx *sql.Tx, old *relay.User) error) error {
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+func (s *Store) changeUser(ctx context.Context, by By, id relay.UserID, action string, fn func(ctx context.Context, tx *sql.Tx, old *relay.User) error) error {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		old, err := s.liveUser(ctx, tx, id)
 		if err != nil {
 			return note{}, err
@@ -243,8 +243,8 @@ func (s *Store) changeUser(ctx context.Context, by By, id relay.UserID, action s
 }
 
 // changeHeldUser is changeUser for a person who is locked.
-func (s *Store) changeHeldUser(ctx context.Context, tx *sql.Tx, old relay.User, action string, fn func(tx *sql.Tx, old *relay.User) error) (note, error) {
-	if err := fn(tx, &old); err != nil {
+func (s *Store) changeHeldUser(ctx context.Context, tx *sql.Tx, old relay.User, action string, fn func(ctx context.Context, tx *sql.Tx, old *relay.User) error) (note, error) {
+	if err := fn(ctx, tx, &old); err != nil {
 		return note{}, err
 	}
 	after, err := one(ctx, tx, "person", scanUser, selectUsers+` WHERE u.id = $1`, blob(old.ID.ID))

@@ -44,7 +44,7 @@ func runEach(ctx context.Context, tx *sql.Tx, id relay.UserID, queries ...string
 // person.
 func (s *Store) SetUserName(ctx context.Context, by By, id relay.UserID, first, last string) error {
 	first, last = text(first), text(last)
-	return s.changeUser(ctx, by, id, "user.update", func(tx *sql.Tx, old *relay.User) error {
+	return s.changeUser(ctx, by, id, "user.update", func(ctx context.Context, tx *sql.Tx, old *relay.User) error {
 		if old.FirstName == first && old.LastName == last {
 			return errUnchanged
 		}

@@ -30,7 +30,7 @@ const (
 // takes it away with "". All their sessions but keep end, and so do their unused
 // links. relay.NotFound: there is no such person.
 func (s *Store) SetPassword(ctx context.Context, by By, id relay.UserID, hash string, at time.Time, keep relay.SessionID) error {
-	return s.changeUser(ctx, by, id, "user.password", func(tx *sql.Tx, _ *relay.User) error {
+	return s.changeUser(ctx, by, id, "user.password", func(ctx context.Context, tx *sql.Tx, _ *relay.User) error {
 		return writePassword(ctx, tx, id, hash, at, keep)
 	})
 }
@@ -125,7 +125,7 @@ func (s *Store) SetTOTP(ctx context.Context, by By, id relay.UserID, sealed []by
 	if len(sealed) == 0 {
 		return errNoSecret
 	}
-	return s.changeUser(ctx, by, id, "user.totp.set", func(tx *sql.Tx, old *relay.User) error {
+	return s.changeUser(ctx, by, id, "user.totp.set", func(ctx context.Context, tx *sql.Tx, old *relay.User) error {
 		if err := mayCome(old, rules); err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (s *Store) SetTOTP(ctx context.Context, by By, id relay.UserID, sealed []by
 // Without an app nothing is changed. relay.NotFound: there is no such person;
 // relay.Conflict by a rule.
 func (s *Store) RemoveTOTP(ctx context.Context, by By, id relay.UserID, keep relay.SessionID, rules ...FactorRule) error {
-	return s.changeUser(ctx, by, id, "user.totp.remove", func(tx *sql.Tx, old *relay.User) error {
+	return s.changeUser(ctx, by, id, "user.totp.remove", func(ctx context.Context, tx *sql.Tx, old *relay.User) error {
 		if len(old.TOTP) == 0 {
 			return errUnchanged
 		}
@@ -175,7 +175,9 @@ func (s *Store) UseTOTPStep(ctx context.Context, id relay.UserID, step int64) er
 // touch runs a statement that is no administrative change. Where it changes no
 // row, missing is the error.
 func (s *Store) touch(ctx context.Context, missing error, query string, args ...any) error {
-	return s.changePerson(ctx, By{}, func(tx *sql.Tx) (note, error) { return note{}, hit(ctx, tx, missing, query, args...) })
+	return s.changePerson(ctx, By{}, func(ctx context.Context, tx *sql.Tx) (note, error) {
+		return note{}, hit(ctx, tx, missing, query, args...)
+	})
 }
 
 // hit runs a statement that changes a row, or returns missing.
@@ -197,7 +199,7 @@ func (s *Store) SetRecoveryCodes(ctx context.Context, by By, id relay.UserID, ha
 	if len(hashes) > maxRecoveryCodes {
 		return relay.E(relay.Invalid, fmt.Sprintf("There are at most %d recovery codes.", maxRecoveryCodes))
 	}
-	return s.changeUser(ctx, by, id, "user.recovery_codes.set", func(tx *sql.Tx, _ *relay.User) error {
+	return s.changeUser(ctx, by, id, "user.recovery_codes.set", func(ctx context.Context, tx *sql.Tx, _ *relay.User) error {
 		if err := runEach(ctx, tx, id, dropCodes); err != nil {
 			return err
 		}
@@ -214,7 +216,7 @@ func (s *Store) SetRecoveryCodes(ctx context.Context, by By, id relay.UserID, ha
 // at a time, one gets nil. It returns how many are left. relay.NotFound: the person
 // has no such code, or is not there.
 func (s *Store) UseRecoveryCode(ctx context.Context, by By, id relay.UserID, hash [32]byte, at time.Time) (left int, err error) {
-	err = s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+	err = s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, id)
 		if err != nil {
 			return note{}, err
@@ -239,7 +241,7 @@ func (s *Store) UseRecoveryCode(ctx context.Context, by By, id relay.UserID, has
 // seen is as for SetUserDisabled. relay.NotFound: there is no such person;
 // relay.Conflict: the grant is another one by now.
 func (s *Store) ResetFactors(ctx context.Context, by By, id relay.UserID, seen ...Grant) error {
-	return s.changeUser(ctx, by, id, "user.factors.reset", func(tx *sql.Tx, old *relay.User) error {
+	return s.changeUser(ctx, by, id, "user.factors.reset", func(ctx context.Context, tx *sql.Tx, old *relay.User) error {
 		if err := still(old, seen); err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ func still(u *relay.User, seen []Grant) error {
 // relay.Invalid: there is no such role, or a person of a subuser is restricted;
 // relay.NotFound: there is no such person, or no such subuser.
 func (s *Store) SetGrant(ctx context.Context, by By, id relay.UserID, was, to Grant) error {
-	return s.changeRank(ctx, by, id, "user.update", func(tx *sql.Tx, old *relay.User) error {
+	return s.changeRank(ctx, by, id, "user.update", func(ctx context.Context, tx *sql.Tx, old *relay.User) error {
 		if err := still(old, []Grant{was}); err != nil {
 			return err
 		}
@@ -94,8 +94,8 @@ func writeGrant(ctx context.Context, tx *sql.Tx, u *relay.User) error {
 
 // changeRank is changeUser for what may take an owner away: the account is locked
 // first, so that of two owners who take each other's role one is too late.
-func (s *Store) changeRank(ctx context.Context, by By, id relay.UserID, action string, fn func(tx *sql.Tx, old *relay.User) error) error {
-	return s.changePerson(ctx, by, func(tx *sql.Tx) (note, error) {
+func (s *Store) changeRank(ctx context.Context, by By, id relay.UserID, action string, fn func(ctx context.Context, tx *sql.Tx, old *relay.User) error) error {
+	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := one(ctx, tx, "person", scanUser, selectUsers+` WHERE u.id = $1 AND u.deleted_at = 0`, blob(id.ID))
 		if err != nil {
 			return note{}, err
@@ -117,7 +117,7 @@ func (s *Store) changeRank(ctx context.Context, by By, id relay.UserID, action s
 // is another one by now; relay.Forbidden: somebody of a higher rank switched them off;
 // relay.NotFound: there is no such person.
 func (s *Store) SetUserDisabled(ctx context.Context, by By, id relay.UserID, at time.Time, seen ...Grant) error {
-	return s.changeRank(ctx, by, id, switched("user", at), func(tx *sql.Tx, old *relay.User) error {
+	return s.changeRank(ctx, by, id, switched("user", at), func(ctx context.Context, tx *sql.Tx, old *relay.User) error {
 		if err := still(old, seen); err != nil {
 			return err
 		}
@@ -150,7 +150,7 @@ func (s *Store) SetUserDisabled(ctx context.Context, by By, id relay.UserID, at 
 // by now; relay.Forbidden: somebody of a higher rank switched them off;
 // relay.NotFound: there is none, or they were deleted before.
 func (s *Store) DeleteUser(ctx context.Context, by By, id relay.UserID, at time.Time, seen ...Grant) error {
-	return s.changeRank(ctx, by, id, "user.delete", func(tx *sql.Tx, old *relay.User) error {
+	return s.changeRank(ctx, by, id, "user.delete", func(ctx context.Context, tx *sql.Tx, old *relay.User) error {
 		if err := still(old, seen); err != nil {
 			return err
 		}

@@ -77,7 +77,7 @@ func (s *Store) PutWarmups(ctx context.Context, all []relay.WarmupState) error {
 func (s *Store) StartWarmup(ctx context.Context, by By, address netip.Addr, since, now time.Time) error {
 	address = address.Unmap()
 	text := address.String()
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		account, err := s.warmupAccount(ctx, tx, text)
 		if err != nil {
 			return note{}, err
@@ -107,7 +107,7 @@ func (s *Store) StartWarmup(ctx context.Context, by By, address netip.Addr, sinc
 // relay.NotFound: it is in none, or in no pool.
 func (s *Store) StopWarmup(ctx context.Context, by By, address netip.Addr) error {
 	text := address.Unmap().String()
-	return s.change(ctx, by, func(tx *sql.Tx, rev int64) (note, error) {
+	return s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
 		account, err := s.warmupAccount(ctx, tx, text)
 		if err != nil {
 			return note{}, err

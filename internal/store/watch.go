@@ -245,7 +245,7 @@ func (s *Store) SetWatchUndo(ctx context.Context, id relay.WatchID, undo *relay.
 }
 
 func (s *Store) setWatch(ctx context.Context, query string, args ...any) error {
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, query, args...)
 		if err != nil {
 			return err
@@ -269,7 +269,7 @@ func (s *Store) DecideWatch(ctx context.Context, by By, id relay.WatchID, state 
 	if state != relay.WatchDismissed && state != relay.WatchConfirmed {
 		return f, relay.E(relay.Invalid, "A finding is dismissed or confirmed.")
 	}
-	err := s.eng.transact(ctx, func(tx *sql.Tx) (err error) {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if f, err = one(ctx, tx, "finding", scanFinding, selectFindings+` WHERE id = $1`+s.forUpdate(), blob(id.ID)); err != nil {
 			return err
 		}
@@ -290,7 +290,7 @@ func (s *Store) DecideWatch(ctx context.Context, by By, id relay.WatchID, state 
 // learned of keys that were not used since.
 func (s *Store) PruneWatch(ctx context.Context, now time.Time) (int64, error) {
 	var n int64
-	err := s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		n = 0
 		for _, query := range []string{dropFindings, dropBaselines} {
 			res, err := tx.ExecContext(ctx, query, micros(now.Add(-keepFindings)))

@@ -90,7 +90,7 @@ func (s *Store) SwapWatchSettings(ctx context.Context, by By, account relay.Acco
 			return fmt.Errorf("seal secrets of a webhook: %w", err)
 		}
 	}
-	err = s.eng.transact(ctx, func(tx *sql.Tx) error {
+	err = s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		before, err := s.heldWatchSettings(ctx, tx, account, &was)
 		if err != nil {
 			return err
