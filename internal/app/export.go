@@ -34,11 +34,17 @@ func (a *App) makeExports(context.Context) error {
 				a.metrics.lag("export "+target, string(s), records, age)
 			},
 		}
+		made.OnLeftOut = func(target string, s export.Stream) {
+			a.metrics.leftOut.WithLabelValues("export "+target, string(s)).Inc()
+		}
 		if len(e.Streams) > 0 {
 			made.Streams = nil
 			for _, s := range e.Streams {
 				made.Streams = append(made.Streams, export.Stream(s))
 			}
+		}
+		for _, s := range made.Streams {
+			a.metrics.leftOut.WithLabelValues("export "+e.Name, string(s)) // 0 is there from the start
 		}
 		a.exports = append(a.exports, made)
 	}

@@ -43,6 +43,7 @@ type metrics struct {
 	findings    *prometheus.CounterVec // rule, severity
 	behind      *prometheus.GaugeVec   // consumer, stream
 	behindFor   *prometheus.GaugeVec   // consumer, stream
+	leftOut     *prometheus.CounterVec // consumer, stream
 }
 
 func newMetrics(a *App) *metrics {
@@ -93,6 +94,7 @@ func newMetrics(a *App) *metrics {
 	m.behind = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "postern_event_lag_records", Help: "Records of a log that a consumer has not read yet."}, []string{"consumer", "stream"})
 	m.behindFor = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "postern_event_lag_seconds", Help: "For how long the oldest of them has waited."}, []string{"consumer", "stream"})
 	m.registry.MustRegister(m.behind, m.behindFor)
+	m.leftOut = counter("postern_export_left_out_records_total", "Records that a target of exports refuses for good, and does not get.", "consumer", "stream")
 	m.registry.MustRegister(&domainCollector{app: a})
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_queue_memory_octets", Help: "Octets of message content held for first attempts."},

@@ -3,9 +3,10 @@
 // OpenTelemetry logs. Each target follows the stored history (internal/event) with
 // cursors of its own, which move only once the target has taken what lies before.
 //
-// Its one invariant: nothing is left out. A target that is down gets everything
-// when it is back, for as long as the history is kept; a crash may send again
-// what was sent just before it, with the same ids.
+// Its one invariant: nothing is left out but a record that the target takes no other
+// way than not at all, which is logged and counted (outbox). A target that is down
+// gets everything when it is back, for as long as the history is kept; a crash, or an
+// answer that was lost, may send again what was sent just before, with the same ids.
 package export
 
 import (
@@ -62,10 +63,11 @@ const (
 	Info    Severity = 6
 )
 
-// Target takes records. Send returns nil only once the target has all of them;
-// what it was sent before a failure may come again. One call at a time.
+// Target takes records. Send returns how many it has for good, from the first on; it
+// has all of them if there is no error, which may be a *Refusal or *Later. One call at
+// a time.
 type Target interface {
-	Send(ctx context.Context, records []Record) error
+	Send(ctx context.Context, records []Record) (taken int, err error)
 	Close() error
 }
 
@@ -82,7 +84,11 @@ type Exporter struct {
 	// OnLag is told how many records of a stream the target does not have yet, and for
 	// how long the oldest has waited. Nil: nobody is.
 	OnLag func(target string, s Stream, records int64, age time.Duration)
+	// OnLeftOut is told of each record that the target does not get, since it refuses
+	// that one for good. Nil: nobody is.
+	OnLeftOut func(target string, s Stream)
 
+	out  *outbox       // whose turn it is has it
 	turn chan struct{} // of Run: full while the target is sent something
 }
 
@@ -91,13 +97,17 @@ type Exporter struct {
 // longer than this ends within it, so that no other node sends the same meanwhile.
 const sendFor = 18 * time.Second
 
+// stopFor is how long what is under way may take once the exporter is told to stop:
+// what was sent without an answer comes again after the next start.
+const stopFor = 2 * time.Second
+
 // batch is how many records are sent at once.
 const batch = 500
 
 // Run serves the target until ctx ends. It returns nil then; a target that fails
 // is tried for ever.
 func (e *Exporter) Run(ctx context.Context) error {
-	e.turn = make(chan struct{}, 1)
+	e.turn, e.out = make(chan struct{}, 1), newOutbox(e)
 	errs := make([]error, len(e.Streams))
 	var all sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
@@ -126,21 +136,13 @@ func (e *Exporter) stream(ctx context.Context, s Stream) error {
 	name := e.consumer(s)
 	switch s {
 	case Logins:
-		return follow(ctx, e, s, event.Logins(name, e.Store, sender(e, LoginRecord)))
+		return follow(ctx, e, s, event.Logins(name, e.Store, nil), LoginRecord)
 	case Changes:
-		return follow(ctx, e, s, event.Changes(name, e.Store, sender(e, ChangeRecord)))
+		return follow(ctx, e, s, event.Changes(name, e.Store, nil), ChangeRecord)
 	case Events:
-		return follow(ctx, e, s, event.Events(name, e.Store, sender(e, EventRecord)))
+		return follow(ctx, e, s, event.Events(name, e.Store, nil), EventRecord)
 	}
 	return fmt.Errorf("there is no stream %q", s)
-}
-
-func follow[T any](ctx context.Context, e *Exporter, s Stream, f *event.Follower[T]) error {
-	f.Batch, f.Logger = batch, e.Logger
-	if e.OnLag != nil {
-		f.OnLag = func(records int64, age time.Duration) { e.OnLag(e.Name, s, records, age) }
-	}
-	return f.Run(ctx)
 }
 
 // begin keeps where a new target begins, so that from here on nothing is left out,
@@ -163,30 +165,4 @@ func (e *Exporter) begin(ctx context.Context, s Stream) error {
 		return err
 	}
 	return e.Store.SetConsumer(ctx, e.consumer(s), c)
-}
-
-// sender makes what hands a batch to the target.
-func sender[T any](e *Exporter, record func(*T) (Record, error)) func(context.Context, []T, store.Cursor) error {
-	return func(ctx context.Context, rows []T, _ store.Cursor) error {
-		if len(rows) == 0 {
-			return nil
-		}
-		records := make([]Record, len(rows))
-		for i := range rows {
-			r, err := record(&rows[i])
-			if err != nil {
-				return err
-			}
-			records[i] = r
-		}
-		ctx, cancel := context.WithTimeout(ctx, sendFor)
-		defer cancel()
-		select {
-		case e.turn <- struct{}{}:
-			defer func() { <-e.turn }()
-		case <-ctx.Done():
-			return fmt.Errorf("the target is busy with another stream: %w", ctx.Err())
-		}
-		return e.Target.Send(ctx, records)
-	}
 }

@@ -62,17 +62,17 @@ func lineOf(r *Record) line {
 }
 
 // Send implements Target.
-func (t *File) Send(_ context.Context, records []Record) error {
+func (t *File) Send(_ context.Context, records []Record) (taken int, err error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	for i := range records {
 		if err := enc.Encode(lineOf(&records[i])); err != nil {
-			return fmt.Errorf("encode %s: %w", records[i].ID, err)
+			return 0, fmt.Errorf("encode %s: %w", records[i].ID, err)
 		}
 	}
 	if err := t.rotate(int64(b.Len())); err != nil {
-		return err
+		return 0, err
 	}
 	n, err := t.f.Write(b.Bytes())
 	t.size += int64(n)
@@ -81,9 +81,9 @@ func (t *File) Send(_ context.Context, records []Record) error {
 	}
 	if err != nil {
 		// Half a batch may stand there; it is written again in full.
-		return errors.Join(fmt.Errorf("write %s: %w", t.cfg.Path, err), t.Close())
+		return 0, errors.Join(fmt.Errorf("write %s: %w", t.cfg.Path, err), t.Close())
 	}
-	return nil
+	return len(records), nil
 }
 
 // rotate sees to it that a file is open which more octets may go into.

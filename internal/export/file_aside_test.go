@@ -19,7 +19,7 @@ func numbered(t *testing.T, keep, n int, clock func(i int) time.Time) (kept []st
 		now = clock(i)
 		r := some(1, now)
 		r[0].ID = fmt.Sprintf("login-%d", i)
-		if err := f.Send(t.Context(), r); err != nil {
+		if _, err := f.Send(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,7 +66,7 @@ func TestFileThatIsNotThereAnyMore(t *testing.T) {
 	f := NewFile(FileConfig{Path: path})
 	send := func() {
 		t.Helper()
-		if err := f.Send(t.Context(), some(1, time.Now())); err != nil {
+		if _, err := f.Send(t.Context(), some(1, time.Now())); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -106,7 +106,7 @@ func TestFileThatWasEmptied(t *testing.T) {
 	path := filepath.Join(dir, "log.json")
 	f := NewFile(FileConfig{Path: path, Size: 700})
 	for range 8 {
-		if err := f.Send(t.Context(), some(1, time.Now())); err != nil {
+		if _, err := f.Send(t.Context(), some(1, time.Now())); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Truncate(path, 0); err != nil {

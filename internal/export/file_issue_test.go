@@ -45,7 +45,7 @@ func TestFileRotatesForEachReason(t *testing.T) {
 		c.conf.Path, c.conf.Now = filepath.Join(dir, "log.json"), func() time.Time { return now }
 		f := NewFile(c.conf)
 		for range c.sends {
-			if err := f.Send(t.Context(), some(1, now)); err != nil {
+			if _, err := f.Send(t.Context(), some(1, now)); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			now = now.Add(c.every)
@@ -78,7 +78,7 @@ func TestFileAgesOverRestarts(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	for i := range 4 {
 		f := NewFile(FileConfig{Path: filepath.Join(dir, "log.json"), Age: 25 * time.Hour, Now: func() time.Time { return now }})
-		if err := f.Send(t.Context(), some(1, now)); err != nil {
+		if _, err := f.Send(t.Context(), some(1, now)); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.Close(); err != nil {

@@ -63,7 +63,7 @@ func TestFileIsOnTheDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log.json")
 	f, d := watched(t, FileConfig{Path: path, Size: 700, Now: func() time.Time { return now }})
 	for i := range 6 {
-		if err := f.Send(t.Context(), some(1, now)); err != nil {
+		if _, err := f.Send(t.Context(), some(1, now)); err != nil {
 			t.Fatal(err)
 		}
 		info, err := os.Stat(path)
@@ -98,12 +98,12 @@ func TestFileThatIsNotOnTheDisk(t *testing.T) {
 			d.fail = filepath.Base(d.dir)
 		}
 		for range 3 {
-			if err := f.Send(t.Context(), some(1, time.Now())); err == nil {
+			if _, err := f.Send(t.Context(), some(1, time.Now())); err == nil {
 				t.Errorf("%s: it is not on the disk, and Send said it is", what)
 			}
 		}
 		d.fail = ""
-		if err := f.Send(t.Context(), some(1, time.Now())); err != nil {
+		if _, err := f.Send(t.Context(), some(1, time.Now())); err != nil {
 			t.Fatal(err)
 		}
 		if info, err := os.Stat(path); err != nil || d.size["log.json"] != info.Size() || !d.name["log.json"] {

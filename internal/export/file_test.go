@@ -41,7 +41,7 @@ func TestFileHasALineEach(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log.json")
 	f := NewFile(FileConfig{Path: path})
-	if err := f.Send(t.Context(), some(3, time.Now())); err != nil {
+	if _, err := f.Send(t.Context(), some(3, time.Now())); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
@@ -65,7 +65,7 @@ func TestFileAfterACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := NewFile(FileConfig{Path: path})
-	if err := f.Send(t.Context(), some(2, time.Now())); err != nil {
+	if _, err := f.Send(t.Context(), some(2, time.Now())); err != nil {
 		t.Fatal(err)
 	}
 	got, torn := lines(t, path)
@@ -87,7 +87,7 @@ func TestFileRotates(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 6 { // each about 300 octets; by the third the size is reached
-		if err := f.Send(t.Context(), some(2, now)); err != nil {
+		if _, err := f.Send(t.Context(), some(2, now)); err != nil {
 			t.Fatal(err)
 		}
 		if i == 1 {
@@ -120,13 +120,13 @@ func TestFileThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	f := NewFile(FileConfig{Path: filepath.Join(dir, "no", "log.json")})
-	if err := f.Send(t.Context(), some(1, time.Now())); err == nil {
+	if _, err := f.Send(t.Context(), some(1, time.Now())); err == nil {
 		t.Error("no error")
 	}
 	if err := os.Mkdir(filepath.Join(dir, "no"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Send(t.Context(), some(1, time.Now())); err != nil {
+	if _, err := f.Send(t.Context(), some(1, time.Now())); err != nil {
 		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"postern/internal/webhook"
@@ -30,17 +31,17 @@ const hookBytes = 256 << 10
 
 // Send implements Target. The id of a post follows from the records in it, so that
 // the receiver knows one that comes again.
-func (t *Hook) Send(ctx context.Context, records []Record) error {
+func (t *Hook) Send(ctx context.Context, records []Record) (taken int, err error) {
 	var body bytes.Buffer
 	first := 0
 	for i := range records {
 		text, err := element(&records[i])
 		if err != nil {
-			return fmt.Errorf("encode %s: %w", records[i].ID, err)
+			return first, fmt.Errorf("encode %s: %w", records[i].ID, err)
 		}
 		if body.Len() > 0 && body.Len()+len(text) > hookBytes {
 			if err := t.post(ctx, &body, records[first:i]); err != nil {
-				return err
+				return first, err
 			}
 			first = i
 		}
@@ -51,7 +52,10 @@ func (t *Hook) Send(ctx context.Context, records []Record) error {
 		}
 		body.Write(text)
 	}
-	return t.post(ctx, &body, records[first:])
+	if err := t.post(ctx, &body, records[first:]); err != nil {
+		return first, err
+	}
+	return len(records), nil
 }
 
 // element is a record in an array. One that no post has room for, such as mail to ten
@@ -72,7 +76,14 @@ func (t *Hook) post(ctx context.Context, body *bytes.Buffer, records []Record) e
 	id := fmt.Sprintf("%s.%d", records[0].ID, len(records))
 	err := t.Client.Post(ctx, t.URL, t.Secrets, id, body.Bytes())
 	body.Reset()
-	return err
+	var no *webhook.Refused
+	switch {
+	case !errors.As(err, &no):
+		return err
+	case judged(no.Status):
+		return &Refusal{Records: len(records), Status: no.Status, Judged: true}
+	}
+	return &Later{After: no.After, Err: err}
 }
 
 // Close implements Target.

@@ -15,6 +15,7 @@ import (
 // poster keeps what is posted, as a receiver that is sometimes down.
 type poster struct {
 	down bool
+	fail error
 	ids  []string
 	got  map[string]int
 	most int
@@ -23,6 +24,9 @@ type poster struct {
 func (p *poster) Post(_ context.Context, url string, secrets [][]byte, id string, body []byte) error {
 	p.ids = append(p.ids, id)
 	p.most = max(p.most, len(body))
+	if p.fail != nil {
+		return p.fail
+	}
 	if p.down || url != "https://hooks.test/in" || len(secrets) != 2 {
 		return errors.New("no")
 	}
@@ -47,7 +51,7 @@ func TestHookCutsWhatNoPostTakes(t *testing.T) {
 	records := []Record{{Stream: Events, ID: "event-1-1", At: at, Body: []byte("{}")}, large, {Stream: Events, ID: "event-1-3", At: at, Body: []byte("{}")}}
 	p := &poster{got: map[string]int{}}
 	hook := &Hook{URL: "https://hooks.test/in", Secrets: [][]byte{[]byte("new"), []byte("old")}, Client: p}
-	if err := hook.Send(t.Context(), records); err != nil || len(p.got) != 3 || p.most > webhook.MaxBody {
+	if _, err := hook.Send(t.Context(), records); err != nil || len(p.got) != 3 || p.most > webhook.MaxBody {
 		t.Errorf("%v, %v, largest post %d octets", err, p.got, p.most)
 	}
 	// One that just fits is whole.
@@ -69,11 +73,11 @@ func TestHookPostsParts(t *testing.T) {
 		many[i] = Record{Stream: Events, ID: "event-1-" + strconv.Itoa(i), At: time.Now(), Name: "mail.delivered", Text: strings.Repeat("x", 3000), Body: []byte("{}")}
 	}
 	many[150].Text = strings.Repeat("y", 300_000) // larger than a part alone
-	if err := hook.Send(t.Context(), many); err == nil || len(p.ids) != 1 {
+	if _, err := hook.Send(t.Context(), many); err == nil || len(p.ids) != 1 {
 		t.Fatalf("a refusal counts as taken, or did not end the batch: %v, %d posts", err, len(p.ids))
 	}
 	p.down = false
-	if err := hook.Send(t.Context(), many); err != nil {
+	if _, err := hook.Send(t.Context(), many); err != nil {
 		t.Fatal(err)
 	}
 	if len(p.got) != 300 || p.got["event-1-150"] != 1 || len(p.ids) < 5 || p.ids[0] != p.ids[1] || p.most > 310_000 {

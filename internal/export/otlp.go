@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"postern/internal/secret"
+	"postern/internal/webhook"
 )
 
 // OTLPConfig says where records go as OpenTelemetry logs (OTLP/HTTP with JSON,
@@ -88,7 +89,10 @@ func (t *OTLP) encode(records []Record) ([]byte, error) {
 		s := otlpSeverities[r.Severity]
 		out[i] = otlpRecord{
 			TimeUnixNano: strconv.FormatInt(r.At.UnixNano(), 10), SeverityNumber: s.number, SeverityText: s.text, EventName: r.Name, Body: otlpValue{r.Text},
-			Attributes: []otlpAttribute{attr("log.record.uid", r.ID), attr("postern.stream", string(r.Stream)), attr("postern.record", string(r.Body))},
+			Attributes: []otlpAttribute{attr("log.record.uid", r.ID), attr("postern.stream", string(r.Stream))},
+		}
+		if len(r.Body) > 0 { // one that was too large goes without it
+			out[i].Attributes = append(out[i].Attributes, attr("postern.record", string(r.Body)))
 		}
 		if !r.Account.IsZero() {
 			out[i].Attributes = append(out[i].Attributes, attr("postern.account.id", r.Account.String()))
@@ -106,26 +110,29 @@ func (t *OTLP) encode(records []Record) ([]byte, error) {
 const otlpBytes = 2 << 20
 
 // Send implements Target.
-func (t *OTLP) Send(ctx context.Context, records []Record) error {
-	for len(records) > 0 {
-		n := 1
-		for size := octets(&records[0]); n < len(records); n++ {
+func (t *OTLP) Send(ctx context.Context, records []Record) (taken int, err error) {
+	for taken < len(records) {
+		n := taken + 1
+		for size := octets(&records[taken]); n < len(records); n++ {
 			if size += octets(&records[n]); size > otlpBytes {
 				break
 			}
 		}
-		if err := t.post(ctx, records[:n]); err != nil {
-			return err
+		if err := t.post(ctx, records[taken:n]); err != nil {
+			return taken, err
 		}
-		records = records[n:]
+		taken = n
 	}
-	return nil
+	return taken, nil
 }
 
 func octets(r *Record) int { return len(r.Body) + len(r.Text) }
 
-// post makes one request. A collector that takes only a part says so in its answer,
-// and that is a failure: all of the batch is sent again.
+// post makes one request. A collector that takes only a part says how many records it
+// rejects, not which.
+// deviation: OTLP 1.x, "Partial Success": such a request must not be sent again. It is,
+// in parts, so that the rejected records can be named; receivers know the others by
+// their log.record.uid.
 func (t *OTLP) post(ctx context.Context, records []Record) error {
 	body, err := t.encode(records)
 	if err != nil {
@@ -148,10 +155,8 @@ func (t *OTLP) post(ctx context.Context, records []Record) error {
 	if err != nil {
 		return err
 	}
-	// The specification has 200; receivers that have nothing to say say 204. 202 is
-	// somebody's in between, who does not have it yet.
-	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusNoContent {
-		return fmt.Errorf("the collector answered %d", answer.StatusCode)
+	if err := otlpFailure(answer, len(records)); err != nil {
+		return err
 	}
 	var partial struct {
 		PartialSuccess struct {
@@ -160,10 +165,35 @@ func (t *OTLP) post(ctx context.Context, records []Record) error {
 	}
 	if len(text) > 0 && json.Unmarshal(text, &partial) == nil {
 		if n := strings.Trim(string(partial.PartialSuccess.Rejected), `"`); n != "" && n != "0" && n != "null" {
-			return errors.New("the collector rejected " + n + " records")
+			return &Refusal{Records: len(records), Status: answer.StatusCode, Judged: true}
 		}
 	}
 	return nil
+}
+
+// otlpFailure is what the status of an answer to a request of n records says: no
+// failure, a refusal for good, or that all is to be sent again (OTLP 1.x,
+// "Failures": 429, 502, 503 and 504, and nothing else of 4xx and 5xx). Those that are
+// about the address, the credentials or the protocol refuse no record.
+func otlpFailure(answer *http.Response, n int) error {
+	err := fmt.Errorf("the collector answered %d", answer.StatusCode)
+	switch s := answer.StatusCode; s {
+	case http.StatusOK, http.StatusNoContent:
+		// The specification has 200; receivers that have nothing to say say 204. 202 is
+		// somebody's in between, who does not have it yet.
+		return nil
+	case http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusGone,
+		http.StatusUnsupportedMediaType, http.StatusMisdirectedRequest, http.StatusUpgradeRequired, http.StatusNotImplemented, http.StatusHTTPVersionNotSupported,
+		http.StatusNetworkAuthenticationRequired:
+		return fmt.Errorf("%w: are its address and the credentials for it right?", err)
+	case http.StatusTooManyRequests, http.StatusRequestTimeout, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return &Later{After: webhook.RetryAfter(answer.Header, time.Now()), Err: err}
+	default:
+		if s < 400 {
+			return err
+		}
+		return &Refusal{Records: n, Status: s, Judged: judged(s)}
+	}
 }
 
 // Close implements Target.

@@ -39,7 +39,7 @@ func TestOTLPSendsParts(t *testing.T) {
 		want = append(want, "event-1-"+strconv.Itoa(i))
 		records = append(records, Record{Stream: Events, ID: want[i], At: time.Now(), Body: []byte(strings.Repeat("x", size))})
 	}
-	if err := o.Send(t.Context(), records); err != nil {
+	if _, err := o.Send(t.Context(), records); err != nil {
 		t.Fatal(err)
 	}
 	// 0 to 2, 3, 4 alone, 5 and 6, 7 and 8
@@ -51,7 +51,7 @@ func TestOTLPSendsParts(t *testing.T) {
 			t.Errorf("request %d has %d octets", i, n)
 		}
 	}
-	if err := o.Send(t.Context(), nil); err != nil || len(sizes) != 5 {
+	if _, err := o.Send(t.Context(), nil); err != nil || len(sizes) != 5 {
 		t.Errorf("nothing to send: %v, %d requests", err, len(sizes))
 	}
 	if err := o.Close(); err != nil {

@@ -35,7 +35,7 @@ func TestOTLPIsOTLP(t *testing.T) {
 	at := time.Date(2026, 11, 22, 10, 11, 12, 13, time.UTC)
 	records := some(2, at)
 	records[1].Severity, records[1].Account = Alert, relay.AccountID{ID: relay.NewID(at)}
-	if err := o.Send(t.Context(), records); err != nil {
+	if _, err := o.Send(t.Context(), records); err != nil {
 		t.Fatal(err)
 	}
 	if path != "/v1/logs" || key != "s3cret" {
@@ -73,7 +73,7 @@ func TestOTLPIsOTLP(t *testing.T) {
 		"accepted, says a proxy": {202, ``, true},
 	} {
 		status, answer = c.status, c.answer
-		if err := o.Send(t.Context(), records); (err != nil) != c.fails {
+		if _, err := o.Send(t.Context(), records); (err != nil) != c.fails {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

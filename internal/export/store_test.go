@@ -23,17 +23,17 @@ type target struct {
 	closed bool
 }
 
-func (t *target) Send(_ context.Context, records []Record) error {
+func (t *target) Send(_ context.Context, records []Record) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.tried++
 	if t.down {
-		return errors.New("down")
+		return 0, errors.New("down")
 	}
 	for _, r := range records {
 		t.got[r.ID]++
 	}
-	return nil
+	return len(records), nil
 }
 
 func (t *target) Close() error { t.closed = true; return nil }

@@ -111,7 +111,15 @@ func oneLine(s string) string {
 }
 
 // Send implements Target.
-func (t *Syslog) Send(ctx context.Context, records []Record) (err error) {
+func (t *Syslog) Send(ctx context.Context, records []Record) (taken int, err error) {
+	if err := t.send(ctx, records); err != nil {
+		return 0, err
+	}
+	return len(records), nil
+}
+
+// send sends a batch, as one connection.
+func (t *Syslog) send(ctx context.Context, records []Record) (err error) {
 	var b bytes.Buffer
 	for i := range records {
 		t.frame(&b, &records[i])

@@ -104,7 +104,7 @@ func TestSyslogMessage(t *testing.T) {
 		{Stream: Changes, ID: "b", At: at, Name: "change.key create", Severity: Notice, Text: "one\r\n<34>1 forged \x1b[31m \u202edrow", Account: relay.AccountID{ID: relay.NewID(at)}},
 		{Stream: Events, ID: "c", At: at, Name: strings.Repeat("n", 99), Severity: Alert, Text: "long", Body: []byte(`"` + strings.Repeat("x", 9000) + `"`)},
 	}
-	if err := s.Send(t.Context(), records); err != nil {
+	if _, err := s.Send(t.Context(), records); err != nil {
 		t.Fatal(err)
 	}
 	got := c.all() // by the time that Send returns the server has closed, so it has all
@@ -143,10 +143,10 @@ func TestSyslogIsSureOfAll(t *testing.T) {
 	for i := range many {
 		many[i] = Record{Stream: Logins, ID: strconv.Itoa(i), Name: "n", Severity: Info, Text: strings.Repeat("t", 1000)}
 	}
-	if err := s.Send(t.Context(), many); err == nil {
+	if _, err := s.Send(t.Context(), many); err == nil {
 		t.Fatal("a cut connection counts as taken")
 	}
-	if err := s.Send(t.Context(), many); err != nil {
+	if _, err := s.Send(t.Context(), many); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.all(); len(got) != 500 {
@@ -158,7 +158,7 @@ func TestSyslogWantsTheRightServer(t *testing.T) {
 	t.Parallel()
 	c, s := collect(t)
 	s.cfg.TLS = &tls.Config{ServerName: "example.com"} // not of our roots
-	if err := s.Send(t.Context(), some(1, time.Now())); err == nil || len(c.all()) != 0 {
+	if _, err := s.Send(t.Context(), some(1, time.Now())); err == nil || len(c.all()) != 0 {
 		t.Errorf("sent to a server that nobody vouches for: %v", err)
 	}
 }
@@ -174,7 +174,7 @@ func TestSyslogGivesUp(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if err := s.Send(ctx, some(1, time.Now())); err == nil {
+	if _, err := s.Send(ctx, some(1, time.Now())); err == nil {
 		t.Error("no error")
 	}
 }

@@ -16,14 +16,14 @@ type slow struct {
 	busy sync.Mutex
 }
 
-func (s *slow) Send(ctx context.Context, _ []Record) error {
+func (s *slow) Send(ctx context.Context, _ []Record) (int, error) {
 	if !s.busy.TryLock() {
 		s.t.Error("two calls at a time")
-		return nil
+		return 0, nil
 	}
 	defer s.busy.Unlock()
 	<-ctx.Done()
-	return ctx.Err()
+	return 0, ctx.Err()
 }
 
 func (*slow) Close() error { return nil }
@@ -36,7 +36,8 @@ func TestSlowTargetIsWithinTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const lease, renewed = 30 * time.Second, 10 * time.Second // of internal/event
 		e := &Exporter{Target: &slow{t: t}, turn: make(chan struct{}, 1)}
-		send := sender(e, func(*int) (Record, error) { return Record{}, nil })
+		e.out = newOutbox(e)
+		send := (&feed[int]{e: e, record: func(*int) (Record, error) { return Record{}, nil }}).Apply
 		begin := time.Now()
 		var all sync.WaitGroup
 		for range Streams {

@@ -114,7 +114,10 @@ func (c *Client) check(text string) (string, error) {
 }
 
 // Refused is an answer other than 2xx.
-type Refused struct{ Status int }
+type Refused struct {
+	Status int
+	After  time.Duration // what Retry-After asks for; 0: nothing
+}
 
 func (r *Refused) Error() string {
 	if r.Status >= 300 && r.Status < 400 {
@@ -156,7 +159,7 @@ func (c *Client) Post(ctx context.Context, to string, secrets [][]byte, id strin
 	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return &Refused{resp.StatusCode}
+		return &Refused{resp.StatusCode, RetryAfter(resp.Header, now)}
 	}
 	return nil
 }
