@@ -262,9 +262,12 @@ func TestDomainsOfOthers(t *testing.T) {
 	}
 	for _, path := range []string{"edit", "delete", "rotate", "import"} {
 		r.lacks("a[href=/as/shop/domains/7/" + path + "]")
-		w.get("/as/shop/domains/7/" + path).want(403).says("The account changes it.")
+		w.get("/as/shop/domains/7/" + path).want(403).says("The account changes it, and gets the reports about it.")
 	}
-	r.shows("a[href=/as/shop/domains/7/dmarc]", "")
+	r.lacks("a[href=/as/shop/domains/7/dmarc]")
+	w.get("/as/shop/domains/7/dmarc").want(403)
+	w.get("/as/shop/domains/7/dmarc/reports").want(403)
+	r.shows("a[href=/as/shop/domains/7/zone]", "")
 	w.get("/domains/7").shows("a[href=/domains/7/edit]", "").shows("form[action=/domains/7/disable]", "").never("belongs to the account")
 	w.api.on("GET /v3/whitelabel/domains/7", json.RawMessage(`{"system":true,`+oneDomain[1:]))
 	w.get("/domains/7").lacks("a[href=/domains/7/delete]").lacks("form[action=/domains/7/disable]").shows("a[href=/domains/7/edit]", "").says("the relay's own mail")

@@ -87,6 +87,21 @@ func showDKIM(v *desk) error {
 	return v.Render(http.StatusOK, "page_dkim", "DKIM key "+k.Selector+" of "+d.title(), p)
 }
 
+// rotating reports whether a key waits to take over from one that signs. One that has
+// waited since the signing one was made is an offer, not a change.
+func (d *apiDomainView) rotating() bool {
+	signs := map[string]time.Time{} // by algorithm, the youngest
+	for _, k := range d.Keys {
+		if at, ok := signs[k.Algorithm]; k.State == "signing" && (!ok || k.CreatedAt.After(at)) {
+			signs[k.Algorithm] = k.CreatedAt
+		}
+	}
+	return slices.ContainsFunc(d.Keys, func(k apiDKIMKey) bool {
+		at, ok := signs[k.Algorithm]
+		return ok && k.State == "waiting" && k.CreatedAt.After(at)
+	})
+}
+
 // algorithm is that of a key, with its size in bits.
 func (k *apiDKIMKey) algorithm() string {
 	if k.Bits > 0 {

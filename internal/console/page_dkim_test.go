@@ -1,6 +1,7 @@
 package console
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -64,4 +65,27 @@ func TestDKIMKeysAreForWhomMaySeeThem(t *testing.T) {
 	w.get("/domains/7").shows("#dkim code", "p1").lacks("#dkim a")
 	w.get("/domains/7/keys/p1").want(404)
 	w.get("/domains/7/keys/p1/export").want(404)
+}
+
+// A change of keys can be given up while a key waits that is younger than the one that
+// signs; a second algorithm that was never published is none.
+func TestWhenAChangeOfKeysIsUnderWay(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		keys string
+		want bool
+	}{
+		{``, false},
+		{`{"algorithm":"rsa-sha256","state":"waiting","created_at":"2026-01-01T00:00:00Z"}`, false},
+		{`{"algorithm":"rsa-sha256","state":"signing","created_at":"2026-01-01T00:00:00Z"},{"algorithm":"ed25519-sha256","state":"waiting","created_at":"2026-01-01T00:00:01Z"}`, false},
+		{`{"algorithm":"rsa-sha256","state":"signing","created_at":"2026-01-01T00:00:00Z"},{"algorithm":"rsa-sha256","state":"waiting","created_at":"2026-01-01T00:00:00Z"}`, false},
+		{`{"algorithm":"rsa-sha256","state":"waiting","created_at":"2026-02-01T00:00:00Z"},{"algorithm":"rsa-sha256","state":"signing","created_at":"2026-01-01T00:00:00Z"}`, true},
+		{`{"algorithm":"rsa-sha256","state":"retired","created_at":"2026-01-01T00:00:00Z"},{"algorithm":"rsa-sha256","state":"waiting","created_at":"2026-02-01T00:00:00Z"}`, false},
+	} {
+		w := newPages(t, sampleAnswers())
+		w.api.on("GET /v3/whitelabel/domains/7", json.RawMessage(`{"id":7,"domain":"example.com","dkim":[`+c.keys+`]}`))
+		if got := w.get("/domains/7").want(200).find("form[action=/domains/7/cancel]") != nil; got != c.want {
+			t.Errorf("%s: can be given up: %v", c.keys, got)
+		}
+	}
 }

@@ -267,11 +267,13 @@ func (v *desk) domain() (d apiDomainView, err error) {
 	return d, err
 }
 
-// domainChanges are the routes by which a domain's owner changes it.
-var domainChanges = []string{
+// ownersOnly are the routes of a domain that are its owner's: those that change it, and
+// the reports, which tell of all mail as the domain.
+var ownersOnly = []string{
 	"PATCH " + apiDomain, "DELETE " + apiDomain, "POST " + apiDomain + "/disable", "POST " + apiDomain + "/enable", "POST " + apiDomain + "/validate",
 	"POST " + apiDomain + "/rotate", "DELETE " + apiDomain + "/rotate", "POST " + apiDomain + "/keys", "POST " + apiDomain + "/ips", "DELETE " + apiDomain + "/ips/{ip}",
 	"POST " + apiDomain + "/subuser", "DELETE " + apiDomain + "/subuser", "POST /v3/whitelabel/dns/email",
+	"GET " + apiDomain + "/dmarc", "GET " + apiDMARCReports, "GET " + apiDMARCReport,
 }
 
 // barDomain bars what cannot be done to a domain: whom it is shared with sends as it,
@@ -284,7 +286,7 @@ func (v *desk) barDomain(d *apiDomainView) {
 			rank = relay.RankAccount // a subuser's
 		}
 	} else if d.Username != orNone(v.Behalf, v.Principal.SubuserName) {
-		v.bar(notice{Tone: toneInfo, Title: "This domain belongs to the account.", Text: "It is shared with you: you may send as it. The account changes it."}, domainChanges...)
+		v.bar(notice{Tone: toneInfo, Title: "This domain belongs to the account.", Text: "It is shared with you: you may send as it. The account changes it, and gets the reports about it."}, ownersOnly...)
 		return
 	}
 	switch {
@@ -317,7 +319,7 @@ func (v *desk) showDomain(status int, refused *form) error {
 		v.linkAt("Zone file", here+"/zone", "GET", apiDomain+"/records"), v.linkAt("Delete it", here+"/delete", "DELETE", apiDomain))
 	p.KeyNext = append(v.linkAt("Change the keys", here+"/rotate", "POST", apiDomain+"/rotate"), v.linkAt("Bring a key from elsewhere", here+"/import", "POST", apiDomain+"/keys")...)
 	p.SPF, p.SPFAdd = spfParts(v, &d)
-	if slices.ContainsFunc(d.Keys, func(k apiDKIMKey) bool { return k.State == "waiting" }) && slices.ContainsFunc(d.Keys, func(k apiDKIMKey) bool { return k.Active }) {
+	if d.rotating() {
 		p.KeyDo = v.do(button{Text: "Give the change of keys up", Action: here + "/cancel"}, "DELETE", apiDomain+"/rotate")
 	}
 	p.Hosts, p.Host, p.Fields = hostFields(v, &d)

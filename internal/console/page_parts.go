@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // The parts that pages are made of. A page fills them in; the templates of
@@ -40,6 +41,21 @@ type cell struct {
 	Note   string
 	Bar    int // a part of 100, drawn; 0: none
 	Do     []button
+}
+
+// longWord is how many letters a word of a table has at least that is broken where the
+// table would be wider than its page. Shorter ones stay whole: a column of broken ones
+// is hard to read.
+const longWord = 20
+
+// Long reports whether a word of the text may be broken.
+func (c *cell) Long() bool {
+	for word := range strings.FieldsSeq(c.Text) {
+		if utf8.RuneCountInString(word) >= longWord {
+			return true
+		}
+	}
+	return false
 }
 
 // moment is a time in UTC, with words for how long ago or ahead it is.

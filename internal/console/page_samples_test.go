@@ -40,7 +40,7 @@ func init() {
 
 const oneDomain = `{"id":7,"domain":"example.com","username":"acme","default":true,"valid":false,"state":"pending","reason":"The record dkim1 is missing.",
 	"return_path":"em7.example.com","ips":["192.0.2.70"],"last_validation_attempt_at":1772600000,"created_at":"2026-01-01T00:00:00Z","notify":true,
-	"dkim":[{"selector":"p1","algorithm":"rsa","bits":2048,"state":"signing","active":true,"created_at":"2026-01-01T00:00:00Z"},{"selector":"p2","algorithm":"rsa","bits":2048,"state":"waiting"}],
+	"dkim":[{"selector":"p1","algorithm":"rsa","bits":2048,"state":"signing","active":true,"created_at":"2026-01-01T00:00:00Z"},{"selector":"p2","algorithm":"rsa","bits":2048,"state":"waiting","created_at":"2026-03-01T00:00:00Z"}],
 	"records":[{"key":"dkim1","for":"DKIM key","name":"p1._domainkey.example.com","type":"CNAME","value":"p1.dkim.relay.example.net","required":true,"valid":false,"reason":"It points elsewhere.","found":["other.example"]},
 		{"key":"mail_cname","for":"Return path","name":"em7.example.com","type":"CNAME","value":"u7.relay.example.net","required":true,"valid":true}],
 	"findings":[{"severity":"error","code":"dkim_missing","record":"dkim1","text":"The alias points elsewhere.","fix":"Let it point to p1.dkim.relay.example.net.","where":"p1._domainkey.example.com","expected":"p1","found":"other.example"}],
