@@ -176,7 +176,7 @@ func (r *run[T]) step(ctx context.Context) (more bool, err error) {
 			r.logger().Warn("records were dropped by retention before they were read", "consumer", r.Name, "records", n)
 		}
 	}
-	full := len(batch) >= r.size
+	full := len(batch) >= r.size || next.More()
 	if err := r.apply(ctx, batch, next); err != nil {
 		r.held = r.held && !errors.Is(err, store.ErrLeaseLost) // read anew how far it is
 		r.size = max(1, len(batch)/2)

@@ -25,6 +25,7 @@ type Cursor struct {
 
 	checked bool            // compared with the database's epochs by this process
 	from    *Cursor         // where the reading that gave it began
+	more    bool            // that reading ended for its size
 	stamps  map[int64]int64 // when the epochs of that reading began
 }
 

@@ -30,8 +30,16 @@ const loginAhead = time.Hour
 // that are alike add up for a minute, and are written a second later.
 const LoginSettle = 2 * time.Minute
 
-// ReadEvents returns up to limit events (at most 10,000; 0: 100) after a cursor,
-// and the cursor after them. Of each epoch they come in its order, without gaps
+// readBytes is how large a page of a log becomes, in octets: the record that reaches
+// it is the last one. (A message to ten thousand people is an event of megabytes.)
+const readBytes = 4 << 20
+
+// More reports whether the reading that gave a cursor ended since its page was large
+// enough, whatever its limit: there may be more to read at once.
+func (c Cursor) More() bool { return c.more }
+
+// ReadEvents returns up to limit events (at most 10,000; 0: 100) after a cursor, or
+// fewer if they are large (4 MiB and one event), and the cursor after them. Of each epoch they come in its order, without gaps
 // but for what retention has dropped; those of several are merged by time, as good
 // as their clocks are. Nothing that commits is ever passed over, by whichever node
 // and however late. No events: nothing is new, and the cursor may have moved past
@@ -39,6 +47,7 @@ const LoginSettle = 2 * time.Minute
 func (s *Store) ReadEvents(ctx context.Context, c Cursor, limit int) ([]relay.Event, Cursor, error) {
 	events, next, err := readLog(ctx, s, logReader[relay.Event]{
 		fam: &eventFamily, scan: scanEvent, at: func(e *relay.Event) int64 { return e.At.UnixMicro() }, horizon: s.w.committed.Load,
+		size: func(e *relay.Event) int { return len(e.Data) + len(e.Recipient) },
 	}, c, page(limit, maxEventsPage))
 	if err != nil {
 		return nil, c, fmt.Errorf("read events: %w", s.readError(err))
@@ -66,6 +75,8 @@ type logReader[T any] struct {
 	fam  *family
 	scan func(*sql.Rows) (int64, T, error)
 	at   func(*T) int64
+	// size is a row's octets, towards readBytes; nil: rows are small.
+	size func(*T) int
 	// wait reports what must not be read yet, nor anything of its epoch after it.
 	wait func(*T) bool
 	// horizon is the last sequence that this node has committed; nil: unknown.
@@ -81,7 +92,35 @@ type epochRow struct {
 // keyedRow is a row of a log with its position.
 type keyedRow[T any] struct {
 	pos, at int64
+	size    int
 	v       T
+}
+
+// room is what a page still takes.
+type room struct{ rows, bytes int }
+
+func newRoom(limit int) room { return room{limit, readBytes} }
+
+// take reports whether there is room, and takes it for a row of a size. The row that
+// reaches the bound of octets is still taken. So of one source that was read up to a
+// bound no page holds more than was read, whatever else comes into the page: nothing
+// is passed over.
+func (r *room) take(size int) bool {
+	if r.rows <= 0 || r.bytes <= 0 {
+		return false
+	}
+	r.rows, r.bytes = r.rows-1, r.bytes-size
+	return true
+}
+
+// within is how many of the rows have room, from the first on, and whether that
+// filled it.
+func within[T any](rows []keyedRow[T], limit int) (n int, full bool) {
+	r := newRoom(limit)
+	for n < len(rows) && r.take(rows[n].size) {
+		n++
+	}
+	return n, r.rows <= 0 || r.bytes <= 0
 }
 
 // epochPage is what was read of one epoch.
@@ -100,9 +139,9 @@ func readLog[T any](ctx context.Context, s *Store, l logReader[T], c Cursor, lim
 		return nil, c, err
 	}
 	var pages []epochPage[T]
-	total := 0
+	left := newRoom(limit)
 	for _, e := range epochs {
-		if total >= limit && slices.IndexFunc(pages, func(p epochPage[T]) bool {
+		if (left.rows <= 0 || left.bytes <= 0) && slices.IndexFunc(pages, func(p epochPage[T]) bool {
 			return len(p.rows) > 0 && p.rows[len(p.rows)-1].at+epochSkew >= e.began
 		}) < 0 {
 			break // what follows began after all that was read
@@ -111,9 +150,13 @@ func readLog[T any](ctx context.Context, s *Store, l logReader[T], c Cursor, lim
 		if err != nil {
 			return nil, c, err
 		}
-		pages, total = append(pages, p), total+len(p.rows)
+		for i := range p.rows {
+			left.rows, left.bytes = left.rows-1, left.bytes-p.rows[i].size
+		}
+		pages = append(pages, p)
 	}
-	out, taken := mergePages(pages, limit)
+	out, taken, large := mergePages(pages, limit)
+	next.more = large
 	next.stamps = make(map[int64]int64, len(pages))
 	for i := range pages {
 		p := &pages[i]
@@ -173,7 +216,8 @@ func readEpoch[T any](ctx context.Context, s *Store, l logReader[T], e epochRow,
 	if err != nil {
 		return p, err
 	}
-	p.rows, p.all = rows, len(rows) < limit
+	_, full := within(rows, limit)
+	p.rows, p.all = rows, !full
 	if l.wait != nil {
 		if i := slices.IndexFunc(rows, func(r keyedRow[T]) bool { return l.wait(&r.v) }); i >= 0 {
 			p.rows, p.all = rows[:i], false
@@ -199,16 +243,33 @@ func readPositions[T any](ctx context.Context, s *Store, l logReader[T], epoch, 
 	return readRows(ctx, s.db, l, l.fam.name, "", []any{lo, hi}, limit)
 }
 
+// errFull ends a reading: what was read is enough.
+var errFull = errors.New("the page is full")
+
+// readRows reads up to limit rows, and no more than make a page full.
 func readRows[T any](ctx context.Context, q querier, l logReader[T], table, more string, args []any, limit int) ([]keyedRow[T], error) {
 	key := l.fam.key()
 	query := "SELECT " + l.fam.columns + " FROM " + table + " WHERE " + key + " > $1 AND " + key + " < $2" + more +
 		" ORDER BY " + key + " LIMIT " + strconv.Itoa(limit)
 	var rows []keyedRow[T]
+	left := newRoom(limit)
 	err := eachRow(ctx, q, query, args, func(r *sql.Rows) error {
 		pos, v, err := l.scan(r)
-		rows = append(rows, keyedRow[T]{pos: pos, at: l.at(&v), v: v})
-		return err
+		if err != nil {
+			return err
+		}
+		row := keyedRow[T]{pos: pos, at: l.at(&v), v: v}
+		if l.size != nil {
+			row.size = l.size(&v)
+		}
+		if rows = append(rows, row); left.take(row.size) && left.bytes <= 0 {
+			return errFull
+		}
+		return nil
 	})
+	if errors.Is(err, errFull) {
+		err = nil
+	}
 	return rows, err
 }
 
@@ -230,7 +291,7 @@ func readTables[T any](ctx context.Context, s *Store, l logReader[T], lo, hi int
 			return err
 		}
 		for _, t := range starts {
-			if len(rows) >= limit && rows[limit-1].pos < t.pos {
+			if n, full := within(rows, limit); full && rows[n-1].pos < t.pos {
 				break
 			}
 			more, err := readRows(ctx, tx, l, t.name, "", []any{lo, hi}, limit)
@@ -239,7 +300,8 @@ func readTables[T any](ctx context.Context, s *Store, l logReader[T], lo, hi int
 			}
 			rows = append(rows, more...)
 			slices.SortFunc(rows, func(a, b keyedRow[T]) int { return cmp.Compare(a.pos, b.pos) })
-			rows = rows[:min(len(rows), limit)]
+			n, _ := within(rows, limit)
+			rows = rows[:n]
 		}
 		return nil
 	})
@@ -281,12 +343,12 @@ func noTable(ctx context.Context, tx *sql.Tx, name string) (bool, error) {
 	return n == 0, err
 }
 
-// mergePages takes up to limit rows, the earliest first, each epoch's in its own
-// order. It returns how many it took of each.
-func mergePages[T any](pages []epochPage[T], limit int) ([]T, []int) {
-	taken := make([]int, len(pages))
-	var out []T
-	for len(out) < limit {
+// mergePages takes what a page has room for, the earliest first, each epoch's in its
+// own order. It returns how many it took of each, and whether it ended for its size.
+func mergePages[T any](pages []epochPage[T], limit int) (out []T, taken []int, large bool) {
+	taken = make([]int, len(pages))
+	left := newRoom(limit)
+	for left.rows > 0 && left.bytes > 0 {
 		first := -1
 		for i := range pages {
 			if n := taken[i]; n < len(pages[i].rows) && (first < 0 || pages[i].rows[n].at < pages[first].rows[taken[first]].at) {
@@ -296,10 +358,12 @@ func mergePages[T any](pages []epochPage[T], limit int) ([]T, []int) {
 		if first < 0 {
 			break
 		}
-		out = append(out, pages[first].rows[taken[first]].v)
+		row := &pages[first].rows[taken[first]]
+		left.take(row.size)
+		out = append(out, row.v)
 		taken[first]++
 	}
-	return out, taken
+	return out, taken, left.bytes <= 0
 }
 
 // ReadChanges is ReadEvents for administrative changes, of all accounts, in the

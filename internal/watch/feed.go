@@ -53,7 +53,7 @@ func nextSlice(ctx context.Context, logs Logs, from position, now time.Time, set
 	if len(s.logins) >= feedPage {
 		end = earlier(end, latest(len(s.logins), now, func(i int) time.Time { return s.logins[i].At }))
 	}
-	if len(s.events) >= feedPage {
+	if len(s.events) >= feedPage || s.next.events.More() {
 		end = earlier(end, latest(len(s.events), now, func(i int) time.Time { return s.events[i].At }))
 	}
 	// What is read but has not settled is not worth another look at once: under load
