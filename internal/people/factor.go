@@ -251,7 +251,7 @@ func (s *Service) EnableTOTP(ctx context.Context, v Visitor, token secret.Redact
 	if err != nil {
 		return "", nil, err
 	}
-	if err := s.cfg.Store.SetTOTP(ctx, byUser(&visit.User, v.Addr), visit.User.ID, sealed, step, now, visit.Session.ID, firstOnly(visit)...); err != nil {
+	if err := s.cfg.Store.SetTOTP(ctx, byVisit(visit), visit.User.ID, sealed, step, now, visit.Session.ID, firstOnly(visit)...); err != nil {
 		return "", nil, err
 	}
 	what := "An authenticator app was set up"
@@ -290,7 +290,7 @@ func (s *Service) enrolled(ctx context.Context, visit *Visit, mechanism, plus, w
 
 func (s *Service) setCodes(ctx context.Context, visit *Visit) ([]string, error) {
 	codes, hashes := newRecoveryCodes(visit.User.ID)
-	if err := s.cfg.Store.SetRecoveryCodes(ctx, byUser(&visit.User, visit.visitor.Addr), visit.User.ID, hashes); err != nil {
+	if err := s.cfg.Store.SetRecoveryCodes(ctx, byVisit(visit), visit.User.ID, hashes); err != nil {
 		return nil, err
 	}
 	return codes, nil
@@ -309,7 +309,7 @@ func (s *Service) DisableTOTP(ctx context.Context, visit *Visit) error {
 	if len(u.TOTP) == 0 {
 		return relay.E(relay.NotFound, "No authenticator app is set up.")
 	}
-	if err := s.cfg.Store.RemoveTOTP(ctx, byUser(&u, visit.visitor.Addr), u.ID, visit.Session.ID, s.mayLose(&u)...); err != nil {
+	if err := s.cfg.Store.RemoveTOTP(ctx, byVisit(visit), u.ID, visit.Session.ID, s.mayLose(&u)...); err != nil {
 		return lastFactor(err)
 	}
 	s.lost(ctx, visit, "The authenticator app was removed")

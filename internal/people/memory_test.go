@@ -132,12 +132,25 @@ func (m *memory) edit(by store.By, id relay.UserID, what string, fn func(*relay.
 	if err != nil {
 		return err
 	}
+	if !m.goesOn(by) {
+		return store.ErrSessionOver
+	}
 	if err := fn(&u); err != nil {
 		return err
 	}
 	m.users[id] = u
 	m.note(by, what)
 	return nil
+}
+
+// goesOn reports whether the session goes on in which somebody makes a change.
+func (m *memory) goesOn(by store.By) bool {
+	for _, s := range m.sessions {
+		if s.ID == by.Session {
+			return true
+		}
+	}
+	return by.Session.IsZero()
 }
 
 func (m *memory) SetGrant(_ context.Context, by store.By, id relay.UserID, was, to store.Grant) error {
@@ -321,6 +334,9 @@ func (m *memory) EndSession(_ context.Context, by store.By, user relay.UserID, i
 		return err
 	}
 	h, ok := m.bySession(id)
+	if !m.goesOn(by) {
+		return store.ErrSessionOver
+	}
 	if !ok || m.sessions[h].User != user {
 		return errNone
 	}
@@ -332,6 +348,9 @@ func (m *memory) EndSession(_ context.Context, by store.By, user relay.UserID, i
 func (m *memory) EndSessions(_ context.Context, by store.By, user relay.UserID, keep relay.SessionID) (int, error) {
 	err := m.begin("EndSessions")
 	defer m.mu.Unlock()
+	if !m.goesOn(by) {
+		return 0, store.ErrSessionOver
+	}
 	m.note(by, "sessions.end")
 	return m.drop(user, keep), err
 }
@@ -341,6 +360,9 @@ func (m *memory) CreateLink(_ context.Context, by store.By, l relay.Link) error 
 	defer m.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if !m.goesOn(by) {
+		return store.ErrSessionOver
 	}
 	for h, o := range m.links {
 		alike := o.Kind == l.Kind && o.UsedAt.IsZero()
@@ -438,6 +460,9 @@ func (m *memory) ResetByLink(_ context.Context, by store.By, hash [32]byte, pw s
 	defer m.mu.Unlock()
 	if err != nil {
 		return relay.User{}, err
+	}
+	if l := m.links[hash]; m.users[l.User].TOTPAt.After(l.CreatedAt) || m.users[l.User].PasswordAt.After(l.CreatedAt) {
+		return relay.User{}, errClash
 	}
 	l, err := m.take(hash, at, relay.LinkReset)
 	if err != nil {

@@ -139,6 +139,9 @@ func (m *memory) key(call string, by store.By, user relay.UserID, id []byte, fn 
 	if err != nil {
 		return err
 	}
+	if !m.goesOn(by) {
+		return store.ErrSessionOver
+	}
 	for i, p := range m.keys {
 		if string(p.ID) == string(id) && (user.IsZero() || p.User == user) {
 			if err := fn(i); err != nil {

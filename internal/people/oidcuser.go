@@ -97,6 +97,11 @@ func (s *Service) governed(ctx context.Context, is *issuer, u *relay.User, who *
 	return u, fault(err)
 }
 
+// sessionOver: nobody is logged in any more who asked to have an identity bound.
+func sessionOver() *notIn {
+	return &notIn{result: relay.LoginMalformed, detail: "the session that asked for it has ended"}
+}
+
 // link binds an identity to the person of a session who asked for it.
 func (s *Service) link(ctx context.Context, v Visitor, is *issuer, f *flow, who *identity, account relay.AccountID) (*relay.User, *notIn) {
 	u, err := s.cfg.Store.User(ctx, f.User)
@@ -110,9 +115,11 @@ func (s *Service) link(ctx context.Context, v Visitor, is *issuer, f *flow, who 
 	case u.Account != account:
 		return &u, &notIn{result: relay.LoginUnknown, detail: "the issuer is another account's"}
 	case !slices.ContainsFunc(all, func(x relay.Session) bool { return x.ID == f.Session && x.Level == relay.SessionFull }):
-		return &u, &notIn{result: relay.LoginMalformed, detail: "the session that asked for it has ended"}
+		return &u, sessionOver()
 	}
-	if no := s.bind(ctx, byUser(&u, v.Addr), is, who, &u); no != nil {
+	by := byUser(&u, v.Addr)
+	by.Session = f.Session // it may end before the identity is bound
+	if no := s.bind(ctx, by, is, who, &u); no != nil {
 		return &u, no
 	}
 	s.notice(ctx, &u, v, "Single sign-on was added", "You can log in to your account \""+u.Username+"\" by "+is.Name+" from now on.")
@@ -122,6 +129,8 @@ func (s *Service) link(ctx context.Context, v Visitor, is *issuer, f *flow, who 
 func (s *Service) bind(ctx context.Context, by store.By, is *issuer, who *identity, u *relay.User) *notIn {
 	err := s.cfg.Store.AddIssuance(ctx, by, relay.Issuance{Issuer: is.URL, Subject: who.subject, User: u.ID, CreatedAt: s.now()})
 	switch {
+	case errors.Is(err, ErrSession):
+		return sessionOver()
 	case relay.KindOf(err) == relay.Conflict:
 		return &notIn{result: relay.LoginUnknown, detail: "the identity is somebody's already"}
 	case err != nil:

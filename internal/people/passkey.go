@@ -280,7 +280,7 @@ func (s *Service) keepPasskey(ctx context.Context, visit *Visit, made *webauthn.
 	if name = plain(name, maxPasskeyName); name == "" {
 		name = "Passkey"
 	}
-	return s.cfg.Store.AddPasskey(ctx, byUser(&visit.User, visit.visitor.Addr), relay.Passkey{
+	return s.cfg.Store.AddPasskey(ctx, byVisit(visit), relay.Passkey{
 		ID: made.ID, User: visit.User.ID, Name: name, Credential: row, CreatedAt: s.now(),
 	}, firstOnly(visit)...)
 }
@@ -313,7 +313,7 @@ func (s *Service) RenamePasskey(ctx context.Context, visit *Visit, id []byte, na
 	if name = plain(name, maxPasskeyName); name == "" {
 		return &relay.Error{Kind: relay.Invalid, Field: "name", Public: "Give it a name that tells you which device it is on."}
 	}
-	return s.cfg.Store.RenamePasskey(ctx, byUser(&visit.User, visit.visitor.Addr), visit.User.ID, id, name)
+	return s.cfg.Store.RenamePasskey(ctx, byVisit(visit), visit.User.ID, id, name)
 }
 
 // RemovePasskey takes a passkey away. Errors: ErrReauth, ErrSession;
@@ -329,7 +329,7 @@ func (s *Service) RemovePasskey(ctx context.Context, visit *Visit, id []byte) er
 		return err
 	}
 	rules := append(s.mayLose(&u), store.NotLastWayIn)
-	if err := s.cfg.Store.DeletePasskey(ctx, byUser(&u, visit.visitor.Addr), u.ID, id, visit.Session.ID, rules...); err != nil {
+	if err := s.cfg.Store.DeletePasskey(ctx, byVisit(visit), u.ID, id, visit.Session.ID, rules...); err != nil {
 		return lastFactor(err)
 	}
 	s.lost(ctx, visit, "A passkey was removed")

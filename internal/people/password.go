@@ -75,7 +75,7 @@ func (s *Service) ChangePassword(ctx context.Context, visit *Visit, old, next se
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.Store.SetPassword(ctx, byUser(u, visit.visitor.Addr), u.ID, hash, s.now(), visit.Session.ID); err != nil {
+	if err := s.cfg.Store.SetPassword(ctx, byVisit(visit), u.ID, hash, s.now(), visit.Session.ID); err != nil {
 		return err
 	}
 	s.notice(ctx, u, visit.visitor, "Your password was changed", fmt.Sprintf("The password of your account %q was changed. All other sessions have ended.", u.Username))

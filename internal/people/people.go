@@ -26,6 +26,7 @@ import (
 	"postern/internal/password"
 	"postern/internal/relay"
 	"postern/internal/secret"
+	"postern/internal/store"
 )
 
 // Visitor is who is at the other end of a request.
@@ -133,7 +134,7 @@ var (
 	// ErrPasskey: the passkey did not prove what was asked.
 	ErrPasskey error = &relay.Error{Kind: relay.Unauthenticated, Public: "The passkey was not accepted. Try again, or use another way to log in."}
 	// ErrSession: the session is gone: log in again.
-	ErrSession error = &relay.Error{Kind: relay.Unauthenticated, Public: "You are logged out. Log in again."}
+	ErrSession = store.ErrSessionOver
 	// ErrLink says the same of every link that does not work.
 	ErrLink error = &relay.Error{Kind: relay.NotFound, Public: "This link was used, has ended, or was replaced by a newer one. Ask for a new one."}
 	// ErrReauth: show both factors again first.

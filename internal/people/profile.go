@@ -85,7 +85,7 @@ func (s *Service) AskEmail(ctx context.Context, visit *Visit, email string) erro
 		return err
 	}
 	token, hash := newToken()
-	by := byUser(u, visit.visitor.Addr)
+	by := byVisit(visit)
 	l := relay.Link{
 		Hash: hash, Kind: relay.LinkEmail, Account: u.Account, Subuser: u.Subuser, User: u.ID, Email: email,
 		CreatedAt: now, CreatedBy: by.Who, ExpiresAt: now.Add(emailLife),

@@ -154,7 +154,7 @@ func (s *Service) EndSession(ctx context.Context, visit *Visit, id relay.Session
 	if !visit.Full() {
 		return ErrSession
 	}
-	return s.cfg.Store.EndSession(ctx, byUser(&visit.User, visit.visitor.Addr), visit.User.ID, id)
+	return s.cfg.Store.EndSession(ctx, byVisit(visit), visit.User.ID, id)
 }
 
 // EndOthers ends all of a person's sessions but this one, and says how many.
@@ -162,7 +162,7 @@ func (s *Service) EndOthers(ctx context.Context, visit *Visit) (int, error) {
 	if !visit.Full() {
 		return 0, ErrSession
 	}
-	return s.cfg.Store.EndSessions(ctx, byUser(&visit.User, visit.visitor.Addr), visit.User.ID, visit.Session.ID)
+	return s.cfg.Store.EndSessions(ctx, byVisit(visit), visit.User.ID, visit.Session.ID)
 }
 
 // replace makes a new session, with a new token, of one that has come further

@@ -119,3 +119,11 @@ type Door interface {
 func byUser(u *relay.User, addr netip.Addr) store.By {
 	return store.By{Who: "user " + u.Username, From: addr.String()}
 }
+
+// byVisit is byUser for a change that is made only while the visit's session goes on:
+// otherwise ErrSession.
+func byVisit(visit *Visit) store.By {
+	by := byUser(&visit.User, visit.visitor.Addr)
+	by.Session = visit.Session.ID
+	return by
+}

@@ -26,6 +26,9 @@ var (
 	// ErrUnknown: the connection broke while a change was committed, which may be
 	// stored or not. Whoever asked for it has to look. PostgreSQL only.
 	ErrUnknown = errors.New("store: not known whether the change was stored")
+	// ErrSessionOver: the login in which somebody asked for a change has ended since they
+	// asked (By.Session); nothing was stored.
+	ErrSessionOver error = &relay.Error{Kind: relay.Unauthenticated, Public: "You are logged out. Log in again."}
 	// ErrSchema: the database is newer than this program, or was changed by hand.
 	ErrSchema = errors.New("store: schema does not fit this program")
 	// ErrUnsafePath: the database's files belong to another user, may be written

@@ -40,7 +40,7 @@ func (s *Store) AddIssuance(ctx context.Context, by By, v relay.Issuance) error 
 		}
 	}
 	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
-		u, err := s.liveUser(ctx, tx, v.User)
+		u, err := s.userBy(ctx, tx, by, v.User)
 		if err != nil {
 			return note{}, err
 		}
@@ -79,7 +79,7 @@ func (s *Store) TouchIssuance(ctx context.Context, issuer, subject string, at ti
 // has no such identity.
 func (s *Store) DeleteIssuance(ctx context.Context, by By, user relay.UserID, issuer, subject string) error {
 	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
-		u, err := s.liveUser(ctx, tx, user)
+		u, err := s.userBy(ctx, tx, by, user)
 		if err != nil {
 			return note{}, err
 		}

@@ -95,6 +95,9 @@ func (s *Store) CreateLink(ctx context.Context, by By, l relay.Link) error {
 		if err := s.clearWay(ctx, tx, by, &l); err != nil {
 			return note{}, err
 		}
+		if err := goesOn(ctx, tx, by); err != nil {
+			return note{}, err
+		}
 		if err := putLink(ctx, tx, &l); err != nil {
 			return note{}, err
 		}

@@ -17,6 +17,9 @@ func (c *crowd) invitation(a relay.AccountID, email string) relay.Link {
 
 func (c *crowd) link(l relay.Link) relay.Link {
 	c.t.Helper()
+	if l.CreatedAt.IsZero() {
+		l.CreatedAt = c.now
+	}
 	if err := c.s.CreateLink(context.Background(), testBy, l); err != nil {
 		c.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -21,9 +22,12 @@ func (s *Store) UseLink(ctx context.Context, hash [32]byte, at time.Time) error 
 	})
 }
 
+// errLinkOver: of somebody who comes too late it does not tell why.
+var errLinkOver = relay.E(relay.Conflict, "The link was used before, or its time is over.")
+
 // takeLink marks a link as used, or relay.Conflict.
 func takeLink(ctx context.Context, tx *sql.Tx, hash [32]byte, at time.Time) error {
-	return hit(ctx, tx, relay.E(relay.Conflict, "The link was used before, or its time is over."), useLink, micros(at), hash[:], micros(at))
+	return hit(ctx, tx, errLinkOver, useLink, micros(at), hash[:], micros(at))
 }
 
 // AcceptLink uses a setup or invite link and makes its person, both or neither.
@@ -54,10 +58,14 @@ func (s *Store) AcceptLink(ctx context.Context, by By, hash [32]byte, u relay.Us
 
 // ResetByLink uses a reset link and sets the password of its person as SetPassword
 // does, both or neither; all sessions end. It returns the person as they are then.
-// Errors are those of UseLink; relay.NotFound also where it is another kind of
-// link, or the person is gone.
+// Errors are those of UseLink; relay.Conflict also where the person has got another
+// password, address or authenticator app since the link was made; relay.NotFound also
+// where it is another kind of link, or the person is gone.
 func (s *Store) ResetByLink(ctx context.Context, by By, hash [32]byte, password string, at time.Time) (relay.User, error) {
-	_, after, err := s.useOwnLink(ctx, by, hash, relay.LinkReset, at, "user.password.reset", func(ctx context.Context, tx *sql.Tx, old *relay.User, _ *relay.Link) error {
+	_, after, err := s.useOwnLink(ctx, by, hash, relay.LinkReset, at, "user.password.reset", func(ctx context.Context, tx *sql.Tx, old *relay.User, l *relay.Link) error {
+		if old.PasswordAt.After(l.CreatedAt) || old.TOTPAt.After(l.CreatedAt) || !strings.EqualFold(old.Email, l.Email) {
+			return errLinkOver
+		}
 		return writePassword(ctx, tx, old.ID, password, at, relay.SessionID{})
 	})
 	return after, err

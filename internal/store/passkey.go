@@ -56,7 +56,7 @@ func (s *Store) AddPasskey(ctx context.Context, by By, p relay.Passkey, rules ..
 		return err
 	}
 	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
-		u, err := s.liveUser(ctx, tx, p.User)
+		u, err := s.userBy(ctx, tx, by, p.User)
 		if err != nil {
 			return note{}, err
 		}
@@ -168,7 +168,7 @@ func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id 
 func (s *Store) changePasskey(ctx context.Context, by By, user relay.UserID, id []byte, action string,
 	edit func(context.Context, *sql.Tx, *relay.User, relay.Passkey) (any, error)) error {
 	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
-		u, err := s.liveUser(ctx, tx, user)
+		u, err := s.userBy(ctx, tx, by, user)
 		if err != nil {
 			return note{}, err
 		}

@@ -202,7 +202,7 @@ func (s *Store) TouchSession(ctx context.Context, id relay.SessionID, at time.Ti
 // person has no such session.
 func (s *Store) EndSession(ctx context.Context, by By, user relay.UserID, id relay.SessionID) error {
 	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
-		u, err := s.liveUser(ctx, tx, user)
+		u, err := s.userBy(ctx, tx, by, user)
 		if err != nil {
 			return note{}, err
 		}
@@ -219,7 +219,7 @@ func (s *Store) EndSession(ctx context.Context, by By, user relay.UserID, id rel
 func (s *Store) EndSessions(ctx context.Context, by By, user relay.UserID, keep relay.SessionID) (int, error) {
 	var ended int64
 	err := s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
-		u, err := s.liveUser(ctx, tx, user)
+		u, err := s.userBy(ctx, tx, by, user)
 		if err != nil {
 			return note{}, err
 		}

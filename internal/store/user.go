@@ -230,11 +230,35 @@ func (s *Store) liveUser(ctx context.Context, tx *sql.Tx, id relay.UserID) (rela
 	return one(ctx, tx, "person", scanUser, selectUsers+` WHERE u.id = $1 AND u.deleted_at = 0`, blob(id.ID))
 }
 
+// userBy is liveUser for a change that by makes, whose session goes on. What ends a
+// session has locked its person, so who changes themselves does it before that, or not
+// at all: a password that was checked for a thief is not set after its owner has set
+// another one.
+func (s *Store) userBy(ctx context.Context, tx *sql.Tx, by By, id relay.UserID) (relay.User, error) {
+	u, err := s.liveUser(ctx, tx, id)
+	if err != nil {
+		return u, err
+	}
+	return u, goesOn(ctx, tx, by)
+}
+
+// goesOn is ErrSessionOver where the session has ended in which by makes a change.
+func goesOn(ctx context.Context, tx *sql.Tx, by By) error {
+	if by.Session.IsZero() {
+		return nil
+	}
+	n, err := howMany(ctx, tx, `SELECT count(*) FROM sessions WHERE id = $1`, blob(by.Session.ID))
+	if err == nil && n == 0 {
+		err = ErrSessionOver
+	}
+	return err
+}
+
 // changeUser changes a person who is not deleted, and records how they were before
 // and after. fn may run more than once, and may return errUnchanged.
 func (s *Store) changeUser(ctx context.Context, by By, id relay.UserID, action string, fn func(ctx context.Context, tx *sql.Tx, old *relay.User) error) error {
 	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
-		old, err := s.liveUser(ctx, tx, id)
+		old, err := s.userBy(ctx, tx, by, id)
 		if err != nil {
 			return note{}, err
 		}

@@ -103,7 +103,7 @@ func (s *Store) changeRank(ctx context.Context, by By, id relay.UserID, action s
 		if err := s.holdAccount(ctx, tx, u.Account); err != nil {
 			return note{}, err
 		}
-		if u, err = s.liveUser(ctx, tx, id); err != nil {
+		if u, err = s.userBy(ctx, tx, by, id); err != nil {
 			return note{}, err
 		}
 		return s.changeHeldUser(ctx, tx, u, action, fn)

@@ -44,7 +44,7 @@ func (w *world) restrict(u relay.User, to ...relay.Tenant) relay.User {
 // person is a client who asks by Direct. The answers are rendered as over HTTP, so
 // that both can be compared.
 func (w *world) person(u relay.User, fresh bool) *client {
-	p := &relay.Principal{Tenant: relay.Tenant{Account: u.Account, Subuser: u.Subuser}, User: &u, Mechanism: "PASSWORD"}
+	p := &relay.Principal{Tenant: relay.Tenant{Account: u.Account, Subuser: u.Subuser}, User: &u, Session: relay.SessionID{ID: u.ID.ID}, Mechanism: "PASSWORD"}
 	if fresh {
 		p.FreshUntil = w.clock().Add(5 * time.Minute)
 	}

@@ -84,6 +84,8 @@ type fakePeople struct {
 	links    []relay.Link
 	sessions map[relay.UserID][]relay.Session
 	reset    []string // who was mailed
+	// over is a session that has ended since its request came.
+	over relay.SessionID
 	// meanwhile is what another node does to whoever is changed next.
 	meanwhile func(*relay.User)
 }
@@ -115,6 +117,9 @@ func (f *fakePeople) addSession(u relay.User) relay.Session {
 func (f *fakePeople) Invite(_ context.Context, by store.By, l relay.Link) (relay.Link, secret.Redacted, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !by.Session.IsZero() && by.Session == f.over {
+		return l, "", store.ErrSessionOver
+	}
 	l.Hash = sha256.Sum256([]byte(relay.NewID(t0).String()))
 	l.ExpiresAt = f.now.Add(7 * 24 * time.Hour)
 	f.links = append(f.links, l)
@@ -180,6 +185,9 @@ func (f *fakePeople) UserNamed(_ context.Context, name string) (relay.User, erro
 func (f *fakePeople) edit(by store.By, id relay.UserID, what string, change func(*relay.User)) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !by.Session.IsZero() && by.Session == f.over {
+		return store.ErrSessionOver
+	}
 	i := slices.IndexFunc(f.users, func(u relay.User) bool { return u.ID == id })
 	if i < 0 {
 		return relay.E(relay.NotFound, "There is no such person.")

@@ -41,6 +41,27 @@ func TestTeammatesChangedMeanwhile(t *testing.T) {
 	}
 }
 
+// AC-11: who is shut out, or loses their role, while a request of theirs is under way
+// loses their session with it: nobody is invited or switched off by it any more.
+func TestTeammatesChangedByWhoIsOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := peopleOf(w)
+	owner, u := w.addUser(w.acme, relay.RoleOwner), w.addUser(w.acme, relay.RoleDeveloper)
+	c := w.person(owner, true)
+	f.over = relay.SessionID{ID: owner.ID.ID}
+	for _, ask := range [][3]string{
+		{"POST", "/v3/teammates", `{"email":"new@people.example","role":"owner"}`}, {"POST", "/v3/teammates/" + u.Username + "/disable", ""},
+		{"DELETE", "/v3/teammates/" + u.Username, ""}, {"PATCH", "/v3/teammates/" + u.Username, `{"role":"admin"}`},
+	} {
+		c.refused(ask[0], ask[1], ask[2], 401, "logged out", "")
+	}
+	if len(w.changes) > 0 || len(f.links) > 0 {
+		t.Errorf("%q, %+v", w.changes, f.links)
+	}
+	w.person(w.addUser(w.acme, relay.RoleOwner), true).want("DELETE", "/v3/teammates/"+u.Username, "", 204, nil)
+}
+
 // Somebody who is shut out does not come in again by a key that they left behind,
 // whatever it may do.
 func TestKeysDoNotBringTheirMakerBack(t *testing.T) {
