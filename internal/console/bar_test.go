@@ -272,3 +272,76 @@ func TestDomainsOfOthers(t *testing.T) {
 	w.api.on("GET /v3/whitelabel/domains/7", json.RawMessage(`{"system":true,`+oneDomain[1:]))
 	w.get("/domains/7").lacks("a[href=/domains/7/delete]").lacks("form[action=/domains/7/disable]").shows("a[href=/domains/7/edit]", "").says("the relay's own mail")
 }
+
+// What the operator has stopped is not offered to be released.
+func TestMailThatTheOperatorHolds(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	message := func(state string, by ...string) *reply {
+		var events []any
+		for i, b := range by {
+			events = append(events, map[string]any{"event": "held", "at": clock.AddDate(0, 0, i), "data": map[string]any{"by": b}})
+		}
+		b, err := json.Marshal(map[string]any{"msg_id": "m1", "state": state, "queued": true, "events": events})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.api.on("GET /v3/messages/m1", json.RawMessage(b))
+		return w.get("/mail/m1").want(200)
+	}
+	release := "a[href=/mail/m1/do/release]"
+	message("held").shows(release, "")
+	message("held", "uid 0 on admin.sock", "user anna").shows(release, "").never("Ask the operator")
+	message("held", "user anna", "uid 0 on admin.sock").lacks(release).says("The operator of this relay holds this message.", "Ask the operator.").shows("a[href=/mail/m1/do/cancel]", "")
+	w.get("/mail/m1/do/release").want(403).says("Ask the operator.")
+	message("quarantined").lacks(release).says("Only the operator of this relay releases it.")
+	message("queued", "uid 0 on admin.sock").never("Ask the operator").shows("a[href=/mail/m1/do/hold]", "")
+}
+
+// A key is on the pages of whom it belongs to: what an account sees of its subusers leads
+// there, and to no page where it is not.
+func TestKeysOfSubusersAreLedTo(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	theirs := "a[href=/as/shop/keys/k9]"
+	w.api.on("GET /v3/messages/m1", json.RawMessage(`{"msg_id":"m1","subuser":"shop","key":{"id":"k9","name":"till"}}`))
+	w.get("/mail/m1").shows(theirs, "till")
+	w.api.on("GET /v3/api_keys", json.RawMessage(`{"result":[{"api_key_id":"k9","name":"till","username":"shop"},{"api_key_id":"k1","name":"own"}]}`))
+	w.get("/keys?subusers=1").shows(theirs, "till").shows("a[href=/keys/k1]", "own")
+	w.api.on("GET /v3/logins", json.RawMessage(`{"result":[{"api_key_id":"k9","tried":"till","subuser_id":"s7"},{"api_key_id":"k8","tried":"gone","subuser_id":"s8"},{"api_key_id":"k1","tried":"own"}]}`))
+	w.api.on("GET /v3/subusers", json.RawMessage(`[{"username":"shop","subuser_id":"s7"}]`))
+	w.get("/logins").shows(theirs, "till").says("of shop").shows("a[href=/keys/k1]", "own").shows("a[href=/logins?key=k8]", "gone").lacks("a[href=/keys/k8]").lacks("a[href=/keys/k9]")
+	w.tenants.subs["shop"] = relay.SubuserID{ID: relay.ID{7}}
+	w.get("/as/shop/logins").shows(theirs, "till")
+}
+
+// Who has no list of logins is not led to it.
+func TestAccessWithoutLogins(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	led := func() bool { return strings.Contains(w.get("/access").want(200).body, `<a href="/logins?addr=`) }
+	if !led() {
+		t.Error("an address does not lead to its logins")
+	}
+	w.api.denied = []string{"GET " + apiLogins}
+	if led() {
+		t.Error("somebody without the list of logins is led to it")
+	}
+}
+
+// While two secrets of a key work, a third one can only end both.
+func TestRotatingTwice(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	rotate := func(until string) *reply {
+		var k map[string]any
+		if err := json.Unmarshal([]byte(oneKey), &k); err != nil {
+			t.Fatal(err)
+		}
+		k["previous_valid_until"] = until
+		w.api.on("GET /v3/api_keys/k1", k)
+		return w.get("/keys/k1/rotate").want(200)
+	}
+	rotate("2026-03-04T11:00:00Z").shows("option[value=86400]", "a day").never("ends both")
+	rotate("2026-03-05T12:00:00Z").lacks("option[value=86400]").shows("option[value=0]", "it ends now").says("works until 2026-03-05 12:00 UTC", "ends both")
+}

@@ -136,7 +136,10 @@ func (v *desk) activityTable(rules []ruleView) table {
 	t := table{ID: "activity", Caption: "Who tried lately", Head: []string{"Address", "By", "Times", "First", "Last", "Let in"}}
 	here := v.Addr()
 	for _, a := range v.activity().Result {
-		addr := to(a.IP, query(v.path("/logins"), "addr", a.IP))
+		addr := words(a.IP)
+		if v.May("GET", apiLogins) {
+			addr.Href = query(v.path("/logins"), "addr", a.IP)
+		}
 		addr.Note = a.Place
 		if a.IP == here {
 			addr.Badges = []badge{{"you", toneInfo}}

@@ -304,12 +304,17 @@ type keyRotatePage struct {
 }
 
 func rotateForm(v *desk, k *apiKeyView) form {
+	f := field{Name: "overlap_seconds", Label: "The old secret works on for", Kind: "select", Options: []option{
+		{Value: "86400", Text: "a day", On: true}, {Value: "3600", Text: "an hour"}, {Value: "604800", Text: "a week"},
+		{Value: "2592000", Text: "30 days"}, {Value: "0", Text: "no time: it ends now"},
+	}, Help: "Long enough to change it in every program below. If the secret has leaked, end it now."}
+	if k.PreviousUntil.After(v.Now) { // at most two secrets work at a time
+		f.Options = f.Options[len(f.Options)-1:]
+		f.Help = "The secret of before the last rotation works until " + momentOf(v.Now, k.PreviousUntil).Human() +
+			". Until then a new one ends both that work now; afterwards the old one can work on for a while."
+	}
 	return v.offer(form{
-		Name: "rotate", Action: v.path("/keys", k.ID) + "/rotate", Do: "Make a new secret", Cancel: v.path("/keys", k.ID),
-		Fields: []field{{Name: "overlap_seconds", Label: "The old secret works on for", Kind: "select", Options: []option{
-			{Value: "86400", Text: "a day", On: true}, {Value: "3600", Text: "an hour"}, {Value: "604800", Text: "a week"},
-			{Value: "2592000", Text: "30 days"}, {Value: "0", Text: "no time: it ends now"},
-		}, Help: "Long enough to change it in every program below. If the secret has leaked, end it now."}},
+		Name: "rotate", Action: v.path("/keys", k.ID) + "/rotate", Do: "Make a new secret", Cancel: v.path("/keys", k.ID), Fields: []field{f},
 	}, "POST", apiKey+"/rotate")
 }
 

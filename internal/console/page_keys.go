@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -187,7 +188,7 @@ func showKeys(v *desk) error {
 		name := to(k.Name, v.path("/keys", k.ID))
 		name.Note = orNone(keyKinds[k.Kind], k.Kind)
 		if k.Username != "" {
-			name.Href, name.Note = "", name.Note+" of "+k.Username
+			name.Href, name.Note = subuserPath(k.Username, "/keys/"+url.PathEscape(k.ID)), name.Note+" of "+k.Username
 		}
 		narrowed := cell{Lines: k.limits()}
 		if len(narrowed.Lines) == 0 {

@@ -32,6 +32,7 @@ type loginView struct {
 	Tried     string    `json:"tried"`
 	Detail    string    `json:"detail"`
 	Key       string    `json:"api_key_id"`
+	Subuser   string    `json:"subuser_id"`
 	Addr      string    `json:"addr"`
 	Network   string    `json:"network"`
 	Helo      string    `json:"helo"`
@@ -204,10 +205,26 @@ func tlsChoices(asked string) []option {
 	return all
 }
 
+// subusersOf are the names, by their ids, of the subusers whose logins an account sees
+// beside its own; nil where one tenant's are listed.
+func (v *desk) subusersOf(list []loginView) map[string]string {
+	if !v.Tenant.Subuser.IsZero() {
+		return nil
+	}
+	names := map[string]string{}
+	if slices.ContainsFunc(list, func(l loginView) bool { return l.Subuser != "" }) {
+		for _, s := range askIf[[]subuserView](v, apiSubusers, apiSubusers+"?limit=1000") {
+			names[s.ID] = s.Username
+		}
+	}
+	return names
+}
+
 func (v *desk) loginTable(list []loginView) table {
 	slices.SortStableFunc(list, func(a, b loginView) int { return b.At.Compare(a.At) })
 	t := table{ID: "logins", Caption: "Logins, the latest first", Head: []string{"When", "Result", "Who", "From", "By", "TLS"},
 		Empty: "Nobody has tried to log in, as far as this list looks. Once a program sends, its logins stand here."}
+	names := v.subusersOf(list)
 	for _, l := range list {
 		result := cell{Badges: []badge{{orNone(loginWords[l.Result], l.Result), loginTone(l.Result)}}, Note: l.Detail}
 		if l.Count > 1 {
@@ -216,9 +233,13 @@ func (v *desk) loginTable(list []loginView) table {
 		who := words(l.Tried)
 		if l.Key != "" {
 			who = to(orNone(l.Tried, l.Key), query(v.path("/logins"), "key", l.Key))
-			if v.May("GET", apiKey) {
-				who = to(orNone(l.Tried, l.Key), v.path("/keys", l.Key))
+			// A key of a subuser is shown on the subuser's pages.
+			if key := v.keyCellOf(names[l.Subuser], l.Key, ""); key.Href != "" && (names == nil || l.Subuser == "" || names[l.Subuser] != "") {
+				who.Href = key.Href
 			}
+		}
+		if name := names[l.Subuser]; name != "" {
+			who.Note = "of " + name
 		}
 		from := to(orNone(l.Addr, "here"), query(v.path("/logins"), "addr", l.Addr))
 		from.Note = l.Helo

@@ -263,8 +263,13 @@ type step struct {
 	Reply string // the remote's words
 }
 
+// message is the one of the path. What cannot be done to it is barred.
 func (v *desk) message() (messageView, error) {
-	return ask[messageView](v, under(apiMessages, v.id("message")))
+	m, err := ask[messageView](v, under(apiMessages, v.id("message")))
+	if err == nil {
+		v.barMessage(&m)
+	}
+	return m, err
 }
 
 func showMessage(v *desk) error {
@@ -272,7 +277,7 @@ func showMessage(v *desk) error {
 	if err != nil {
 		return err
 	}
-	p := messagePage{Is: messageFacts(v, &m), Source: sourceFacts(v, &m), Why: m.Why, Live: m.Queued}
+	p := messagePage{Notices: v.whyNot(), Is: messageFacts(v, &m), Source: sourceFacts(v, &m), Why: m.Why, Live: m.Queued}
 	here := v.path("/mail", v.id("message"))
 	for _, a := range mailActions {
 		if a.fits(&m) {
@@ -326,11 +331,7 @@ func messageFacts(v *desk, m *messageView) facts {
 
 func sourceFacts(v *desk, m *messageView) facts {
 	f := facts{Title: "Who handed it in"}
-	key := words(orNone(m.Key.Name, m.Key.ID))
-	if m.Key.ID != "" && v.May("GET", apiKey) {
-		key.Href = v.path("/keys", m.Key.ID)
-	}
-	f.add("Key", key)
+	f.add("Key", v.keyCellOf(m.Subuser, m.Key.ID, m.Key.Name))
 	f.add("From", words(m.Source.Addr))
 	f.add("Calls itself", words(m.Source.Helo))
 	f.add("By", words(strings.TrimSpace(m.Source.Protocol+" "+m.Source.Mechanism)))

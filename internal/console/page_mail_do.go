@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"postern/internal/relay"
 )
 
 // plainWords are sentences, however the API puts them: one, several, or several in
@@ -64,6 +66,27 @@ var mailActions = []mailAction{
 
 func (m *messageView) stopped() bool { return m.State == "held" || m.State == "quarantined" }
 
+// barMessage bars what cannot be done to a message: what the operator has stopped goes
+// on by their word only.
+func (v *desk) barMessage(m *messageView) {
+	held := mailEvent{}
+	for _, e := range m.Events {
+		if e.Event == string(relay.EventHeld) && !e.At.Before(held.At) {
+			held = e
+		}
+	}
+	var why notice
+	switch {
+	case m.State == string(relay.MessageQuarantined):
+		why = notice{Tone: toneWarn, Title: "The relay put this message aside.", Text: "Only the operator of this relay releases it. Ask the operator."}
+	case m.State == string(relay.MessageHeld) && strings.HasPrefix(held.Data.By, "uid "):
+		why = notice{Tone: toneWarn, Title: "The operator of this relay holds this message.", Text: "Nobody else can release it. Ask the operator."}
+	default:
+		return
+	}
+	v.bar(why, "POST "+apiMessage+"/release")
+}
+
 func (v *desk) mailAction() (*mailAction, error) {
 	for i := range mailActions {
 		if a := &mailActions[i]; a.name == v.id("action") && v.May("POST", apiMessage+"/"+a.name) {
@@ -91,6 +114,9 @@ func showMailAction(v *desk) error {
 		return err
 	}
 	m, err := v.message()
+	if err == nil {
+		err = v.unbarred("POST " + apiMessage + "/" + a.name)
+	}
 	if err != nil {
 		return err
 	}

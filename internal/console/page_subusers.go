@@ -32,6 +32,7 @@ type subuserView struct {
 	Username        string    `json:"username"`
 	Email           string    `json:"email"`
 	Number          int64     `json:"id"`
+	ID              string    `json:"subuser_id"`
 	Disabled        bool      `json:"disabled"`
 	Keys            int64     `json:"keys"`
 	Pool            string    `json:"pool"`
