@@ -212,6 +212,9 @@ func (s *Store) change(ctx context.Context, by By, fn func(ctx context.Context, 
 		if rev, err = s.bump(ctx, tx); err != nil {
 			return err
 		}
+		if err := goesOn(ctx, tx, by); err != nil {
+			return err
+		}
 		n, err := fn(ctx, tx, rev)
 		if err != nil {
 			return err

@@ -29,6 +29,9 @@ var (
 	// ErrSessionOver: the login in which somebody asked for a change has ended since they
 	// asked (By.Session); nothing was stored.
 	ErrSessionOver error = &relay.Error{Kind: relay.Unauthenticated, Public: "You are logged out. Log in again."}
+	// ErrKeyOver: the key that asked for a change was revoked or switched off since it
+	// asked (By.Key); nothing was stored.
+	ErrKeyOver error = &relay.Error{Kind: relay.Unauthenticated, Public: "The provided authorization grant is invalid, expired, or revoked"}
 	// ErrSchema: the database is newer than this program, or was changed by hand.
 	ErrSchema = errors.New("store: schema does not fit this program")
 	// ErrUnsafePath: the database's files belong to another user, may be written

@@ -125,3 +125,54 @@ func TestResetLinkIsJudgedWhenItIsUsed(t *testing.T) {
 		}
 	})
 }
+
+// AP-03: a key that was revoked or switched off, and a session that has ended, make no
+// other key, nor anything else, by a request that was under way.
+func TestNothingIsMadeByWhatHasEnded(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		nodes := nodesOf(t, cfg)
+		s, other := nodes[0], nodes[len(nodes)-1]
+		ctx, c := context.Background(), newCrowd(t, s)
+		a := c.account()
+		u := c.person(a, relay.RoleOwner)
+		session, _ := c.session(u, relay.SessionFull)
+		key := func() relay.Key {
+			return relay.Key{ID: relay.KeyID{ID: relay.NewID(time.Now())}, Account: a, Kind: relay.KeyCertificate, CreatedAt: c.now}
+		}
+		revoked, off := key(), key()
+		if err := errors.Join(s.CreateKey(ctx, testBy, revoked), s.CreateKey(ctx, testBy, off)); err != nil {
+			t.Fatal(err)
+		}
+		by := func(change func(*By)) By { b := testBy; change(&b); return b }
+		for what, v := range map[string]struct {
+			by   By
+			end  func() error
+			want error
+		}{
+			"revoked":      {by(func(b *By) { b.Key = revoked.ID }), func() error { return s.RevokeKey(ctx, testBy, revoked.ID, c.now) }, ErrKeyOver},
+			"switched off": {by(func(b *By) { b.Key = off.ID }), func() error { return s.SetKeyDisabled(ctx, testBy, off.ID, c.now) }, ErrKeyOver},
+			"logged out":   {by(func(b *By) { b.Session = session.ID }), func() error { return s.EndSession(ctx, testBy, u.ID, session.ID) }, ErrSessionOver},
+		} {
+			made := key()
+			if err := errors.Join(s.CreateKey(ctx, v.by, made), v.end()); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			n := changesOf(t, s, a)
+			for ask, err := range map[string]error{
+				"a key":         other.CreateKey(ctx, v.by, key()),
+				"revoke":        other.RevokeKey(ctx, v.by, made.ID, c.now),
+				"a subuser":     other.CreateSubuser(ctx, v.by, relay.Subuser{ID: relay.SubuserID{ID: relay.NewID(time.Now())}, Account: a, Name: "thiefs"}),
+				"an invitation": other.CreateLink(ctx, v.by, c.invitation(a, "x@example.test")),
+				"a grant":       other.SetGrant(ctx, v.by, u.ID, GrantOf(&u), Grant{Role: relay.RoleAuditor}),
+			} {
+				if !errors.Is(err, v.want) {
+					t.Errorf("%s, %s: %v", what, ask, err)
+				}
+			}
+			if changesOf(t, s, a) != n {
+				t.Errorf("%s: something was changed", what)
+			}
+		}
+	})
+}

@@ -100,9 +100,10 @@ type By struct {
 	From string // an address, "admin.sock", "command line"
 	// Rank is how they stand to the tenant whose things they change.
 	Rank relay.Rank
-	// Session is the login in which a person does it; zero: none. What changes people, and
-	// what lets them in, is refused with ErrSessionOver where it has ended meanwhile.
+	// Session is the login in which a person does it, Key the key that does; zero: none.
+	// Where that has ended meanwhile the change is refused: ErrSessionOver, ErrKeyOver.
 	Session relay.SessionID
+	Key     relay.KeyID
 }
 
 // MessageFilter selects queued messages. Zero members do not restrict.

@@ -242,18 +242,6 @@ func (s *Store) userBy(ctx context.Context, tx *sql.Tx, by By, id relay.UserID) 
 	return u, goesOn(ctx, tx, by)
 }
 
-// goesOn is ErrSessionOver where the session has ended in which by makes a change.
-func goesOn(ctx context.Context, tx *sql.Tx, by By) error {
-	if by.Session.IsZero() {
-		return nil
-	}
-	n, err := howMany(ctx, tx, `SELECT count(*) FROM sessions WHERE id = $1`, blob(by.Session.ID))
-	if err == nil && n == 0 {
-		err = ErrSessionOver
-	}
-	return err
-}
-
 // changeUser changes a person who is not deleted, and records how they were before
 // and after. fn may run more than once, and may return errUnchanged.
 func (s *Store) changeUser(ctx context.Context, by By, id relay.UserID, action string, fn func(ctx context.Context, tx *sql.Tx, old *relay.User) error) error {

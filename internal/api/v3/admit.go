@@ -53,7 +53,7 @@ func (a *API) admit(c *Call) error {
 		return err
 	}
 	c.Principal, c.Tenant = p, p.Tenant
-	c.By = store.By{Who: "key " + p.Key.ID.String(), From: c.Addr.String()}
+	c.By = store.By{Who: "key " + p.Key.ID.String(), From: c.Addr.String(), Key: p.Key.ID}
 	if !c.route.NoRateLimit {
 		if err := a.rates.take(a, c); err != nil {
 			return err
