@@ -80,7 +80,7 @@ func (r *identityRelay) exportTraffic(t testing.TB, name string, messages int) {
 	s = r.talk(t, "127.0.90.2", "export.example")
 	wantReply(t, "a wrong login", s.login(`evil"] {"forged":"`+name+`"} \n<13>1 -`, "x"), "535 ")
 	s.conn.Close()
-	r.arrives(t, subject, time.Minute)
+	r.arrives(t, subject)
 }
 
 // again ends the process as a crash does and starts another.

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,13 +60,13 @@ func newIdentityRelay(t testing.TB, conf string) *identityRelay {
 }
 
 // arrives waits until the message with a subject is in the sink.
-func (r *identityRelay) arrives(t testing.TB, subject string, limit time.Duration) sink.Message {
+func (r *identityRelay) arrives(t testing.TB, subject string) sink.Message {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute+patience) // the schedule's first wait is a minute
 	defer cancel()
 	m, err := r.inbox.Wait(ctx, func(m sink.Message) bool { return bytes.Contains(m.Raw, []byte(subject)) })
 	if err != nil {
-		t.Fatalf("%s has not arrived within %v", subject, limit)
+		t.Fatalf("%s has not arrived within %v", subject, time.Minute+patience)
 	}
 	return m
 }
@@ -362,13 +363,17 @@ type eventSeen struct {
 	Data      struct{ Reason, Reply string }
 }
 
-// history are the events of one message, by kind.
-func (r *identityRelay) history(t testing.TB, id string) map[string]eventSeen {
+// history are the events of one message, by kind, once those that are wanted are there:
+// a message arrives before that is on record.
+func (r *identityRelay) history(t testing.TB, id string, wanted ...string) map[string]eventSeen {
 	t.Helper()
 	found := map[string]eventSeen{}
-	for _, e := range lines[eventSeen](t, r, "events", "--message", id, "--limit", "1000") {
-		found[e.Event] = e
-	}
+	until(t, fmt.Sprintf("events %q of %s", wanted, id), func() bool {
+		for _, e := range lines[eventSeen](t, r, "events", "--message", id, "--limit", "1000") {
+			found[e.Event] = e
+		}
+		return !slices.ContainsFunc(wanted, func(name string) bool { return found[name].Event == "" })
+	})
 	return found
 }
 
