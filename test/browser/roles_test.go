@@ -124,11 +124,8 @@ func (w *world) crowd(t *testing.T, b *tab) {
 // changing are parts of a path that differ from thing to thing.
 var changing = regexp.MustCompile(`[^/]*[0-9A-Z][^/]*`)
 
-// offered are the links of a page that lead to pages, and where its buttons send.
-const (
-	offeredLinks = `[...document.querySelectorAll("nav a[href], main a[href]")].filter((a) => a.origin === location.origin && !a.hasAttribute("download")).map((a) => a.pathname)`
-	offeredDo    = `[...document.querySelectorAll("main form.inline[method=post]")].map((f) => new URL(f.action).pathname)`
-)
+// within is before the path of a page that is about a subuser.
+var within = regexp.MustCompile(`^/as/[^/]+`)
 
 // offer is a button: the page that has it, and where it sends.
 type offer struct{ page, to string }
@@ -150,17 +147,17 @@ func (c *crawl) visits(measured map[string]bool) {
 		path := next[0]
 		next = next[1:]
 		c.visit(path)
-		c.stands(path)
-		if kind := kindOf(path); !measured[kind] {
+		now := c.stands(path)
+		if kind := kindOf(within.ReplaceAllString(path, "")); !measured[kind] {
 			measured[kind] = true
 			c.measure(path)
 		}
-		for _, to := range script[[]string](c.tab, offeredDo) {
+		for _, to := range now.Do {
 			if _, ok := c.buttons[kindOf(to)]; !ok && !ending(to) {
 				c.buttons[kindOf(to)] = offer{path, to}
 			}
 		}
-		for _, link := range script[[]string](c.tab, offeredLinks) {
+		for _, link := range now.Links {
 			if !seen[kindOf(link)] && !strings.HasSuffix(link, "/export") && !strings.HasSuffix(link, ".txt") {
 				seen[kindOf(link)] = true
 				next = append(next, link)
@@ -180,27 +177,42 @@ func ending(to string) bool {
 	return strings.HasPrefix(to, "/sessions") || strings.HasPrefix(to, "/log")
 }
 
-// stands fails unless a page that somebody is led to is one for them.
-func (c *crawl) stands(path string) {
-	c.t.Helper()
-	if status := c.status(); status != 200 || c.count("h1") != 1 {
-		c.t.Errorf("%s is offered %s, which answers with %d: %s", c.who, path, status, c.text("main"))
-		return
-	}
-	if n := c.count("main script, main img:not([src^='data:']), main [onerror], main [onload]"); n != 0 {
-		c.t.Errorf("%s: %d elements that nobody wrote", path, n)
-	}
-	at := c.at()
-	own := slices.ContainsFunc([]string{"/profile", "/factors", "/sessions", "/confirm"}, func(s string) bool { return strings.HasPrefix(at, s) })
-	if n := c.count("main form[method=post]"); c.looks && n != 0 && !own {
-		c.t.Errorf("%s shows %s %d forms that change something", path, c.who, n)
-	}
+// standing is how a page stands.
+type standing struct {
+	Status  int64    `json:"status"`
+	Titles  int      `json:"titles"`
+	Foreign int      `json:"foreign"` // elements that nobody wrote
+	Forms   int      `json:"forms"`   // that change something
+	At      string   `json:"at"`
+	Text    string   `json:"text"`
+	Links   []string `json:"links"`
+	Do      []string `json:"do"` // where its buttons send
 }
 
-// status is that of the page's answer.
-func (b *tab) status() int {
-	b.t.Helper()
-	return script[int](b, `performance.getEntriesByType("navigation")[0].responseStatus`)
+// asked in one go: a question takes longer than its answer.
+const standingNow = `({
+	status: performance.getEntriesByType("navigation")[0].responseStatus, titles: document.querySelectorAll("h1").length,
+	foreign: document.querySelectorAll("main script, main img:not([src^='data:']), main [onerror], main [onload]").length,
+	forms: document.querySelectorAll("main form[method=post]").length, at: location.pathname, text: (document.querySelector("main") ?? document.body).innerText,
+	links: [...document.querySelectorAll("nav a[href], main a[href]")].filter((a) => a.origin === location.origin && !a.hasAttribute("download")).map((a) => a.pathname),
+	do: [...document.querySelectorAll("main form.inline[method=post]")].map((f) => new URL(f.action).pathname)})`
+
+// stands fails unless a page that somebody is led to is one for them.
+func (c *crawl) stands(path string) standing {
+	c.t.Helper()
+	s := script[standing](c.tab, standingNow)
+	if s.Status != 200 || s.Titles != 1 {
+		c.t.Errorf("%s is offered %s, which answers with %d: %s", c.who, path, s.Status, s.Text)
+		return s
+	}
+	if s.Foreign != 0 {
+		c.t.Errorf("%s: %d elements that nobody wrote", path, s.Foreign)
+	}
+	own := slices.ContainsFunc([]string{"/profile", "/factors", "/sessions", "/confirm"}, func(p string) bool { return strings.HasPrefix(s.At, p) })
+	if c.looks && s.Forms != 0 && !own {
+		c.t.Errorf("%s shows %s %d forms that change something", path, c.who, s.Forms)
+	}
+	return s
 }
 
 func (c *crawl) measure(path string) {
@@ -224,12 +236,8 @@ func (c *crawl) presses() {
 		}
 		c.run(chromedp.Evaluate[chromedp.Void](form + `.querySelector("button").click()`)) // answers before the page is left
 		c.settle()
-		told := ""
-		if c.count("main [role=alert]") > 0 {
-			told = c.text("main [role=alert]")
-		}
-		if status := c.status(); status != 200 || strings.Contains(told, "did not work") {
-			c.t.Errorf("%s is offered a button to %s on %s, which answers with %d: %s", c.who, o.to, o.page, status, c.text("main"))
+		if now := script[standing](c.tab, standingNow); now.Status != 200 || strings.Contains(now.Text, "That did not work") {
+			c.t.Errorf("%s is offered a button to %s on %s, which answers with %d: %s", c.who, o.to, o.page, now.Status, now.Text)
 		}
 	}
 }
