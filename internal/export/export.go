@@ -95,7 +95,7 @@ type Exporter struct {
 // sendFor bounds the sending of one batch, and the wait for another stream's before
 // it. A consumer's lease is renewed when a third of its 30 s is over: what takes no
 // longer than this ends within it, so that no other node sends the same meanwhile.
-const sendFor = 18 * time.Second
+const sendFor = 16 * time.Second
 
 // stopFor is how long what is under way may take once the exporter is told to stop:
 // what was sent without an answer comes again after the next start.

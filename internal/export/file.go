@@ -36,7 +36,8 @@ type File struct {
 	size  int64
 	since time.Time // of the current file's first record
 	// sync puts a file or directory on the disk; tests watch it, and let it fail.
-	sync func(*os.File) error
+	sync  func(*os.File) error
+	write func(*os.File, []byte) (int, error) // as sync
 }
 
 // NewFile makes a target that opens its file when the first records come.
@@ -44,7 +45,7 @@ func NewFile(c FileConfig) *File {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &File{cfg: c, sync: (*os.File).Sync}
+	return &File{cfg: c, sync: (*os.File).Sync, write: (*os.File).Write}
 }
 
 // line is a record in a file, in a webhook and in nothing else.
@@ -74,14 +75,26 @@ func (t *File) Send(_ context.Context, records []Record) (taken int, err error) 
 	if err := t.rotate(int64(b.Len())); err != nil {
 		return 0, err
 	}
-	n, err := t.f.Write(b.Bytes())
+	n, failed := t.write(t.f, b.Bytes())
 	t.size += int64(n)
-	if err == nil {
-		err = t.sync(t.f)
+	if err := t.sync(t.f); err != nil {
+		// What stands there is perhaps not on the disk: all is written again.
+		return 0, errors.Join(fmt.Errorf("write %s: %w", t.cfg.Path, errors.Join(failed, err)), t.Close())
 	}
-	if err != nil {
-		// Half a batch may stand there; it is written again in full.
-		return 0, errors.Join(fmt.Errorf("write %s: %w", t.cfg.Path, err), t.Close())
+	if err := t.look(); err != nil {
+		return 0, err
+	}
+	if t.f == nil {
+		// Whoever moved it may have compressed or removed it before this was in it.
+		return 0, fmt.Errorf("%s was moved away while records were written, which are written again", t.cfg.Path)
+	}
+	if failed != nil {
+		// A disk that is full has the first lines, and perhaps a half one: adopt ends it.
+		whole := bytes.Count(b.Bytes()[:n], []byte("\n"))
+		if n > 0 && n < b.Len() && b.Bytes()[n] == '\n' {
+			whole++ // but for its end
+		}
+		return whole, errors.Join(fmt.Errorf("write %s: %w", t.cfg.Path, failed), t.Close())
 	}
 	return len(records), nil
 }
@@ -97,6 +110,9 @@ func (t *File) rotate(more int64) error {
 		}
 	}
 	now := t.cfg.Now()
+	if now.Before(t.since) {
+		t.since = now // the clock was ahead: the file would not be old for as long
+	}
 	full := t.cfg.Size > 0 && t.size > 0 && t.size+more > t.cfg.Size
 	old := t.cfg.Age > 0 && t.size > 0 && now.Sub(t.since) >= t.cfg.Age
 	if !full && !old {
@@ -122,7 +138,7 @@ func (t *File) look() error {
 	if err != nil {
 		return errors.Join(err, t.Close())
 	}
-	named, err := os.Lstat(t.cfg.Path)
+	named, err := os.Stat(t.cfg.Path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"postern/internal/webhook"
 )
@@ -28,6 +29,10 @@ var _ Poster = (*webhook.Client)(nil)
 // hookBytes is how large a post becomes, but for one that a single record makes
 // larger.
 const hookBytes = 256 << 10
+
+// longText is what is left, in octets, of the text of a record that is too large even
+// without its body.
+const longText = 64 << 10
 
 // Send implements Target. The id of a post follows from the records in it, so that
 // the receiver knows one that comes again.
@@ -66,6 +71,10 @@ func element(r *Record) ([]byte, error) {
 	text, err := json.Marshal(l)
 	if err == nil && len(text)+len("[]") > webhook.MaxBody {
 		l.Record = nil
+		text, err = json.Marshal(l)
+	}
+	if err == nil && len(text)+len("[]") > webhook.MaxBody {
+		l.Text = strings.ToValidUTF8(l.Text[:min(len(l.Text), longText)], "")
 		text, err = json.Marshal(l)
 	}
 	return text, err

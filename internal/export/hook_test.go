@@ -54,6 +54,11 @@ func TestHookCutsWhatNoPostTakes(t *testing.T) {
 	if _, err := hook.Send(t.Context(), records); err != nil || len(p.got) != 3 || p.most > webhook.MaxBody {
 		t.Errorf("%v, %v, largest post %d octets", err, p.got, p.most)
 	}
+	// So does one whose text alone is too long, with the beginning of it.
+	long := Record{Stream: Events, ID: "event-1-4", At: at, Text: strings.Repeat("é<", webhook.MaxBody), Body: []byte("{}")}
+	if _, err := hook.Send(t.Context(), []Record{long}); err != nil || p.got["event-1-4"] != 1 {
+		t.Errorf("%v, largest post %d octets", err, p.most)
+	}
 	// One that just fits is whole.
 	large.Body = []byte(`"` + strings.Repeat("x", webhook.MaxBody-300) + `"`)
 	text, err := element(&large)

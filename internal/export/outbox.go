@@ -14,6 +14,10 @@ const (
 	// patience is for how long a record is refused, by an answer that may mean
 	// something else than the record, before it is left out.
 	patience = time.Minute
+	// surely is how often a record is refused alone before it is left out; after a
+	// target took one that it had refused, it is doubtful that often for doubtFor.
+	surely, doubtful = 8, 16
+	doubtFor         = time.Hour
 	// fruitless is how many records are refused in a row, each alone, before it looks
 	// as if the target refused everything.
 	fruitless = 8
@@ -26,7 +30,7 @@ const (
 // refusal is about.
 //
 // A record is left out only if it was refused alone, the target took another one
-// after that, and then refused it alone again. While it takes nothing at all, for a
+// after that, and then refused it alone again and again. While it takes nothing at all, for a
 // wrong address or password, everything waits.
 type outbox struct {
 	target Target
@@ -37,14 +41,17 @@ type outbox struct {
 	taken    map[string]struct{} // ids of the records before which a cursor may still stand
 	suspects map[string]*suspect
 	accepted int64 // requests that were taken
-	barren   int   // records that were refused alone since then
-	limit    int   // records in a request, while a refused one is looked for
+	last     time.Time
+	barren   int // records that were refused alone since then
+	limit    int // records in a request, while a refused one is looked for
 	notYet   time.Time
+	unsteady time.Time // when it last took a record that it had refused alone
 }
 
 // suspect is a record that was refused alone.
 type suspect struct {
-	accepted int64 // of the outbox, then
+	accepted int64 // of the outbox, the last time
+	others   bool  // another record was taken between two refusals of this one
 	since    time.Time
 	tries    int
 	status   int // of HTTP, the last time
@@ -112,9 +119,12 @@ func (o *outbox) took(records []Record) {
 	}
 	for i := range records {
 		o.taken[records[i].ID] = struct{}{}
-		delete(o.suspects, records[i].ID)
+		if _, refused := o.suspects[records[i].ID]; refused {
+			delete(o.suspects, records[i].ID)
+			o.unsteady = time.Now()
+		}
 	}
-	o.accepted++
+	o.accepted, o.last = o.accepted+1, time.Now()
 	o.barren = 0
 }
 
@@ -265,18 +275,27 @@ func (o *outbox) doubt(ctx context.Context, r *Record, no *Refusal) error {
 // others wait for their turn. kept says why the record stays.
 func (o *outbox) again(ctx context.Context, r *Record) (kept, err error) {
 	s := o.suspects[r.ID]
-	others := o.accepted > s.accepted
+	others := (s.others || o.accepted > s.accepted) && time.Since(o.last) < patience
 	if !others && o.barren >= fruitless {
 		return everything(s.status), nil
 	}
-	no, err := o.alone(ctx, r)
-	switch {
-	case no == nil || err != nil:
-		return nil, err
-	case !others:
-		return fmt.Errorf("a record is refused (HTTP %d), and kept until it is seen that others are not", no.Status), nil
-	case !no.Judged && time.Since(s.since) < patience:
-		return fmt.Errorf("a record is refused (HTTP %d), and tried for %s before it is left out", no.Status, patience), nil
+	var no *Refusal
+	for {
+		if no, err = o.alone(ctx, r); no == nil || err != nil {
+			return nil, err
+		}
+		if !others {
+			return fmt.Errorf("a record is refused (HTTP %d), and kept until it is seen that others are not", no.Status), nil
+		}
+		s.others = true
+		steady := o.unsteady.IsZero() || time.Since(o.unsteady) >= doubtFor
+		switch quick := no.Judged && steady; {
+		case quick && s.tries < surely:
+			continue
+		case !quick && (time.Since(s.since) < patience || s.tries < surely || !steady && s.tries < doubtful):
+			return fmt.Errorf("a record is refused (HTTP %d), and tried for some time before it is left out", no.Status), nil
+		}
+		break
 	}
 	o.logger.Warn("export: a record is left out, since the target takes others and refuses it", "stream", r.Stream, "id", r.ID, "status", no.Status)
 	o.leftOut(r.Stream)

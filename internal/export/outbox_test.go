@@ -134,7 +134,7 @@ func TestRefusedRecordHoldsUpNothing(t *testing.T) {
 			if len(o.suspects)+len(o.taken) != 0 {
 				t.Errorf("%s: it remembers %d suspects and %d records", name, len(o.suspects), len(o.taken))
 			}
-			if len(bad) < 4 && c.requests > 80 {
+			if len(bad) < 4 && c.requests > 100 {
 				t.Errorf("%s: %d requests", name, c.requests)
 			}
 		}
@@ -208,6 +208,29 @@ func TestLoneRefusedRecordWaitsForAnother(t *testing.T) {
 		}
 		c.once(t, one, "events-0")
 	}
+}
+
+// What a target took some time ago says nothing about how it is now.
+func TestOldProofDoesNotCount(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o, c, _ := choose(http.StatusBadRequest, "events-0")
+		o.leftOut = func(Stream) { t.Error("a record was left out") }
+		one := run(Events, 0, 1)
+		if _, err := o.deliver(t.Context(), one); err == nil {
+			t.Fatal("no error")
+		}
+		if _, err := o.deliver(t.Context(), run(Logins, 0, 1)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(patience)
+		c.refuse = func(*Record) int { return http.StatusBadRequest } // it is broken by now
+		for range 20 {
+			if _, err := o.deliver(t.Context(), one); err == nil {
+				t.Error("no error")
+			}
+		}
+	})
 }
 
 // An answer that may be about something else than the record is heard for a minute
@@ -353,6 +376,43 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 			}
 			if took := time.Since(begin); took < want || took > want+2*time.Second {
 				t.Errorf("asked to wait for %s, it waited for %s", asked, took)
+			}
+		})
+	}
+}
+
+// Behind one address there may be two servers, one of which refuses everything: what
+// the other takes is not left out for that.
+func TestOneOfTwoServersRefusesEverything(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			o, c, _ := choose(0)
+			rnd := rand.New(rand.NewPCG(seed, 7))
+			status, refuses := http.StatusBadRequest, false
+			c.refuse = func(*Record) int {
+				if refuses {
+					return status
+				}
+				return 0
+			}
+			c.fail = func() error { refuses = rnd.IntN(2) == 0; return nil }
+			out := 0
+			o.leftOut = func(Stream) { out++ }
+			for i := range 4 {
+				all := run(Events, i*100, i*100+100)
+				for {
+					if _, err := o.deliver(t.Context(), all); err == nil {
+						break
+					}
+					time.Sleep(time.Second)
+				}
+				if out == 0 {
+					c.once(t, all)
+				}
+			}
+			if out > 0 {
+				t.Errorf("seed %d: %d left out", seed, out)
 			}
 		})
 	}

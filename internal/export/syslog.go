@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -25,7 +23,7 @@ type SyslogConfig struct {
 
 // Syslog sends records to one server. The protocol has no answer: a batch is one
 // connection, and counts as taken when the server, told that nothing more comes,
-// has closed it too: by then it has read all.
+// has closed it too: by then it has read all (say).
 type Syslog struct{ cfg SyslogConfig }
 
 // NewSyslog makes a target.
@@ -112,55 +110,30 @@ func oneLine(s string) string {
 
 // Send implements Target.
 func (t *Syslog) Send(ctx context.Context, records []Record) (taken int, err error) {
-	if err := t.send(ctx, records); err != nil {
-		return 0, err
-	}
-	return len(records), nil
-}
-
-// send sends a batch, as one connection.
-func (t *Syslog) send(ctx context.Context, records []Record) (err error) {
 	var b bytes.Buffer
 	for i := range records {
 		t.frame(&b, &records[i])
 	}
 	raw, err := t.cfg.Dial(ctx, "tcp", t.cfg.Addr)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	conn := tls.Client(raw, t.cfg.TLS)
-	defer func() {
-		if closed := conn.Close(); err == nil && closed != nil && !errors.Is(closed, net.ErrClosed) && !isReset(closed) {
-			err = closed
-		}
-	}()
+	defer func() { _ = raw.Close() }() // whatever matters was said before
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(sendFor)
 	}
 	if err := conn.SetDeadline(deadline); err != nil {
-		return err
+		return 0, err
 	}
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("TLS with %s: %w", t.cfg.Addr, err)
+		return 0, fmt.Errorf("TLS with %s: %w", t.cfg.Addr, err)
 	}
-	if _, err := conn.Write(b.Bytes()); err != nil {
-		return fmt.Errorf("write to %s: %w", t.cfg.Addr, err)
+	if err := say(conn, raw, b.Bytes(), deadline); err != nil {
+		return 0, fmt.Errorf("%s: %w", t.cfg.Addr, err)
 	}
-	if err := conn.CloseWrite(); err != nil { // close_notify: the server has all before it, or none of this counts
-		return fmt.Errorf("end towards %s: %w", t.cfg.Addr, err)
-	}
-	switch _, err := io.Copy(io.Discard, io.LimitReader(conn, 1<<16)); {
-	case err == nil, errors.Is(err, io.ErrUnexpectedEOF): // closed by close_notify, or without it
-		return nil
-	default:
-		return fmt.Errorf("%s did not close the connection: %w", t.cfg.Addr, err)
-	}
-}
-
-func isReset(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op)
+	return len(records), nil
 }
 
 // Close implements Target; no connection outlives a batch.

@@ -21,6 +21,7 @@ import (
 // collector is a syslog server over TLS that keeps whole messages.
 type collector struct {
 	ln   net.Listener
+	conf *tls.Config
 	mu   sync.Mutex
 	got  []string
 	drop bool // the next connection is cut before all of it was read
@@ -35,7 +36,8 @@ func collect(t *testing.T) (*collector, *Syslog) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &collector{ln: tls.NewListener(raw, &tls.Config{Certificates: web.TLS.Certificates})}
+	conf := &tls.Config{Certificates: web.TLS.Certificates}
+	c := &collector{ln: tls.NewListener(raw, conf), conf: conf}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
