@@ -58,7 +58,8 @@ func (s *Store) AddAggregate(ctx context.Context, domain relay.DomainID, k dmarc
 	if err != nil {
 		return false, fmt.Errorf("add aggregate report: %w", err)
 	}
-	err = s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	// A report may have thousands of sources, and it is mail: nobody waits for it.
+	err = s.eng.transact(patiently(ctx), func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := s.liveDomain(ctx, tx, domain); err != nil {
 			return err
 		}
