@@ -47,10 +47,11 @@ type domainView struct {
 	Reveal     bool              `json:"reveal_retired_keys"`
 	System     bool              `json:"system,omitempty" doc:"the domain of postern's own mail"`
 
-	VerifiedAt   time.Time `json:"verified_at,omitzero"`
-	FailingSince time.Time `json:"failing_since,omitzero"`
-	CreatedAt    time.Time `json:"created_at"`
-	DisabledAt   time.Time `json:"disabled_at,omitzero"`
+	VerifiedAt   time.Time  `json:"verified_at,omitzero"`
+	FailingSince time.Time  `json:"failing_since,omitzero"`
+	CreatedAt    time.Time  `json:"created_at"`
+	DisabledAt   time.Time  `json:"disabled_at,omitzero"`
+	DisabledBy   relay.Rank `json:"disabled_by,omitzero" doc:"account or operator: somebody above switched it off, and nobody else switches it on again; empty: its own people"`
 
 	Keys     []domainKey       `json:"dkim"`
 	Records  []domainRecord    `json:"records" doc:"all that is to be published"`
@@ -143,7 +144,7 @@ func (a *API) describeDomain(c *Call, d *relay.Domain) domainView {
 		Number: d.Number, Label: d.Label, Name: d.Name, IPs: append([]netip.Addr{}, d.IPs...), CustomSPF: d.CustomSPF, Default: d.Default,
 		Automatic: d.Automatic, ID: d.ID, State: d.State, Reason: d.Reason, Disputed: d.Disputed, AssertedBy: d.AssertedBy, Token: d.Token,
 		ReturnPath: d.ReturnPath, Selector: d.Selector, KeyBits: d.KeyBits, Subdomains: d.Subdomains, AllShared: d.AllSubusers, Notify: !d.Quiet,
-		Reveal: d.Reveal, System: d.System, VerifiedAt: d.VerifiedAt, FailingSince: d.FailingSince, CreatedAt: d.CreatedAt, DisabledAt: d.DisabledAt,
+		Reveal: d.Reveal, System: d.System, VerifiedAt: d.VerifiedAt, FailingSince: d.FailingSince, CreatedAt: d.CreatedAt, DisabledAt: d.DisabledAt, DisabledBy: d.DisabledRank,
 		RotateDays: daysOf(d.Rotate),
 	}
 	v.User, v.Username = a.ownerOf(d)

@@ -32,12 +32,13 @@ type keyView struct {
 	Canary           bool            `json:"canary,omitempty"`
 	CRAM             bool            `json:"cram_md5,omitempty"`
 
-	ExpiresAt  time.Time `json:"expires_at,omitzero"`
-	CreatedAt  time.Time `json:"created_at"`
-	CreatedBy  string    `json:"created_by,omitempty"`
-	RotatedAt  time.Time `json:"rotated_at,omitzero"`
-	DisabledAt time.Time `json:"disabled_at,omitzero"`
-	RevokedAt  time.Time `json:"revoked_at,omitzero"`
+	ExpiresAt  time.Time  `json:"expires_at,omitzero"`
+	CreatedAt  time.Time  `json:"created_at"`
+	CreatedBy  string     `json:"created_by,omitempty"`
+	RotatedAt  time.Time  `json:"rotated_at,omitzero"`
+	DisabledAt time.Time  `json:"disabled_at,omitzero"`
+	DisabledBy relay.Rank `json:"disabled_by,omitzero" doc:"account or operator: somebody above switched it off, and nobody else switches it on again; empty: its own people"`
+	RevokedAt  time.Time  `json:"revoked_at,omitzero"`
 
 	LastUsedAt        time.Time `json:"last_used_at,omitzero"`
 	LastUsedFrom      string    `json:"last_used_from,omitempty"`
@@ -78,7 +79,7 @@ func (a *API) viewKey(k *relay.Key, now time.Time) keyView {
 		Hosts: k.Hosts, Senders: k.Senders, RecipientDomains: k.RecipientDomains,
 		PerMinute: k.PerMinute, PerHour: k.PerHour, PerDay: k.PerDay, PerMonth: k.PerMonth, Hours: k.Hours,
 		Canary: k.Canary, CRAM: len(k.Verifier.SealedCRAM) > 0,
-		ExpiresAt: k.ExpiresAt, CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy, RotatedAt: k.RotatedAt, DisabledAt: k.DisabledAt, RevokedAt: k.RevokedAt,
+		ExpiresAt: k.ExpiresAt, CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy, RotatedAt: k.RotatedAt, DisabledAt: k.DisabledAt, DisabledBy: k.DisabledRank, RevokedAt: k.RevokedAt,
 		LastUsedAt: k.LastUsedAt, LastUsedFrom: k.LastUsedFrom, LastUsedMechanism: k.LastUsedMechanism, LastUsedHelo: k.LastUsedHelo, UseCount: k.UseCount,
 	}
 	if v.Scopes == nil {

@@ -8,6 +8,11 @@ import (
 	"postern/internal/sender"
 )
 
+// said is who switched a thing off, as the API tells.
+type said struct {
+	DisabledBy string `json:"disabled_by"`
+}
+
 // What the account or the operator has switched off of a subuser, the subuser's own
 // people and keys do not switch on again, nor make their own by switching it off once
 // more; whoever did it does.
@@ -43,8 +48,16 @@ func TestWhoSwitchesOnAgain(t *testing.T) {
 				below[0].want("POST", thing+"/disable", "", 200, nil)
 				below[1].want("POST", thing+"/enable", "", 200, nil)
 				below[1].want("POST", thing+"/disable", "", 200, nil)
+				var own said
+				if below[1].want("GET", thing, "", 200, &own); own.DisabledBy != "" {
+					t.Errorf("switched off by its own people, and said to be by the %s", own.DisabledBy)
+				}
 				above.want("POST", thing+"/disable", "", 200, nil) // it is off already: now it is theirs
 				for _, c := range below {
+					var by said
+					if c.want("GET", thing, "", 200, &by); by.DisabledBy == "" {
+						t.Error("nobody is told who switched it off")
+					}
 					c.want("POST", thing+"/disable", "", 200, nil)
 					c.refused("POST", thing+"/enable", "", 403, "switched this off", "")
 				}

@@ -89,6 +89,7 @@ type subuserView struct {
 	WebsiteDisabled bool            `json:"website_access_disabled,omitempty"`
 	CreatedAt       time.Time       `json:"created_at"`
 	DisabledAt      time.Time       `json:"disabled_at,omitzero"`
+	DisabledBy      relay.Rank      `json:"disabled_by,omitzero" doc:"account or operator: somebody above switched it off, and nobody else switches it on again; empty: its own people"`
 }
 
 // The bounds of a page of subusers.
@@ -131,7 +132,7 @@ func (a *API) listSubusers(c *Call) error {
 		v := subuserView{
 			Disabled: !s.DisabledAt.IsZero(), Email: s.Email, Number: s.Number, Username: s.Name, ID: s.ID, Pool: pools[s.DefaultPool],
 			Keys:            len(a.Directory.KeysOf(relay.Tenant{Account: s.Account, Subuser: s.ID})),
-			WebsiteDisabled: !s.ConsoleDisabledAt.IsZero(), CreatedAt: s.CreatedAt, DisabledAt: s.DisabledAt,
+			WebsiteDisabled: !s.ConsoleDisabledAt.IsZero(), CreatedAt: s.CreatedAt, DisabledAt: s.DisabledAt, DisabledBy: s.DisabledRank,
 		}
 		if c.Flag("include_region") {
 			v.Region = theRegion

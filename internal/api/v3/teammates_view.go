@@ -41,6 +41,7 @@ type teammateView struct {
 	PasswordAt    time.Time  `json:"password_at,omitzero"`
 	Disabled      bool       `json:"disabled"`
 	DisabledAt    time.Time  `json:"disabled_at,omitzero"`
+	DisabledBy    relay.Rank `json:"disabled_by,omitzero" doc:"account or operator: somebody above switched it off, and nobody else switches it on again; empty: its own people"`
 	CreatedAt     time.Time  `json:"created_at"`
 	InvitedBy     string     `json:"invited_by,omitempty"`
 	SeenAt        time.Time  `json:"last_seen_at,omitzero"`
@@ -56,7 +57,7 @@ func (a *API) viewTeammate(u *relay.User) teammateView {
 		Username: u.Username, FirstName: u.FirstName, LastName: u.LastName, Email: u.Email, Scopes: orEmpty(u.Granted()),
 		UserType: userType(u.Role), IsAdmin: isAdmin(u.Role), Role: u.Role, Restricted: u.Restricted, Subusers: a.subuserNames(u.Subusers),
 		SecondFactor: u.SecondFactor(), TOTP: len(u.TOTP) > 0, Passkeys: u.Passkeys, RecoveryCodes: u.RecoveryCodes,
-		Password: u.Password != "", PasswordAt: u.PasswordAt, Disabled: !u.DisabledAt.IsZero(), DisabledAt: u.DisabledAt,
+		Password: u.Password != "", PasswordAt: u.PasswordAt, Disabled: !u.DisabledAt.IsZero(), DisabledAt: u.DisabledAt, DisabledBy: u.DisabledRank,
 		CreatedAt: u.CreatedAt, InvitedBy: u.InvitedBy, SeenAt: u.SeenAt, SeenFrom: u.SeenFrom,
 	}
 	if s, ok := a.Directory.Subuser(u.Subuser); ok && !u.Subuser.IsZero() {
