@@ -2,6 +2,8 @@ package watch
 
 import (
 	"context"
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,5 +54,37 @@ func TestUnsettledEventsAreWaitedFor(t *testing.T) {
 		if err != nil || len(s.events) != c.taken || s.more != c.more {
 			t.Errorf("%s: %d events, more %v (%v), want %d, %v", c.name, len(s.events), s.more, err, c.taken, c.more)
 		}
+	}
+}
+
+// A page that is short because its events are large is not the end of the log: what
+// follows is read at once, and no login is told before the events that came before it.
+func TestPagesOfLargeEventsAreReadOn(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	s := openStore(t, func() time.Time { return now })
+	const events = 500 // of 16 KiB
+	data := json.RawMessage(`"` + strings.Repeat("x", 16<<10-2) + `"`)
+	for i := range events {
+		s.RecordEvent(relay.Event{Kind: relay.EventAlert, N: -1, Data: data, At: now.Add(time.Duration(i-events) * time.Second)})
+	}
+	until := time.Now().Add(time.Minute)
+	for b, err := s.EventsBehind(t.Context(), store.Cursor{}); b.Records < events; b, err = s.EventsBehind(t.Context(), store.Cursor{}) {
+		if err != nil || time.Now().After(until) {
+			t.Fatalf("%d events are stored: %v", b.Records, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	var at position
+	read, pages := 0, 0
+	for more := true; more; pages++ {
+		piece, err := nextSlice(t.Context(), s, at, now, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, more, at = read+len(piece.events), piece.more, piece.next
+	}
+	if read != events || pages < 2 {
+		t.Errorf("%d of %d events in %d pages", read, events, pages)
 	}
 }
