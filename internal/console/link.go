@@ -131,7 +131,7 @@ func (v *visit) invitePage(l *relay.Link) *invitePage {
 	u := &relay.User{Account: l.Account, Subuser: l.Subuser, Role: l.Role, Scopes: l.Scopes, Restricted: l.Restricted, Subusers: l.Subusers}
 	return &invitePage{
 		Email: l.Email, Account: v.Tenants.AccountName(l.Account), Role: string(l.Role), Setup: l.Kind == relay.LinkSetup, Steps: v.stepsOf(u, stepPassword),
-		Issuers: v.People.Issuers(), Token: v.linkToken().Reveal(),
+		Issuers: v.People.Issuers(l.Account), Token: v.linkToken().Reveal(),
 	}
 }
 

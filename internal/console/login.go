@@ -43,7 +43,7 @@ type PasskeyForm struct {
 
 func (v *visit) loginPage(name, next string) *loginPage {
 	return &loginPage{
-		Name: name, Next: next, Issuers: v.People.Issuers(),
+		Name: name, Next: next, Issuers: v.People.Issuers(relay.AccountID{}),
 		Passkey: PasskeyForm{Action: "/login/passkey", Options: "/login/passkey/options", Button: "Log in with a passkey", Next: next, Wide: true},
 	}
 }
@@ -262,7 +262,7 @@ func (c *Console) beginSSO(v *visit) error {
 		return err
 	}
 	start := OIDCStart{Issuer: v.R.PathValue("issuer"), Next: safeNext(f.Next), Invite: f.Invite}
-	if !slices.Contains(c.People.Issuers(), start.Issuer) {
+	if !slices.Contains(c.People.Issuers(relay.AccountID{}), start.Issuer) {
 		return relay.E(relay.NotFound, "There is no single sign-on of that name.")
 	}
 	if f.For == "link" || f.For == "fresh" {

@@ -91,7 +91,8 @@ func TestEnrolment(t *testing.T) {
 func TestProfile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.people.issuers = []string{"corp"}
+	w.people.signOns = []SignOn{{Issuer: "corp", Live: true}, {ID: "abc", Issuer: "staff", Live: true, CreatedAt: clock, UsedAt: clock},
+		{ID: "gov", Issuer: "head", Live: true, Governs: true, CreatedAt: clock}, {ID: "old", Issuer: "https://gone.test", CreatedAt: clock}}
 	w.people.passkeys = []relay.Passkey{{ID: []byte{1, 2, 255}, Name: `<script>x</script>`, CreatedAt: clock}}
 	w.visit().User.Username = `a"><img src=x>`
 	w.get("/profile").want(200).shows("tbody th", "<script>x</script>").shows("dd", `a"><img`).lacks("main img")
@@ -102,6 +103,16 @@ func TestProfile(t *testing.T) {
 	w.post("/factors/passkey/nope/rename", "name", "Key").want(404)
 	w.get("/factors/passkey/AQL_/remove").want(200).shows("dd", "<script>x</script>")
 	w.post("/factors/passkey/AQL_/remove").goes("/profile")
+	w.get("/profile").shows("form[action=/login/sso/corp] button", "Link").lacks("form[action=/login/sso/staff]").
+		shows("a[href=/profile/sso/abc/remove]", "Unlink staff").shows("a[href=/profile/sso/old/remove]", "Unlink").
+		shows("dd", "lets nobody in any more").lacks("a[href=/profile/sso/gov/remove]").shows("dd", "Your role follows your groups there")
+	w.get("/profile/sso/abc/remove").want(200).shows("main", "cannot log in by staff any more")
+	w.post("/profile/sso/abc/remove").goes("/profile")
+	w.get("/profile").shows("[role=status]", "staff is unlinked")
+	w.post("/profile/sso/none/remove").want(404)
+	w.post("/profile/sso/remove").want(404)
+	w.people.fails = relay.E(relay.Conflict, "Without this you could not log in.")
+	w.post("/profile/sso/abc/remove").want(409).shows("[role=alert]", "could not log in")
 	w.get("/factors/app/remove").want(200)
 	w.people.fails = relay.E(relay.Conflict, "It is your last factor.")
 	w.post("/factors/app/remove").want(409).shows("[role=alert]", "last factor")

@@ -17,6 +17,7 @@ type (
 	Enrolment = people.Enrolment
 	Newcomer  = people.Newcomer
 	OIDCStart = people.OIDCStart
+	SignOn    = people.SignOn
 	Request   = v3.Request
 )
 
@@ -50,6 +51,9 @@ type People interface {
 	RenamePasskey(ctx context.Context, visit *Visit, id []byte, name string) error
 	RemovePasskey(ctx context.Context, visit *Visit, id []byte) error
 
+	SignOns(ctx context.Context, u *relay.User) ([]SignOn, error)
+	RemoveSignOn(ctx context.Context, visit *Visit, id string) error
+
 	ChangePassword(ctx context.Context, visit *Visit, old, pw secret.Redacted) error
 	SetName(ctx context.Context, visit *Visit, first, last string) error
 	AskEmail(ctx context.Context, visit *Visit, email string) error
@@ -62,7 +66,8 @@ type People interface {
 
 	BeginOIDC(ctx context.Context, v Visitor, start OIDCStart) (to, cookie string, err error)
 	FinishOIDC(ctx context.Context, v Visitor, cookie string, query url.Values) (token secret.Redacted, s relay.Session, next string, err error)
-	Issuers() []string
+	// Issuers are the names of those of an account; of the zero account: all.
+	Issuers(account relay.AccountID) []string
 	// CheckPassword says in words what is wrong with a password; own are names that
 	// it must not be made of.
 	CheckPassword(pw secret.Redacted, own []string) ([]string, error)

@@ -27,6 +27,7 @@ type fakeFactors struct {
 	passkeys []relay.Passkey
 	others   []relay.Session
 	issuers  []string
+	signOns  []SignOn
 	fails    error // what the next call answers, whatever it is
 	asked    []string
 	pending  bool
@@ -247,7 +248,18 @@ func (p *fakePeople) FinishOIDC(_ context.Context, _ Visitor, cookie string, que
 	return token, s, "/sample", err
 }
 
-func (p *fakePeople) Issuers() []string { return p.issuers }
+func (p *fakePeople) Issuers(account relay.AccountID) []string {
+	if !account.IsZero() && account != p.anna().User.Account {
+		return nil
+	}
+	return p.issuers
+}
+
+func (p *fakePeople) SignOns(context.Context, *relay.User) ([]SignOn, error) { return p.signOns, nil }
+
+func (p *fakePeople) RemoveSignOn(_ context.Context, _ *Visit, id string) error {
+	return p.note("unlink %s", id)
+}
 
 func (p *fakePeople) CheckPassword(pw secret.Redacted, own []string) ([]string, error) {
 	if len(pw.Reveal()) < 15 {

@@ -15,6 +15,8 @@ var profilePages = []page{
 	{Method: "POST", Pattern: "/profile/password", Title: "Change your password", Own: true, StepUp: true, Handler: (*Console).changePassword},
 	{Method: "GET", Pattern: "/profile/email", Title: "Change your address", Own: true, StepUp: true, Handler: (*Console).showEmail},
 	{Method: "POST", Pattern: "/profile/email", Title: "Change your address", Own: true, StepUp: true, Handler: (*Console).askEmail},
+	{Method: "GET", Pattern: "/profile/sso/{id}/remove", Title: "Unlink single sign-on?", Own: true, StepUp: true, Handler: (*Console).askRemoveSignOn},
+	{Method: "POST", Pattern: "/profile/sso/{id}/remove", Title: "Unlink single sign-on?", Own: true, StepUp: true, Handler: (*Console).removeSignOn},
 	{Method: "GET", Pattern: "/profile/sessions", Title: "Your sessions", Own: true, Group: "Account", Nav: "Your sessions", Handler: (*Console).sessions},
 	{Method: "POST", Pattern: "/profile/sessions/{id}/end", Title: "Your sessions", Own: true, Handler: (*Console).endSession},
 	{Method: "POST", Pattern: "/profile/sessions/others", Title: "Your sessions", Own: true, Handler: (*Console).endOthers},
@@ -32,7 +34,7 @@ type profilePage struct {
 	Codes              int
 	FewCodes           bool
 	Passkeys           []passkeyRow
-	Issuers            []string
+	SignOns            []SignOn
 }
 
 type passkeyRow struct {
@@ -48,7 +50,10 @@ func (v *visit) profilePage() (*profilePage, error) {
 	p := &profilePage{
 		Username: u.Username, Email: u.Email, FirstName: u.FirstName, Family: u.LastName, Role: string(u.Role), HasPassword: u.Password != "",
 		PasswordAt: u.PasswordAt, TOTPAt: u.TOTPAt, HasTOTP: len(u.TOTP) > 0, Codes: u.RecoveryCodes, FewCodes: u.RecoveryCodes <= fewCodes,
-		Issuers: v.People.Issuers(),
+	}
+	var err error
+	if p.SignOns, err = v.People.SignOns(v.R.Context(), u); err != nil {
+		return nil, err
 	}
 	keys, err := v.People.Passkeys(v.R.Context(), u.ID)
 	if err != nil {
@@ -92,6 +97,52 @@ func (c *Console) setName(v *visit) error {
 func (v *visit) leadTo(path, notice string) error {
 	v.setFlash(v.W, v.R, notice)
 	return v.to(path)
+}
+
+// ownSignOn is the identity that a URL names.
+func (v *visit) ownSignOn() (SignOn, error) {
+	all, err := v.People.SignOns(v.R.Context(), &v.Open.User)
+	if err != nil {
+		return SignOn{}, err
+	}
+	id := v.R.PathValue("id")
+	for _, s := range all {
+		if s.ID != "" && s.ID == id {
+			return s, nil
+		}
+	}
+	return SignOn{}, relay.E(relay.NotFound, "This single sign-on is not linked to your account.")
+}
+
+func removeSignOnAsk(s *SignOn) *Ask {
+	return &Ask{
+		Text:   []string{"You cannot log in by " + s.Issuer + " any more, until you link it again. All your other sessions end."},
+		Button: "Unlink " + s.Issuer, Danger: true, Back: "/profile",
+	}
+}
+
+func (c *Console) askRemoveSignOn(v *visit) error {
+	s, err := v.ownSignOn()
+	if err != nil {
+		return err
+	}
+	v.crumb("Your profile", "/profile")
+	return v.render("ask", removeSignOnAsk(&s))
+}
+
+func (c *Console) removeSignOn(v *visit) error {
+	if err := v.form(&struct{}{}); err != nil {
+		return err
+	}
+	s, err := v.ownSignOn()
+	if err != nil {
+		return err
+	}
+	if err := c.People.RemoveSignOn(v.R.Context(), v.Open, s.ID); err != nil {
+		v.crumb("Your profile", "/profile")
+		return v.fail(err, "ask", removeSignOnAsk(&s))
+	}
+	return v.leadTo("/profile", "Single sign-on by "+s.Issuer+" is unlinked.")
 }
 
 type passwordPage struct {

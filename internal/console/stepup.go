@@ -38,7 +38,7 @@ type confirmPage struct {
 func (v *visit) confirmPage(next, stash string) *confirmPage {
 	u := &v.Open.User
 	issuer, _ := strings.CutPrefix(v.Open.Session.Method, ssoMethod)
-	if !slices.Contains(v.People.Issuers(), issuer) {
+	if !slices.Contains(v.People.Issuers(u.Account), issuer) {
 		issuer = ""
 	}
 	return &confirmPage{

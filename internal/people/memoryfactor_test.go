@@ -175,12 +175,43 @@ func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID
 			return err
 		}
 		u := m.whole(m.users[user])
-		linked := slices.ContainsFunc(m.issued, func(o relay.Issuance) bool { return o.User == user })
-		if u.Passkeys <= 1 && u.Password == "" && !linked && slices.Contains(rules, store.NotLastWayIn) {
-			return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "the only way in"}
+		if err := m.otherWay(u, rules, 1, 0); err != nil {
+			return err
 		}
 		m.keys = slices.Delete(m.keys, i, i+1)
 		m.lose(m.users[user], keep)
+		return nil
+	})
+}
+
+// otherWay is store's otherWayIn.
+func (m *memory) otherWay(u relay.User, rules []store.FactorRule, passkeys, identities int) error {
+	own := slices.Contains(rules, store.NotLastOwnWay)
+	have := 0
+	for _, o := range m.issued {
+		if o.User == u.ID && !own {
+			have++
+		}
+	}
+	if u.Passkeys > passkeys || u.Password != "" || have > identities || !own && !slices.Contains(rules, store.NotLastWayIn) {
+		return nil
+	}
+	return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "the only way in"}
+}
+
+func (m *memory) DeleteIssuance(_ context.Context, by store.By, user relay.UserID, issuer, subject string, keep relay.SessionID, rules ...store.FactorRule) error {
+	return m.edit(by, user, "DeleteIssuance", func(u *relay.User) error {
+		if err := m.otherWay(m.whole(*u), rules, 0, 1); err != nil {
+			return err
+		}
+		at := slices.IndexFunc(m.issued, func(o relay.Issuance) bool {
+			return o.User == user && o.Issuer == issuer && o.Subject == subject
+		})
+		if at < 0 {
+			return errNone
+		}
+		m.issued = slices.Delete(m.issued, at, at+1)
+		m.drop(user, keep)
 		return nil
 	})
 }

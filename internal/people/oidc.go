@@ -53,11 +53,14 @@ type flow struct {
 	Until    time.Time       `json:"until"`
 }
 
-// Issuers are the names of those that people can log in by, in order.
-func (s *Service) Issuers() []string {
+// Issuers are the names of those that the people of an account can log in by, in
+// order; the zero account: of any.
+func (s *Service) Issuers(account relay.AccountID) []string {
 	var names []string
 	for _, is := range s.issuers {
-		names = append(names, is.Name)
+		if account.IsZero() || s.letsIn(is, account) {
+			names = append(names, is.Name)
+		}
 	}
 	return names
 }

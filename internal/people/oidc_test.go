@@ -49,16 +49,19 @@ func (w *world) sso(p *idp, start OIDCStart, claims map[string]any) (secret.Reda
 	return w.FinishOIDC(w.t.Context(), home, cookie, p.authorize(to, claims))
 }
 
+// worlds are those of each kind of store.
+var worlds = map[string]func(testing.TB, ...func(*Config)) *world{"memory": newWorld, "store": realWorld}
+
 func TestSingleSignOn(t *testing.T) {
 	t.Parallel()
-	for name, build := range map[string]func(testing.TB, ...func(*Config)) *world{"memory": newWorld, "store": realWorld} {
+	for name, build := range worlds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, p := ssoWorld(t, build, nil)
 			ctx := t.Context()
 			w.person("owner")
-			if !slices.Equal(w.Issuers(), []string{"Corp"}) {
-				t.Errorf("issuers %v", w.Issuers())
+			if !slices.Equal(w.Issuers(relay.AccountID{}), []string{"Corp"}) {
+				t.Errorf("issuers %v", w.Issuers(relay.AccountID{}))
 			}
 			token, session, next, err := w.sso(p, OIDCStart{Next: "/keys?x=1"}, nil)
 			if err != nil || next != "/keys?x=1" || session.Level != relay.SessionEnrol || session.Method != "oidc Corp" {
@@ -312,7 +315,7 @@ func TestIssuersOwnSecondFactor(t *testing.T) {
 // Without provisioning, only who was invited, or has linked the issuer, comes in.
 func TestInvitedBySingleSignOn(t *testing.T) {
 	t.Parallel()
-	for name, build := range map[string]func(testing.TB, ...func(*Config)) *world{"memory": newWorld, "store": realWorld} {
+	for name, build := range worlds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, p := ssoWorld(t, build, func(is *Issuer) { is.Provision = false })

@@ -328,16 +328,14 @@ func (s *Service) RemovePasskey(ctx context.Context, visit *Visit, id []byte) er
 	if err != nil {
 		return err
 	}
-	rules := append(s.mayLose(&u), store.NotLastWayIn)
+	have, err := s.cfg.Store.Issuances(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	rules := append(s.mayLose(&u), s.wayIn(&u, have))
 	if err := s.cfg.Store.DeletePasskey(ctx, byVisit(visit), u.ID, id, visit.Session.ID, rules...); err != nil {
 		return lastFactor(err)
 	}
 	s.lost(ctx, visit, "A passkey was removed")
 	return nil
-}
-
-// linked reports whether a person can log in by single sign-on.
-func (s *Service) linked(ctx context.Context, id relay.UserID) bool {
-	all, err := s.cfg.Store.Issuances(ctx, id)
-	return err == nil && len(all) > 0
 }

@@ -98,6 +98,8 @@ type IssuanceStore interface {
 	AddIssuance(ctx context.Context, by store.By, i relay.Issuance) error
 	IssuanceUser(ctx context.Context, issuer, subject string) (relay.User, error)
 	Issuances(ctx context.Context, user relay.UserID) ([]relay.Issuance, error)
+	// DeleteIssuance ends all sessions but keep.
+	DeleteIssuance(ctx context.Context, by store.By, user relay.UserID, issuer, subject string, keep relay.SessionID, rules ...store.FactorRule) error
 	TouchIssuance(ctx context.Context, issuer, subject string, at time.Time) error
 }
 

@@ -75,9 +75,10 @@ func (s *Store) TouchIssuance(ctx context.Context, issuer, subject string, at ti
 	return s.touch(ctx, notFound("identity"), `UPDATE issuances SET used_at = $1 WHERE issuer = $2 AND subject = $3`, micros(at), text(issuer), text(subject))
 }
 
-// DeleteIssuance takes an identity away from a person. relay.NotFound: the person
-// has no such identity.
-func (s *Store) DeleteIssuance(ctx context.Context, by By, user relay.UserID, issuer, subject string) error {
+// DeleteIssuance takes an identity away from a person, and ends what it let in: all
+// their sessions but keep. relay.NotFound: the person has no such identity;
+// relay.Conflict by a rule.
+func (s *Store) DeleteIssuance(ctx context.Context, by By, user relay.UserID, issuer, subject string, keep relay.SessionID, rules ...FactorRule) error {
 	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.userBy(ctx, tx, by, user)
 		if err != nil {
@@ -87,7 +88,13 @@ func (s *Store) DeleteIssuance(ctx context.Context, by By, user relay.UserID, is
 		if err != nil {
 			return note{}, err
 		}
-		_, err = tx.ExecContext(ctx, `DELETE FROM issuances`+ofIssuer, old.Issuer, old.Subject)
+		if err := otherWayIn(ctx, tx, &u, rules, 0, 1); err != nil {
+			return note{}, err
+		}
+		if _, err = tx.ExecContext(ctx, `DELETE FROM issuances`+ofIssuer, old.Issuer, old.Subject); err != nil {
+			return note{}, err
+		}
+		_, err = tx.ExecContext(ctx, dropOtherLogins, blob(user.ID), blob(keep.ID))
 		return note{account: u.Account, action: "user.identity.delete", subject: userSubject(&u), before: old}, err
 	})
 }

@@ -150,7 +150,7 @@ func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id 
 		if err := mayGo(u, rules); err != nil {
 			return nil, err
 		}
-		if err := otherWayIn(ctx, tx, u, rules); err != nil {
+		if err := otherWayIn(ctx, tx, u, rules, 1, 0); err != nil {
 			return nil, err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM passkeys WHERE id = $1`, id); err != nil {

@@ -311,7 +311,7 @@ func TestChangesOfPeopleTellNoSecret(t *testing.T) {
 			s.AddPasskey(ctx, testBy, relay.Passkey{ID: []byte("p"), User: u.ID, Name: "phone", Credential: sealed}),
 			s.RenamePasskey(ctx, testBy, u.ID, []byte("p"), "old phone"), s.DeletePasskey(ctx, testBy, u.ID, []byte("p"), session.ID),
 			s.AddIssuance(ctx, testBy, relay.Issuance{Issuer: "https://i.test", Subject: "s", User: u.ID, CreatedAt: c.now}),
-			s.DeleteIssuance(ctx, testBy, u.ID, "https://i.test", "s"),
+			s.DeleteIssuance(ctx, testBy, u.ID, "https://i.test", "s", session.ID),
 			s.CreateLink(ctx, testBy, link), s.AcceptLink(ctx, testBy, hash, c.row(a, relay.RoleAdmin), c.now),
 			s.CreateLink(ctx, testBy, second), s.DeleteLinks(ctx, testBy, relay.Tenant{Account: a}, second.Email, relay.LinkInvite),
 			s.EndSession(ctx, testBy, u.ID, session.ID), s.ResetFactors(ctx, testBy, u.ID),

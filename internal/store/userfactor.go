@@ -73,9 +73,12 @@ const (
 	// NotLastFactor: relay.Conflict (Field "factor") if none would be left.
 	NotLastFactor
 	// NotLastWayIn: relay.Conflict (Field "way") if the person could not log in any
-	// more: no passkey would be left, and they have neither a password nor an identity
-	// at an issuer. It is about passkeys; an app is no way in by itself.
+	// more: they have no password, and neither a passkey nor an identity at an issuer
+	// would be left. An app is no way in by itself.
 	NotLastWayIn
+	// NotLastOwnWay is NotLastWayIn for somebody whose other identities, if there are
+	// any, are at issuers that let nobody in here.
+	NotLastOwnWay
 )
 
 // mayCome judges a factor that a locked person is to get.
@@ -98,20 +101,20 @@ func mayGo(u *relay.User, rules []FactorRule) error {
 	return nil
 }
 
-// otherWayIn judges whether a locked person may lose one of their passkeys, which
-// lets them in alone.
-func otherWayIn(ctx context.Context, tx *sql.Tx, u *relay.User, rules []FactorRule) error {
-	if u.Passkeys > 1 || u.Password != "" || !slices.Contains(rules, NotLastWayIn) {
+// otherWayIn judges whether a locked person may lose passkeys or identities, each of
+// which lets them in alone.
+func otherWayIn(ctx context.Context, tx *sql.Tx, u *relay.User, rules []FactorRule, passkeys, identities int) error {
+	own := slices.Contains(rules, NotLastOwnWay)
+	if u.Passkeys > passkeys || u.Password != "" || !own && !slices.Contains(rules, NotLastWayIn) {
 		return nil
 	}
-	identities, err := howMany(ctx, tx, countIssuances, blob(u.ID.ID))
-	if err != nil {
-		return err
+	if !own {
+		have, err := howMany(ctx, tx, countIssuances, blob(u.ID.ID))
+		if err != nil || have > identities {
+			return err
+		}
 	}
-	if identities == 0 {
-		return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "You have no password: without this passkey you could not log in. Set a password first."}
-	}
-	return nil
+	return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "You have no password: without this you could not log in. Set a password first."}
 }
 
 // errNoSecret: an app without a secret is none. It is a fault of the program.

@@ -22,6 +22,7 @@ func TestSingleSignOn(t *testing.T) {
 	is := oidc.New(t)
 	is.Person("nora", oidc.Claims{"email": "nora@served.test", "email_verified": true, "given_name": "Nora", "family_name": "Nord", "preferred_username": "nora", "groups": []string{"staff", "mail-readers"}, "amr": []string{"mfa"}})
 	is.Person("zoe", oidc.Claims{"email": "zoe@served.test", "email_verified": true, "preferred_username": "zoe", "groups": []string{"staff"}, "amr": []string{"mfa"}})
+	is.Person("olaf", oidc.Claims{"email": "olaf@served.test", "email_verified": true, "preferred_username": "olaf", "groups": []string{"staff"}, "amr": []string{"mfa"}})
 	dir := t.TempDir()
 	files := map[string]string{"ca.pem": string(is.CAPEM()), "secret": oidc.ClientSecret}
 	for name, text := range files {
@@ -58,6 +59,25 @@ func TestSingleSignOn(t *testing.T) {
 	owner.visit("/people")
 	owner.sees("#people", "by Staff login")
 	owner.judge("")
+
+	// Somebody of the house links it to their account, and takes it away again.
+	l := w.atIssuer(t, is)
+	l.login(p)
+	l.visit("/profile")
+	l.press("Link Staff login to your account")
+	l.sees("h1", "Who are you?")
+	l.press("Go on as olaf")
+	l.arrives("/profile")
+	l.sees("main", "linked")
+	l.axe()
+	l.press("Unlink Staff login")
+	l.sees("h1", "Unlink single sign-on?")
+	l.axe()
+	l.press("Unlink Staff login")
+	l.arrives("/profile")
+	l.sees("[role=status]", "Single sign-on by Staff login is unlinked")
+	l.sees("main", "Link Staff login to your account")
+	l.judge("")
 
 	for person, says := range map[string]string{"Go on as zoe": "zoe", "I do not agree": "nobody"} {
 		c := w.atIssuer(t, is)
