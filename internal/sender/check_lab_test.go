@@ -218,7 +218,7 @@ func (b *testBench) add(tb testing.TB, d relay.Domain) {
 	keys := testKeys()
 	keys[0].Selector, keys[1].Selector = SelectorsOf(d).RSA[0], SelectorsOf(d).Ed25519[0]
 	var err error
-	if b.d, err = b.m.CreateDomain(context.Background(), testBy, d, keys[:]...); err != nil {
+	if b.d, err = b.m.CreateDomainWithin(context.Background(), testBy, d, 0, keys[:]...); err != nil {
 		tb.Fatal(err)
 	}
 	b.keys = keys[:]

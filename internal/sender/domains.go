@@ -23,9 +23,10 @@ import (
 // DomainStore keeps domains, their keys and what checks found; *store.Store
 // does. Each change is one transaction, with its record.
 type DomainStore interface {
-	// CreateDomain gives the domain its number, and where ReturnPath is
-	// AutoReturnPath a label and a return path made of it.
-	CreateDomain(ctx context.Context, by store.By, d relay.Domain, keys ...relay.DKIMKey) (relay.Domain, error)
+	// CreateDomainWithin gives the domain its number, and where ReturnPath is
+	// AutoReturnPath a label and a return path made of it. relay.Conflict where its
+	// owner has most domains; 0: any number.
+	CreateDomainWithin(ctx context.Context, by store.By, d relay.Domain, most int, keys ...relay.DKIMKey) (relay.Domain, error)
 	// SwapDomain sets settings: relay.Conflict with store.ErrMeanwhile unless they are
 	// those of was.
 	SwapDomain(ctx context.Context, by store.By, was, d relay.Domain) error
@@ -139,9 +140,6 @@ func (s *Domains) Add(ctx context.Context, by store.By, n NewDomain) (relay.Doma
 	if err != nil {
 		return relay.Domain{}, nil, err
 	}
-	if err := s.room(ctx, row); err != nil {
-		return relay.Domain{}, nil, err
-	}
 	leave, err := s.making.enter(ctx, row.Account, keysOnDemand)
 	if err != nil {
 		return relay.Domain{}, nil, err
@@ -163,7 +161,11 @@ func (s *Domains) Add(ctx context.Context, by store.By, n NewDomain) (relay.Doma
 		}
 		keys = append(keys, key)
 	}
-	made, err := s.Store.CreateDomain(ctx, by, row, keys...)
+	most := s.Settings.Max
+	if row.System {
+		most = 0
+	}
+	made, err := s.Store.CreateDomainWithin(ctx, by, row, most, keys...)
 	if err != nil {
 		return relay.Domain{}, nil, err
 	}
@@ -235,28 +237,6 @@ func setReturnPath(row *relay.Domain, n NewDomain) error {
 		row.Label, row.ReturnPath = strings.TrimSuffix(host, "."+row.Name), host
 	case !n.System && (!n.Assert || row.Automatic):
 		row.ReturnPath = AutoReturnPath
-	}
-	return nil
-}
-
-// room refuses a domain over the owner's limit. Two at the same moment may both
-// be the last.
-func (s *Domains) room(ctx context.Context, row relay.Domain) error {
-	if s.Settings.Max <= 0 || row.System {
-		return nil
-	}
-	all, err := s.Store.Domains(ctx, row.Account)
-	if err != nil {
-		return err
-	}
-	n := 0
-	for _, d := range all {
-		if d.Subuser == row.Subuser && d.DeletedAt.IsZero() {
-			n++
-		}
-	}
-	if n >= s.Settings.Max {
-		return relay.E(relay.Conflict, fmt.Sprintf("There are %d domains already, which is the most that one owner can have. Remove one that is not used.", n))
 	}
 	return nil
 }

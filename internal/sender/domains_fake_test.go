@@ -44,16 +44,23 @@ func (m *domainMemory) lock() (func(), error) {
 	return m.mu.Unlock, m.fail
 }
 
-func (m *domainMemory) CreateDomain(_ context.Context, _ store.By, d relay.Domain, keys ...relay.DKIMKey) (relay.Domain, error) {
+func (m *domainMemory) CreateDomainWithin(_ context.Context, _ store.By, d relay.Domain, most int, keys ...relay.DKIMKey) (relay.Domain, error) {
 	unlock, err := m.lock()
 	defer unlock()
 	if err != nil {
 		return d, err
 	}
+	have := 0
 	for _, o := range m.domains {
 		if o.Name == d.Name && o.Account == d.Account && o.DeletedAt.IsZero() {
 			return d, relay.E(relay.Conflict, "The account has this domain already.")
 		}
+		if o.Account == d.Account && o.Subuser == d.Subuser && o.DeletedAt.IsZero() {
+			have++
+		}
+	}
+	if most > 0 && have >= most {
+		return d, relay.E(relay.Conflict, "There are as many as there can be.")
 	}
 	m.numbers++
 	d.Number = m.numbers

@@ -94,6 +94,51 @@ func TestKeysAreBounded(t *testing.T) {
 	})
 }
 
+// Of domains that are made at once, on whatever nodes, none is one too many. Deleted
+// ones do not count, nor do those of others.
+func TestDomainsAreBounded(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		nodes := nodesOf(t, cfg)
+		s := nodes[0]
+		ctx, c := context.Background(), newCrowd(t, s)
+		a := c.account()
+		sub := c.subuser(a)
+		add := func(s *Store, of relay.SubuserID, name string, most int) error {
+			id := relay.DomainID{ID: relay.NewID(time.Now())}
+			_, err := s.CreateDomainWithin(ctx, testBy, relay.Domain{ID: id, Account: a, Subuser: of, Name: name, State: relay.DomainPending,
+				Token: id.String(), CreatedAt: c.now}, most)
+			return err
+		}
+		for name, of := range map[string]relay.SubuserID{"gone.test": {}, "own.test": {}, "subs.test": sub} {
+			if err := add(s, of, name, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := s.Domains(ctx, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range all {
+			if d.Name == "gone.test" {
+				if err := s.DeleteDomain(ctx, testBy, d.ID, c.now); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		n := come(t, nodes, relay.Conflict, func(s *Store, i int) error { return add(s, relay.SubuserID{}, fmt.Sprintf("d%d.test", i), 5) })
+		if n != 4 {
+			t.Errorf("%d domains came beside one of 5, want 4", n)
+		}
+		if err := add(s, relay.SubuserID{}, "more.test", 0); err != nil {
+			t.Errorf("without a bound: %v", err)
+		}
+		if err := add(s, sub, "second.test", 2); err != nil {
+			t.Errorf("a subuser's: %v", err)
+		}
+	})
+}
+
 // Of people who are invited at once, on whatever nodes, none is one too many; an
 // invitation that is mailed again is none more. The operator may invite more.
 func TestInvitationsAreBounded(t *testing.T) {

@@ -25,6 +25,7 @@ const (
 	insertShared = `INSERT INTO domain_subusers (domain_id, subuser_id) VALUES ($1, $2)`
 	deleteShared = `DELETE FROM domain_subusers WHERE domain_id = $1`
 	nextDomain   = `UPDATE settings SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE name = 'last_domain' RETURNING CAST(value AS BIGINT)`
+	countDomains = `SELECT count(*) FROM domains WHERE account_id = $1 AND subuser_id = $2 AND deleted_at = 0`
 	otherDefault = `UPDATE domains SET is_default = 0, rev = $1 WHERE account_id = $2 AND subuser_id = $3 AND is_default = 1 AND id <> $4`
 )
 
@@ -129,6 +130,14 @@ func (s *Store) Domains(ctx context.Context, account relay.AccountID) ([]relay.D
 // or a subuser is not one of it. relay.Forbidden: somebody above has switched the
 // name off.
 func (s *Store) CreateDomain(ctx context.Context, by By, d relay.Domain, keys ...relay.DKIMKey) (relay.Domain, error) {
+	return s.CreateDomainWithin(ctx, by, d, 0, keys...)
+}
+
+// CreateDomainWithin is CreateDomain for an owner that may have most domains; 0: as
+// many as it likes. They are counted in the step that adds the domain, so that of
+// several at once, on whatever nodes, none is one too many. relay.Conflict: there are
+// as many.
+func (s *Store) CreateDomainWithin(ctx context.Context, by By, d relay.Domain, most int, keys ...relay.DKIMKey) (relay.Domain, error) {
 	d.DeletedAt = time.Time{}
 	var made relay.Domain
 	err := s.change(ctx, by, func(ctx context.Context, tx *sql.Tx, rev int64) (note, error) {
@@ -144,6 +153,15 @@ func (s *Store) CreateDomain(ctx context.Context, by By, d relay.Domain, keys ..
 		}
 		if err := s.mayHold(ctx, tx, by, &d); err != nil {
 			return note{}, err
+		}
+		if most > 0 {
+			n, err := howMany(ctx, tx, countDomains, blob(d.Account.ID), blob(d.Subuser.ID))
+			if err != nil {
+				return note{}, err
+			}
+			if n >= most {
+				return note{}, relay.E(relay.Conflict, fmt.Sprintf("There are %d domains already, which is the most that one owner can have. Remove one that is not used.", n))
+			}
 		}
 		if err := s.putDomain(ctx, tx, rev, &d, keys); err != nil {
 			return note{}, err
