@@ -143,7 +143,7 @@ func (a *API) mayRelease(c *Call, f *found) error {
 	switch who := holder(f); {
 	case strings.HasPrefix(who, "uid "):
 		return refused("", "The operator of this relay holds this message.")
-	case who != "" && !c.Tenant.Subuser.IsZero() && !a.ownHolder(c, who):
+	case who != "" && !c.Tenant.Subuser.IsZero() && c.By.Rank < relay.RankAccount && !a.ownHolder(c, who):
 		return refused("", "The account holds this message.")
 	}
 	return nil
