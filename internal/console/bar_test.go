@@ -294,6 +294,9 @@ func TestMailThatTheOperatorHolds(t *testing.T) {
 	message("held", "uid 0 on admin.sock", "user anna").shows(release, "").never("Ask the operator")
 	message("held", "user anna", "uid 0 on admin.sock").lacks(release).says("The operator of this relay holds this message.", "Ask the operator.").shows("a[href=/mail/m1/do/cancel]", "")
 	w.get("/mail/m1/do/release").want(403).says("Ask the operator.")
+	message("held", "operator").lacks(release).says("The operator of this relay holds this message.")
+	message("held", "operator", "account").lacks(release).says("Your account holds this message.", "ask them").shows("a[href=/mail/m1/do/cancel]", "")
+	message("held", "account", "user anna").shows(release, "")
 	message("quarantined").lacks(release).says("Only the operator of this relay releases it.")
 	message("queued", "uid 0 on admin.sock").never("Ask the operator").shows("a[href=/mail/m1/do/hold]", "")
 }

@@ -67,7 +67,8 @@ var mailActions = []mailAction{
 func (m *messageView) stopped() bool { return m.State == "held" || m.State == "quarantined" }
 
 // barMessage bars what cannot be done to a message: what the operator has stopped goes
-// on by their word only.
+// on by their word only, and what an account has stopped not by its subuser's. To a
+// subuser both are told by what they are, not by name.
 func (v *desk) barMessage(m *messageView) {
 	held := mailEvent{}
 	for _, e := range m.Events {
@@ -79,8 +80,10 @@ func (v *desk) barMessage(m *messageView) {
 	switch {
 	case m.State == string(relay.MessageQuarantined):
 		why = notice{Tone: toneWarn, Title: "The relay put this message aside.", Text: "Only the operator of this relay releases it. Ask the operator."}
-	case m.State == string(relay.MessageHeld) && strings.HasPrefix(held.Data.By, "uid "):
+	case m.State == string(relay.MessageHeld) && (held.Data.By == "operator" || strings.HasPrefix(held.Data.By, "uid ")):
 		why = notice{Tone: toneWarn, Title: "The operator of this relay holds this message.", Text: "Nobody else can release it. Ask the operator."}
+	case m.State == string(relay.MessageHeld) && held.Data.By == "account":
+		why = notice{Tone: toneWarn, Title: "Your account holds this message.", Text: "Its people release it: ask them."}
 	default:
 		return
 	}

@@ -207,6 +207,12 @@ func (c *Call) byFor(s relay.SubuserID) store.By {
 	return by
 }
 
+// standsOver reports whether who asks stands above a subuser; everybody does above
+// the account's own.
+func (c *Call) standsOver(s relay.SubuserID) bool {
+	return s.IsZero() || c.byFor(s).Rank >= relay.RankAccount
+}
+
 // tlsName is how login records name a connection's TLS: "TLSv1.3 TLS_AES_…".
 func tlsName(s *tls.ConnectionState) string {
 	if s == nil {

@@ -141,9 +141,9 @@ func (a *API) mayRelease(c *Call, f *found) error {
 		return refused("", "This key's mail is held for release by others.")
 	}
 	switch who := holder(f); {
-	case strings.HasPrefix(who, "uid "):
+	case strings.HasPrefix(who, operatorPrefix):
 		return refused("", "The operator of this relay holds this message.")
-	case who != "" && !c.Tenant.Subuser.IsZero() && c.By.Rank < relay.RankAccount && !a.ownHolder(c, who):
+	case who != "" && !c.standsOver(c.Tenant.Subuser) && !a.ownHolder(c, who):
 		return refused("", "The account holds this message.")
 	}
 	return nil

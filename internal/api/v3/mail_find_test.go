@@ -118,9 +118,23 @@ func TestJourneyHidesTheAccountsPeople(t *testing.T) {
 	boss := w.addUser(w.acme, relay.RoleOwner)
 	path := "/v3/messages/" + id.String()
 	w.person(boss, true).with("on-behalf-of", "staging").want("POST", path+"/hold", `{"reason":"look"}`, 200, nil)
+	own := w.addUser(w.staging, relay.RoleOwner)
+	w.person(own, true).want("POST", path+"/release", "", 403, nil)
+	w.person(boss, true).with("on-behalf-of", "staging").want("POST", path+"/release", "", 200, nil)
+	w.operator("acme").want("POST", path+"/hold", "", 200, nil)
+	w.operator("acme").want("POST", path+"/release", "", 200, nil)
+	w.person(own, true).want("POST", path+"/hold", "", 200, nil)
 	a := w.as(w.staging, scopeMail).want("GET", path, "", 200, nil)
-	if strings.Contains(a.Body, boss.Username) || !strings.Contains(a.Body, `"by":"account"`) {
+	for _, by := range []string{"account", "operator", "user " + own.Username} {
+		if !strings.Contains(a.Body, `"by":"`+by) {
+			t.Errorf("%s is not told: %s", by, a.Body)
+		}
+	}
+	if strings.Contains(a.Body, boss.Username) || strings.Contains(a.Body, `"uid `) {
 		t.Errorf("%s", a.Body)
+	}
+	if a := w.person(boss, true).with("on-behalf-of", "staging").want("GET", path, "", 200, nil); !strings.Contains(a.Body, boss.Username) {
+		t.Errorf("the account on behalf of its subuser does not see who it was: %s", a.Body)
 	}
 	if a := w.person(boss, true).want("GET", path, "", 200, nil); !strings.Contains(a.Body, boss.Username) {
 		t.Errorf("the account does not see who it was: %s", a.Body)

@@ -121,7 +121,7 @@ func (a *API) showJourney(c *Call) error {
 		return err
 	}
 	v := journeyView{ID: f.id, Subuser: a.subuserName(c, f.tenant), Queued: f.queued != nil, Why: []string{}, Categories: []string{}, AcceptedAt: f.id.Time()}
-	key := v.tell(c, f)
+	key := a.tell(c, &v, f)
 	v.recipients(f)
 	if f.queued != nil {
 		if err := a.explain(c, f, &v); err != nil {
@@ -146,7 +146,7 @@ func (a *API) showJourney(c *Call) error {
 }
 
 // tell fills in the message itself and its events, and returns the key.
-func (v *journeyView) tell(c *Call, f *found) (key relay.KeyID) {
+func (a *API) tell(c *Call, v *journeyView, f *found) (key relay.KeyID) {
 	v.Events = []journeyEvent{}
 	for _, e := range f.events {
 		var d relay.EventData
@@ -162,7 +162,7 @@ func (v *journeyView) tell(c *Call, f *found) (key relay.KeyID) {
 				v.Source = sourceView{s.Addr, s.Helo, s.TLS, s.Mechanism, s.Protocol}
 			}
 		}
-		d.By = c.shownBy(d.By)
+		d.By = a.shownBy(c, d.By)
 		v.Events = append(v.Events, journeyEvent{At: e.At, Event: e.Kind, N: e.N, Recipient: e.Recipient, Data: d})
 	}
 	if f.queued == nil {
@@ -175,14 +175,23 @@ func (v *journeyView) tell(c *Call, f *found) (key relay.KeyID) {
 	return m.Key
 }
 
-// shownBy is who did something to mail, as the tenant may know it: a subuser need
-// not learn who its account's people are.
-func (c *Call) shownBy(by string) string {
-	if by == "" || c.Operator || c.Tenant.Subuser.IsZero() || by == c.By.Who || strings.HasPrefix(by, c.By.Who+" ") {
+// shownBy is who did something to mail, as the asker may know it: a subuser need
+// not learn who its account's people are, nor who works at the installation.
+func (a *API) shownBy(c *Call, by string) string {
+	if by == "" || c.standsOver(c.Tenant.Subuser) {
 		return by
+	}
+	switch who, _, _ := strings.Cut(by, " on "); {
+	case a.ownHolder(c, who):
+		return by
+	case strings.HasPrefix(who, operatorPrefix):
+		return "operator"
 	}
 	return "account"
 }
+
+// operatorPrefix begins the name of whoever came by admin.sock.
+const operatorPrefix = "uid "
 
 // recipients puts together each recipient's state from the events, and, of those
 // that are still queued, from their rows.
