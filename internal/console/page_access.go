@@ -48,15 +48,17 @@ type ruleListView struct {
 }
 
 type activityView struct {
-	Result []struct {
-		Allowed bool   `json:"allowed"`
-		Method  string `json:"auth_method"`
-		FirstAt int64  `json:"first_at"`
-		IP      string `json:"ip"`
-		LastAt  int64  `json:"last_at"`
-		Place   string `json:"location"`
-		Count   int64  `json:"count"`
-	} `json:"result"`
+	Result []activityEntry `json:"result"`
+}
+
+type activityEntry struct {
+	Allowed bool   `json:"allowed"`
+	Method  string `json:"auth_method"`
+	FirstAt int64  `json:"first_at"`
+	IP      string `json:"ip"`
+	LastAt  int64  `json:"last_at"`
+	Place   string `json:"location"`
+	Count   int64  `json:"count"`
 }
 
 // accessPage is the list of who may come in, and who tried.
@@ -246,16 +248,18 @@ func confirmField() field {
 	return field{Name: "confirm", Label: "I mean it, even if it shuts me out", Kind: "check"}
 }
 
-// shutOut says of everybody who was let in lately what a list would mean for them.
+// shutOut says of everybody who was let in lately, and of the caller, what a list
+// would mean for them.
 func (v *desk) shutOut(next []ruleView) table {
-	t := table{ID: "effect", Caption: "What the new list means for those who came in lately", Head: []string{"Address", "By", "Last", "Then"},
-		Empty: "Nobody has come in lately, so nobody is known who would be shut out."}
+	t := table{ID: "effect", Caption: "What the new list means for those who came in lately", Head: []string{"Address", "By", "Last", "Then"}}
 	hosts := slices.ContainsFunc(next, func(r ruleView) bool { return r.Host != "" || !isNetwork(r.IP) })
 	here := v.Addr()
-	for _, a := range v.activity().Result {
-		if !a.Allowed {
-			continue
-		}
+	came := slices.DeleteFunc(v.activity().Result, func(a activityEntry) bool { return !a.Allowed })
+	if !slices.ContainsFunc(came, func(a activityEntry) bool { return a.IP == here }) {
+		// What has just happened may not stand in the record yet.
+		came = slices.Insert(came, 0, activityEntry{IP: here, Method: "this session", LastAt: v.Now.Unix()})
+	}
+	for _, a := range came {
 		then := tagged("shut out", toneBad)
 		switch {
 		case len(next) == 0 || within(next, a.IP):

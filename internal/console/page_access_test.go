@@ -40,6 +40,10 @@ func TestAccessChangeIsShownBeforeItIsMade(t *testing.T) {
 		t.Fatal("a preview changed the list")
 	}
 
+	// Who has only just come in does not stand in the record yet, and is shown all the same.
+	w.api.on("GET /v3/access_settings/activity", map[string]any{})
+	w.get("/access/preview?ips=198.51.100.0/24").want(200).shows("#effect tr.mark", "127.0.0.1").shows("#effect tr.mark", "this session").shows("#effect tr.mark", "let in")
+
 	// An empty list becomes one without the caller.
 	w.api.on("GET /v3/access_settings/whitelist", map[string]any{})
 	r = w.get("/access/preview?ips=198.51.100.0/24%0avpn.example.com").want(200)
