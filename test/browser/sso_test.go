@@ -72,7 +72,7 @@ func TestSingleSignOn(t *testing.T) {
 	l.axe()
 	l.press("Unlink")
 	l.sees("h1", "Unlink single sign-on?")
-	l.axe()
+	l.judge("")
 	l.press("Unlink Staff login")
 	l.arrives("/profile")
 	l.sees("[role=status]", "Single sign-on by Staff login is unlinked")
