@@ -45,7 +45,7 @@ func (m *memory) CreatePool(_ context.Context, _ store.By, p relay.Pool) error {
 	return nil
 }
 func (m *memory) Pools(context.Context) ([]relay.Pool, error) { return m.pools, nil }
-func (m *memory) CreateDomain(_ context.Context, _ store.By, d relay.Domain, keys ...relay.DKIMKey) (relay.Domain, error) {
+func (m *memory) CreateDomainWithin(_ context.Context, _ store.By, d relay.Domain, _ int, keys ...relay.DKIMKey) (relay.Domain, error) {
 	m.domains = append(m.domains, d)
 	m.dkim[d.ID] = keys
 	return d, nil
