@@ -246,6 +246,7 @@ func TestKeysThatCannotBeChanged(t *testing.T) {
 	for _, selector := range []string{"a[href=/keys/k1/edit]", "a[href=/keys/k1/rotate]", "a[href=/keys/k1/revoke]", "form[action=/keys/k1/enable]", "form[action=/keys/k1/disable]", "form[action=/keys/k1/test]"} {
 		r.lacks(selector)
 	}
+	r.lacks("main form[method=post]")
 	w.get("/keys/k1/edit").want(403)
 }
 

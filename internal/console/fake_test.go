@@ -67,7 +67,46 @@ func (a *fakeAPI) Call(_ context.Context, r Request, out any) error {
 	if err != nil {
 		return err
 	}
+	if b, err = a.withoutRevoked(r, b); err != nil {
+		return err
+	}
 	return json.Unmarshal(b, out)
+}
+
+// withoutRevoked is an answer about keys to those who have not asked for revoked ones:
+// these are not there, as in the API.
+func (a *fakeAPI) withoutRevoked(r Request, answer []byte) ([]byte, error) {
+	path, asked, _ := strings.Cut(r.Path, "?")
+	rest, ok := strings.CutPrefix(path, apiKeys)
+	if !ok || r.Method == http.MethodPost || strings.Contains("&"+asked+"&", "&revoked=true&") {
+		return answer, nil
+	}
+	revoked := func(key any) bool { m, _ := key.(map[string]any); return m["revoked_at"] != nil }
+	if rest == "" {
+		var list struct {
+			Result []any `json:"result"`
+		}
+		if err := json.Unmarshal(answer, &list); err != nil {
+			return nil, err
+		}
+		list.Result = slices.DeleteFunc(list.Result, revoked)
+		return json.Marshal(list)
+	}
+	a.mu.Lock()
+	key := a.answers["GET "+strings.TrimSuffix(path, "/users")]
+	a.mu.Unlock()
+	b, err := json.Marshal(key)
+	if err != nil {
+		return nil, err
+	}
+	var k any
+	if err := json.Unmarshal(b, &k); err != nil {
+		return nil, err
+	}
+	if revoked(k) {
+		return nil, relay.E(relay.NotFound, "not found")
+	}
+	return answer, nil
 }
 
 func (a *fakeAPI) Stream(_ context.Context, r Request, w io.Writer) error {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -56,7 +57,7 @@ func (u *keyUsersView) table(v *desk, caption, empty string) table {
 
 // places are the countries from which a key is used, the most frequent first; none
 // where the operator has given no file of places.
-func (u *keyUsersView) places(v *desk, key string) table {
+func (u *keyUsersView) places(v *desk, key, span string) table {
 	of := map[string]int64{}
 	for _, x := range u.Users {
 		of[x.Place] += x.Logins
@@ -69,7 +70,7 @@ func (u *keyUsersView) places(v *desk, key string) table {
 		list = append(list, nameCount{orNone(name, "unknown"), of[name]})
 	}
 	slices.SortStableFunc(list, func(a, b nameCount) int { return cmp.Compare(b.Count, a.Count) })
-	t := barTable("places", "From where it was used in the last 30 days, by country", list)
+	t := barTable("places", "From where it was used in "+span+", by country", list)
 	for i, n := range list {
 		if n.Name == "unknown" {
 			t.Rows[i].Cells[0].Text = "in no country that is known"
@@ -81,9 +82,10 @@ func (u *keyUsersView) places(v *desk, key string) table {
 	return t
 }
 
-// key is the one of the path. What cannot be done to it is barred.
+// key is the one of the path, a revoked one too: what it did is still to be read. What
+// cannot be done to it is barred.
 func (v *desk) key() (k apiKeyView, err error) {
-	k, err = ask[apiKeyView](v, under(apiKeys, v.id("key")))
+	k, err = ask[apiKeyView](v, query(under(apiKeys, v.id("key")), "revoked", "true"))
 	if err == nil {
 		v.barKey(&k)
 		err = v.unbarred(v.page.Needs...)
@@ -131,15 +133,19 @@ func (v *desk) showKey(status int, test form) error {
 	if err != nil {
 		return err
 	}
-	users := askIf[keyUsersView](v, apiKey+"/users", under(apiKeys, v.id("key"), "users"))
+	span, days, advice := "the last 30 days", "", " If no program needs it, revoke it."
+	if !k.RevokedAt.IsZero() { // it is past: as far back as there are logins
+		span, days, advice = "the last 400 days", "400", ""
+	}
+	users := askIf[keyUsersView](v, apiKey+"/users", query(under(apiKeys, v.id("key"), "users"), "revoked", "true", "days", days))
 	p := keyPage{
 		Is: keyFacts(v, &k), Use: keyUse(v, &k), Test: test,
-		Users: users.table(v, "Who used it in the last 30 days", "Nobody used it in the last 30 days. If no program needs it, revoke it."),
+		Users: users.table(v, "Who used it in "+span, "Nobody used it in "+span+"."+advice),
 	}
 	if p.Test.Name == "" {
 		p.Test = testForm(v, &k)
 	}
-	p.Places = users.places(v, k.ID)
+	p.Places = users.places(v, k.ID, span)
 	here := v.path("/keys", k.ID)
 	p.Next = slices.Concat(
 		v.linkAt("Change it", here+"/edit", "PATCH", apiKey), v.linkAt("Rotate it", here+"/rotate", "POST", apiKey+"/rotate"),
@@ -174,7 +180,24 @@ func keyFacts(v *desk, k *apiKeyView) facts {
 	f.add("Rotated", v.at(k.RotatedAt))
 	f.add("Ends", v.at(k.ExpiresAt))
 	f.add("Switched off", v.at(k.DisabledAt))
+	f.add("Revoked", cell{Time: momentOf(v.Now, k.RevokedAt), Note: v.revokedBy(k)})
 	return f
+}
+
+// revokedBy is who revoked a key, as the record of changes has it; "" where the person may
+// not read it, and for a key that is not revoked.
+func (v *desk) revokedBy(k *apiKeyView) string {
+	if k.RevokedAt.IsZero() {
+		return ""
+	}
+	list := askIf[changeListView](v, apiChanges, query(apiChanges, "action", "key.revoke", "limit", historyReach,
+		"since", k.RevokedAt.Add(-time.Minute).Format(time.RFC3339Nano), "until", k.RevokedAt.Add(time.Minute).Format(time.RFC3339Nano)))
+	for _, c := range list.Result {
+		if strings.HasPrefix(c.Subject, "key "+k.ID+" ") {
+			return "by " + whoWords(c.By)
+		}
+	}
+	return ""
 }
 
 func keyUse(v *desk, k *apiKeyView) facts {
@@ -197,6 +220,7 @@ func keyUse(v *desk, k *apiKeyView) facts {
 
 func keyNotices(v *desk, k *apiKeyView) (out []notice) {
 	switch {
+	case !k.RevokedAt.IsZero(): // there is nothing to be done
 	case !k.PreviousUntil.IsZero() && !k.PreviousUsedAt.IsZero():
 		out = append(out, notice{Tone: toneWarn, Title: "A program still uses the secret of before the rotation.",
 			Text: "It was last seen " + placeWords(k.PreviousUsedFrom, k.PreviousUsedHelo, "") + " " + momentOf(v.Now, k.PreviousUsedAt).Words +

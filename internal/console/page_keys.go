@@ -171,6 +171,9 @@ func showKeys(v *desk) error {
 	if wide && v.sent("subusers") != "" {
 		path += "&subusers=true"
 	}
+	if v.on("revoked") {
+		path += "&revoked=true"
+	}
 	list, err := ask[struct{ Result []apiKeyView }](v, path)
 	if err != nil {
 		return err
@@ -181,8 +184,11 @@ func showKeys(v *desk) error {
 		Next:  v.linkIf("Make a key", "/keys/new", "POST", apiKeys),
 	}}
 	p.Next = v.linkIf("Make a key", "/keys/new", "POST", apiKeys)
-	if wide {
-		p.Next = append(p.Next, link{"Those of subusers too", v.path("/keys") + "?subusers=1"})
+	if wide && !v.on("subusers") {
+		p.Next = append(p.Next, link{"Those of subusers too", query(v.path("/keys"), "subusers", "1", "revoked", v.sent("revoked"))})
+	}
+	if !v.on("revoked") {
+		p.Next = append(p.Next, link{"Revoked ones too", query(v.path("/keys"), "subusers", v.sent("subusers"), "revoked", "1")})
 	}
 	for _, k := range list.Result {
 		name := to(k.Name, v.path("/keys", k.ID))

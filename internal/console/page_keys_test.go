@@ -1,6 +1,7 @@
 package console
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -134,6 +135,41 @@ func TestKeyPage(t *testing.T) {
 	page.says("shop", "Send mail", "Who used it in the last 30 days", "Switch it off", "Rotate it", "Revoke it")
 	w.api.denied = []string{"PATCH " + apiKey, "POST " + apiKey + "/rotate", "DELETE " + apiKey, "POST " + apiKey + "/disable", "POST " + apiKey + "/test"}
 	w.get("/keys/k1").never("Switch it off", "Rotate it", "Revoke it", "Change it", "Send a test message")
+}
+
+// A revoked key is still to be read, with what it did and who ended it: what leads to it
+// does not lead nowhere.
+func TestRevokedKey(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, keyAnswers())
+	gone := `{"revoked_at":"2026-03-01T00:00:00Z","previous_valid_until":"2026-03-05T00:00:00Z","previous_last_used_at":"2026-02-28T00:00:00Z",` + oneKey[1:]
+	w.api.on("GET /v3/api_keys/k1", json.RawMessage(gone))
+	w.api.on("GET /v3/changes", json.RawMessage(`{"result":[{"by":"user zoe","action":"key.revoke","subject":"key k12 other"},{"by":"user anna","action":"key.revoke","subject":"key k1 shop"}]}`))
+	w.get("/keys/k1").want(200).says("This key was revoked.", "user olivia", "Send mail", "from 192.0.2.7 (shop.example.com) by PLAIN", "2026-03-01 00:00 UTC", "by user anna", "Who used it in the last 400 days").
+		shows("#users", "shop.example.com").never("by user zoe", "Give it the new one")
+	if calls := w.api.made("GET /v3/api_keys/k1/users"); len(calls) != 1 || !strings.Contains(calls[0].Path, "days=400") {
+		t.Errorf("its users: %+v", calls)
+	}
+	if calls := w.api.made("GET /v3/changes"); len(calls) != 1 || !strings.Contains(calls[0].Path, "since=2026-02-28T23%3A59%3A00Z&until=2026-03-01T00%3A01%3A00Z") {
+		t.Errorf("who revoked it: %+v", calls)
+	}
+	w.api.on("GET /v3/api_keys/k1/users", map[string]any{"users": []any{}})
+	w.get("/keys/k1").says("Nobody used it in the last 400 days.").never("If no program needs it")
+	w.api.denied = []string{"GET /v3/changes"}
+	w.get("/keys/k1").want(200).says("2026-03-01 00:00 UTC").never("by user anna")
+	for _, path := range []string{"edit", "rotate", "revoke"} {
+		w.get("/keys/k1/" + path).want(403).says("This key was revoked.")
+	}
+}
+
+// The list of keys leaves revoked ones out until they are asked for.
+func TestKeyListWithRevokedOnes(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, keyAnswers())
+	w.api.on("GET /v3/api_keys", json.RawMessage(`{"result":[`+oneKey+`,{"api_key_id":"k2","name":"till","revoked_at":"2026-03-01T00:00:00Z"}]}`))
+	w.get("/keys").never("till").shows("a[href=/keys?revoked=1]", "Revoked ones too").shows("a[href=/keys?subusers=1]", "Those of subusers too")
+	w.get("/keys?revoked=1").shows("a[href=/keys/k2]", "till").says("revoked").lacks("a[href=/keys?revoked=1]").shows("a[href=/keys?revoked=1&subusers=1]", "Those of subusers too")
+	w.get("/keys?subusers=1").shows("a[href=/keys?revoked=1&subusers=1]", "Revoked ones too").lacks("a[href=/keys?subusers=1]")
 }
 
 func TestScopesInWords(t *testing.T) {

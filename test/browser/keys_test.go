@@ -14,7 +14,7 @@ func (b *tab) secretShown() string {
 
 // TestKeys: a key that is made from a template sends mail and no more than it says; it is
 // rotated, with the old secret good for a while, and revoked after a look at who would
-// be cut off.
+// be cut off. What it did is still to be read.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	w := theWorld(t)
@@ -67,6 +67,18 @@ func TestKeys(t *testing.T) {
 		if err := send(secret, name+"@keys.test"); err == nil {
 			t.Errorf("the %s secret of a revoked key was taken", name)
 		}
+	}
+	if b.count(`main a[href="`+key+`"]`) != 0 {
+		t.Error("the revoked key is among those that work")
+	}
+	b.press("Revoked ones too")
+	b.press("shop")
+	b.arrives(key) // what is left of it
+	b.sees("main", "This key was revoked.")
+	b.sees("main", "by user kim")
+	b.sees("#users", "web-1.keys.test")
+	if strings.Contains(b.text("main"), "Rotate it") {
+		t.Error("a revoked key is offered a rotation")
 	}
 }
 

@@ -52,7 +52,10 @@ var keyRoutes = []Route{
 	},
 	{
 		Method: "GET", Pattern: keyPath + "/users", Scope: "api_keys.read", Summary: "Who used a key lately, and from where",
-		Query:   []Param{{Name: "days", Type: "integer", Doc: "how far to look back: 1 to 400, 30 if not given"}},
+		Query: []Param{
+			{Name: "days", Type: "integer", Doc: "how far to look back: 1 to 400, 30 if not given"},
+			{Name: "revoked", Type: "boolean", Doc: "even if it is revoked"},
+		},
 		Answers: map[int]any{200: keyUsers{}}, Handler: (*API).showKeyUsers,
 	},
 }

@@ -38,7 +38,7 @@ func (a *API) showKeyUsers(c *Call) error {
 	if err != nil {
 		return err
 	}
-	if !k.RevokedAt.IsZero() && !c.Operator {
+	if !k.RevokedAt.IsZero() && !c.Operator && !c.Flag("revoked") {
 		return notFound()
 	}
 	since := c.Now.AddDate(0, 0, -int(days))

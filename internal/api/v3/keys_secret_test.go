@@ -194,5 +194,10 @@ func TestKeyUsers(t *testing.T) {
 	c.refused("DELETE", path+"?dry_run=true&days=401", "", 400, "from 1 to 400", "days")
 	c.want("DELETE", path, "", 204, nil)
 	c.refused("DELETE", path+"?dry_run=true", "", 404, "not found", "")
+	c.refused("DELETE", path+"?dry_run=true&revoked=true", "", 404, "not found", "")
+	c.refused("GET", path+"/users", "", 404, "not found", "")
+	if c.want("GET", path+"/users?days=7&revoked=true", "", 200, &a); len(a.Users) != 1 || a.Messages != 32 {
+		t.Errorf("of the revoked key: %+v", a)
+	}
 	w.operator("acme").want("GET", path+"/users", "", 200, nil)
 }
