@@ -2,10 +2,8 @@ package console
 
 import (
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"postern/internal/audit"
@@ -26,6 +24,7 @@ var auditPages = []page{
 	{Method: "POST", Pattern: "/audit/keep", Title: "Audit report", Own: true, Needs: []string{"POST " + apiReports}, Handler: onDesk(keepReport)},
 	{Method: "GET", Pattern: "/audit/reports", Title: "Reports that were kept", Own: true, Needs: []string{"GET " + apiReports}, Handler: onDesk(showReports)},
 	{Method: "GET", Pattern: "/audit/reports/{report}", Title: "Audit report", Own: true, Needs: []string{"GET " + apiReport}, Handler: onDesk(showKeptReport)},
+	{Method: "GET", Pattern: "/audit/reports/{report}/print", Title: "Audit report", Own: true, Needs: []string{"GET " + apiReport}, Handler: onDesk(printKeptReport)},
 	{Method: "GET", Pattern: "/audit/compare", Title: "Compare reports", Own: true, Needs: []string{"GET " + apiCompare}, Handler: onDesk(compareReports)},
 	{Method: "GET", Pattern: "/audit/schedule", Title: "Report by mail", Own: true, Needs: []string{"GET " + apiSchedule}, Handler: onDesk(showSchedule)},
 	{Method: "POST", Pattern: "/audit/schedule", Title: "Report by mail", Own: true, Needs: []string{"PATCH " + apiSchedule}, Handler: onDesk(setSchedule)},
@@ -50,52 +49,28 @@ type auditFinding struct {
 }
 
 type auditView struct {
-	ID        string    `json:"id"`
-	Account   string    `json:"account"`
-	At        time.Time `json:"at"`
-	Score     int64     `json:"score"`
-	FullScore int64     `json:"full_score"`
+	ID        string           `json:"id"`
+	Account   string           `json:"account"`
+	At        time.Time        `json:"at"`
+	Score     int64            `json:"score"`
+	FullScore int64            `json:"full_score"`
+	Counts    map[string]int64 `json:"counts"` // by severity
 	Practices []struct {
 		Practice string `json:"practice"`
 		Findings int64  `json:"findings"`
 		Weight   int64  `json:"weight"`
 	} `json:"practices"`
-	Findings []auditFinding `json:"findings"`
-	Omitted  int64          `json:"omitted"`
-	Senders  []struct {
-		Key           string    `json:"api_key_id"`
-		Name          string    `json:"name"`
-		Subuser       string    `json:"subuser"`
-		Active        bool      `json:"active"`
-		Senders       []string  `json:"senders"`
-		From          []string  `json:"from"`
-		Full          bool      `json:"full_access"`
-		Last          time.Time `json:"last_used_at"`
-		LastFrom      string    `json:"last_used_from"`
-		LastHelo      string    `json:"last_used_helo"`
-		LastMechanism string    `json:"last_used_mechanism"`
-		Findings      int64     `json:"findings"`
-	} `json:"senders"`
-	Clients []struct {
-		Key       string    `json:"api_key_id"`
-		KeyName   string    `json:"key_name"`
-		Protocol  string    `json:"protocol"`
-		Addr      string    `json:"addr"`
-		Helo      string    `json:"helo"`
-		Mechanism string    `json:"mechanism"`
-		TLS       string    `json:"tls"`
-		Last      time.Time `json:"last_at"`
-		Logins    int64     `json:"logins"`
-		Weak      []string  `json:"weak"`
-	} `json:"clients"`
-	Components []struct {
-		Name      string `json:"name"`
-		Version   string `json:"version"`
-		Released  string `json:"released"`
-		Supported string `json:"supported_until"`
-		Old       bool   `json:"old"`
-	} `json:"components"`
-	Trail struct {
+	Findings    []auditFinding   `json:"findings"`
+	Omitted     int64            `json:"omitted"`
+	Senders     []auditSender    `json:"senders"`
+	People      []auditPerson    `json:"people"`
+	Clients     []auditClient    `json:"clients"`
+	Domains     []auditDomain    `json:"domains"`
+	Lists       []auditList      `json:"access_lists"`
+	Components  []auditComponent `json:"components"`
+	Cut         int64            `json:"cut"` // rows that the report leaves out of its tables
+	LoginsSince time.Time        `json:"logins_since"`
+	Trail       struct {
 		Valid   bool   `json:"valid"`
 		Records int64  `json:"records"`
 		Problem string `json:"problem"`
@@ -104,16 +79,12 @@ type auditView struct {
 
 // auditPage is one report.
 type auditPage struct {
-	Score      string
-	Full       string
-	Next       []link
-	Keep       []button
-	Is         facts
-	Findings   table
-	Practices  table
-	Senders    table
-	Clients    table
-	Components table
+	Score  string
+	Full   string
+	Next   []link
+	Keep   []button
+	Is     facts
+	Tables []auditTable
 }
 
 func showAudit(v *desk) error {
@@ -134,7 +105,8 @@ func showKeptReport(v *desk) error {
 		return err
 	}
 	p := v.auditPage(&r)
-	p.Next = slices.Concat(v.linkAt("Compare with now", query(v.path("/audit/compare"), "a", v.id("report")), "GET", apiCompare),
+	p.Next = slices.Concat(v.linkAt("For print", v.path("/audit/reports", v.id("report"))+"/print", "GET", apiReport),
+		v.linkAt("Compare with now", query(v.path("/audit/compare"), "a", v.id("report")), "GET", apiCompare),
 		v.linkIf("Reports that were kept", "/audit/reports", "GET", apiReports))
 	return v.Render(http.StatusOK, "page_audit", "Audit report of "+stamp(r.At), p)
 }
@@ -148,79 +120,21 @@ func (v *desk) auditPage(r *auditView) auditPage {
 		trail = cell{Badges: []badge{{"does not fit", toneBad}}, Note: r.Trail.Problem}
 	}
 	p.Is.add("Record of changes", trail)
-	p.Findings = v.auditFindings("findings", "What to mend, by weight", r.Findings, "Nothing is to be mended.")
+	p.Is.add("Logins are looked at from", v.at(r.LoginsSince))
 	if r.Omitted > 0 {
 		p.Is.add("Not listed", words(things(r.Omitted, "further finding")))
 	}
-	p.Practices = table{ID: "practices", Caption: "The eight practices", Head: []string{"Practice", "Findings", "Points lost"}}
-	for _, x := range r.Practices {
-		p.Practices.Rows = append(p.Practices.Rows, row{Cells: []cell{words(strings.ReplaceAll(x.Practice, "_", " ")), number(x.Findings), number(x.Weight)}})
+	if r.Cut > 0 {
+		p.Is.add("Left out of the tables", words(things(r.Cut, "row")))
 	}
-	p.Senders = table{ID: "senders", Caption: "Who can send, as whom, from where", Head: []string{"Key", "As", "From", "Last use", "Findings"}}
-	subusers := map[string]string{} // by key
-	for _, s := range r.Senders {
-		subusers[s.Key] = s.Subuser
-		name := v.keyCellOf(s.Subuser, s.Key, s.Name)
-		name.Note = s.Subuser
-		if s.Full {
-			name.Badges = append(name.Badges, badge{"full access", toneWarn})
-		}
-		if !s.Active {
-			name.Badges = append(name.Badges, badge{"cannot log in", toneMute})
-		}
-		last := cell{Time: momentOf(v.Now, s.Last), Note: placeWords(s.LastFrom, s.LastHelo, s.LastMechanism)}
-		if s.Last.IsZero() {
-			last = words("never")
-		}
-		p.Senders.Rows = append(p.Senders.Rows, row{Cells: []cell{name, orAll(s.Senders, "all of its own"), orAll(s.From, "anywhere"), last, number(s.Findings)}})
-	}
-	p.Clients = table{ID: "clients", Caption: "Programs, by their last login", Head: []string{"Key", "From", "By", "TLS", "Last", "Weak"}}
-	for _, c := range r.Clients {
-		by := words(orNone(c.Mechanism, "none"))
-		by.Note = c.Protocol
-		from, last := words(c.Addr), v.at(c.Last)
-		from.Note, last.Note = c.Helo, things(c.Logins, "login")
-		p.Clients.Rows = append(p.Clients.Rows, row{Cells: []cell{v.keyCellOf(subusers[c.Key], c.Key, c.KeyName), from, by, tlsCell(c.TLS), last, {Lines: c.Weak}}})
-	}
-	p.Components = table{ID: "components", Caption: "Versions", Head: []string{"Part", "Version", "Released", "Supported until"}}
-	for _, c := range r.Components {
-		version := words(c.Version)
-		if c.Old {
-			version.Badges = []badge{{"old", toneWarn}}
-		}
-		p.Components.Rows = append(p.Components.Rows, row{Cells: []cell{words(c.Name), version, words(day(c.Released)), words(day(c.Supported))}})
-	}
+	p.Tables = append([]auditTable{v.auditFindings("findings", "What to mend, by weight", r.Findings, "Nothing is to be mended.")}, v.auditTables(r)...)
 	return p
 }
 
-// keyCellOf is keyCell for a key that may be a subuser's: its page is the subuser's.
-func (v *desk) keyCellOf(subuser, id, name string) cell {
-	c := v.keyCell(id, name)
-	if subuser != "" && c.Href != "" {
-		c.Href = subuserPath(subuser, "/keys/"+url.PathEscape(id))
-	}
-	return c
-}
-
-// day is the day of a time as JSON has it.
-func day(s string) string {
-	if t, err := time.Parse(time.RFC3339, s); err == nil && !t.IsZero() {
-		return t.UTC().Format(time.DateOnly)
-	}
-	return s
-}
-
-// orAll is a list, or a warning where there is none.
-func orAll(list []string, none string) cell {
-	if len(list) == 0 {
-		return tagged(none, toneWarn)
-	}
-	return cell{Lines: list}
-}
-
-func (v *desk) auditFindings(id, caption string, list []auditFinding, empty string) table {
+// auditFindings lists findings. The page for print has those that are cut here.
+func (v *desk) auditFindings(id, caption string, list []auditFinding, empty string) auditTable {
 	t := table{ID: id, Caption: caption, Head: []string{"Points", "How bad", "What", "What to do", "Standard"}, Empty: empty}
-	for _, f := range list {
+	return firstOf(t, list, "which the report for print lists", func(f *auditFinding) []cell {
 		what := cell{Text: f.Title, Lines: f.Evidence, Note: f.Text}
 		fix := v.mending(f.Href)
 		switch {
@@ -231,14 +145,18 @@ func (v *desk) auditFindings(id, caption string, list []auditFinding, empty stri
 		case fix.Text == "" && v.pageless(f.Href):
 			fix.Lines = []string{"Ask who runs the relay to mend it."}
 		}
-		t.Rows = append(t.Rows, row{Cells: []cell{number(f.Weight), {Badges: []badge{severityBadge(f.Severity)}}, what, fix, {Lines: f.Standards}}})
-	}
-	return t
+		return []cell{number(f.Weight), {Badges: []badge{severityBadge(f.Severity)}}, what, fix, {Lines: f.Standards}}
+	})
 }
 
-// printAudit is the report as a page of its own, for print and mail.
-func printAudit(v *desk) error {
-	r, err := ask[audit.Report](v, apiAudit)
+// printAudit is the report of now as a page of its own, for print and mail.
+func printAudit(v *desk) error { return printReport(v, apiAudit) }
+
+// printKeptReport is a report that was kept, the same way.
+func printKeptReport(v *desk) error { return printReport(v, under(apiReports, v.id("report"))) }
+
+func printReport(v *desk, from string) error {
+	r, err := ask[audit.Report](v, from)
 	if err != nil {
 		return err
 	}
@@ -291,9 +209,9 @@ func showReports(v *desk) error {
 // comparePage is what changed between two reports.
 type comparePage struct {
 	Notice notice
-	Mended table
-	New    table
-	Same   table
+	Mended auditTable
+	New    auditTable
+	Same   auditTable
 	Back   link
 }
 

@@ -72,7 +72,7 @@ func openPages(t testing.TB) []string {
 		"{action}", "hold", "{session}", "s1", "{address}", "192.0.2.1", "{selector}", "p1", "{$}", "")
 	for i := range resourcePages {
 		p := &resourcePages[i]
-		if p.Method != "GET" || strings.HasSuffix(p.Pattern, "/tail") || strings.HasSuffix(p.Pattern, "/export") || strings.HasSuffix(p.Pattern, ".html") || p.Pattern == "/audit/print" || p.Pattern == "/access/preview" {
+		if p.Method != "GET" || strings.HasSuffix(p.Pattern, "/tail") || strings.HasSuffix(p.Pattern, "/export") || strings.HasSuffix(p.Pattern, ".html") || strings.HasSuffix(p.Pattern, "/print") || p.Pattern == "/access/preview" {
 			continue
 		}
 		if p.Pattern == "/people/{person}/do/{action}" || strings.Contains(p.Pattern, "{mark}") {

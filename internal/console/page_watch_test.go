@@ -18,8 +18,11 @@ const oneFinding = `{"id":"f1","rule":"network","api_key_id":"k1","api_key_name"
 const oneAuditFinding = `{"id":"x","code":"key_unused","section":"keys","severity":"high","weight":20,"practice":"least_privilege","standards":["NIST SP 800-63B"],"title":"The key old is not used","text":"It was never used.",
 	"evidence":["made 2025-01-01"],"fix":"postern key revoke old","href":"/keys/k1","subject":{"kind":"api_key","id":"k1","name":"old"}}`
 
-const oneReport = `{"id":"r1","account":"acme","at":"2026-03-04T11:00:00Z","score":870,"full_score":1000,"practices":[{"practice":"least_privilege","findings":1,"weight":20}],"findings":[` + oneAuditFinding + `],"omitted":2,
-	"senders":[{"api_key_id":"k1","name":"shop","kind":"api_key","active":true,"senders":[],"from":["192.0.2.0/24"],"full_access":true,"last_used_at":"2026-03-04T10:00:00Z","last_used_from":"192.0.2.7","last_used_helo":"shop.example.com","findings":1}],
+const oneReport = `{"id":"r1","account":"acme","at":"2026-03-04T11:00:00Z","score":870,"full_score":1000,"practices":[{"practice":"least_privilege","findings":1,"weight":20}],"findings":[` + oneAuditFinding + `],"omitted":2,"counts":{"high":3},"cut":4,"logins_since":"2026-02-04T00:00:00Z",
+	"people":[{"username":"bob","email":"bob@example.com","role":"owner","second_factor":false,"password":true,"last_seen_at":"2026-03-03T00:00:00Z","last_seen_from":"192.0.2.9","findings":1}],
+	"domains":[{"id":7,"domain":"example.com","state":"verified","dmarc_policy":"none","spf_aligned":"relaxed","dkim_aligned":"","checked_at":"2026-03-04T00:00:00Z","findings":2}],
+	"access_lists":[{"entries":["192.0.2.0/24"],"monitor":true},{"subuser":"shop","entries":[]}],
+	"senders":[{"api_key_id":"k1","name":"shop","kind":"api_key","active":true,"can_send":true,"senders":[],"from":["192.0.2.0/24"],"full_access":true,"last_used_at":"2026-03-04T10:00:00Z","last_used_from":"192.0.2.7","last_used_helo":"shop.example.com","findings":1}],
 	"clients":[{"api_key_id":"k1","key_name":"shop","protocol":"smtp","addr":"192.0.2.7","helo":"shop.example.com","mechanism":"PLAIN","tls":"TLSv1.2","last_at":"2026-03-04T10:00:00Z","logins":9,"weak":["tls_old"]}],
 	"components":[{"name":"Go","version":"1.26","released":"2026-02-01T00:00:00Z","old":true}],"trail":{"valid":false,"records":9,"problem":"Change 4 was altered."}}`
 

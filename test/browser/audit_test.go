@@ -63,6 +63,15 @@ func TestAuditReport(t *testing.T) {
 		t.Errorf("printed are %d octets that are no PDF", len(pdf.Data))
 	}
 
+	// What was kept prints as it was then.
+	b.visit("/audit/reports")
+	b.press("Show it")
+	b.press("For print")
+	b.sees("h1", "Audit report of audited")
+	if strings.Contains(b.text("body"), "too much") {
+		t.Error("the report that was kept has a key that was made later")
+	}
+
 	// By the button of the finding to its page, where it is mended.
 	b.visit("/audit")
 	b.press("Mend it on its page")

@@ -82,9 +82,9 @@ var elsewhere = map[string]bool{
 	"/factors/passkey/{id}/remove": true,                                               // a question as the app's
 	"/changes/export":              true, "/logins/export": true, "/logins/tail": true, // no pages
 	"/domains/{domain}/keys/{selector}/export": true, "/domains/{domain}/dmarc/reports/{day}/{mark}/export": true, // no pages either
-	"/mail/{message}/body.html": true, // a frame in a page
-	"/audit/print":              true, // a document of its own
-	"/switch":                   true,
+	"/mail/{message}/body.html": true,                                        // a frame in a page
+	"/audit/print":              true, "/audit/reports/{report}/print": true, // documents of their own: TestAuditReport
+	"/switch": true,
 }
 
 // furnished fills the demo's account with what its pages are for, and logs somebody in.
