@@ -115,10 +115,14 @@ func (v *visit) ownSignOn() (SignOn, error) {
 }
 
 func removeSignOnAsk(s *SignOn) *Ask {
-	return &Ask{
+	a := &Ask{
 		Text:   []string{"You cannot log in by " + s.Issuer + " any more, until you link it again. All your other sessions end."},
 		Button: "Unlink " + s.Issuer, Danger: true, Back: "/profile",
 	}
+	if s.Provisions {
+		a.Text = append(a.Text, "Whoever logs in by it without being linked gets an account of their own here, if their groups there have a role: link it again first.")
+	}
+	return a
 }
 
 func (c *Console) askRemoveSignOn(v *visit) error {

@@ -38,7 +38,9 @@ type confirmPage struct {
 func (v *visit) confirmPage(next, stash string) *confirmPage {
 	u := &v.Open.User
 	issuer, _ := strings.CutPrefix(v.Open.Session.Method, ssoMethod)
-	if !slices.Contains(v.People.Issuers(u.Account), issuer) {
+	// Who has unlinked it meanwhile, or whose issuer is gone, confirms with what is left.
+	ways, err := v.People.SignOns(v.R.Context(), u)
+	if err != nil || !slices.ContainsFunc(ways, func(w SignOn) bool { return w.ID != "" && w.Live && w.Issuer == issuer }) {
 		issuer = ""
 	}
 	return &confirmPage{

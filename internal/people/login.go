@@ -193,7 +193,7 @@ func (s *Service) judge(ctx context.Context, u *relay.User, t auth.PersonTry, ok
 	case !ok:
 		return relay.LoginWrong, ""
 	}
-	if why := s.shut(u); why != "" {
+	if why := s.shutHere(u); why != "" {
 		return relay.LoginDisabled, why
 	}
 	ok, note := s.cfg.Auth.PersonAdmitted(ctx, t)
@@ -201,6 +201,18 @@ func (s *Service) judge(ctx context.Context, u *relay.User, t auth.PersonTry, ok
 		return relay.LoginAccess, ""
 	}
 	return relay.LoginOK, note
+}
+
+// shutHere says why a person cannot log in by what they have here. Whom an issuer
+// brought logs in there, where whoever leaves their groups is not let in any more.
+func (s *Service) shutHere(u *relay.User) string {
+	if why := s.shut(u); why != "" {
+		return why
+	}
+	if is := s.governor(u); is != nil {
+		return "the person comes from " + is.Name + " and logs in there"
+	}
+	return ""
 }
 
 // shut says why a person cannot log in, whatever they show; "": they can.

@@ -230,6 +230,8 @@ func (m *memory) CreateSession(_ context.Context, s relay.Session, hash [32]byte
 		return err
 	case !u.DisabledAt.IsZero(), strings.HasPrefix(s.Method, "password") && s.CreatedAt.Before(u.PasswordAt):
 		return errClash
+	case strings.HasPrefix(s.Method, "oidc") && !slices.ContainsFunc(m.issued, func(o relay.Issuance) bool { return o.User == s.User && !o.UsedAt.Before(s.CreatedAt) }):
+		return errClash
 	}
 	m.sessions[hash] = s
 	return nil

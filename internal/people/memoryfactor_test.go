@@ -169,13 +169,13 @@ func (m *memory) RenamePasskey(_ context.Context, by store.By, user relay.UserID
 	return m.key("RenamePasskey", by, user, id, func(i int) error { m.keys[i].Name = name; return nil })
 }
 
-func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID, id []byte, keep relay.SessionID, rules ...store.FactorRule) error {
+func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID, id []byte, keep relay.SessionID, may store.WayIn, rules ...store.FactorRule) error {
 	return m.key("DeletePasskey", by, user, id, func(i int) error {
 		if err := m.ruled(m.users[user], false, rules); err != nil {
 			return err
 		}
 		u := m.whole(m.users[user])
-		if err := m.otherWay(u, rules, 1, 0); err != nil {
+		if err := m.otherWay(u, may, u.Passkeys-1, "", ""); err != nil {
 			return err
 		}
 		m.keys = slices.Delete(m.keys, i, i+1)
@@ -184,24 +184,20 @@ func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID
 	})
 }
 
-// otherWay is store's otherWayIn.
-func (m *memory) otherWay(u relay.User, rules []store.FactorRule, passkeys, identities int) error {
-	own := slices.Contains(rules, store.NotLastOwnWay)
-	have := 0
-	for _, o := range m.issued {
-		if o.User == u.ID && !own {
-			have++
-		}
-	}
-	if u.Passkeys > passkeys || u.Password != "" || have > identities || !own && !slices.Contains(rules, store.NotLastWayIn) {
+// otherWay is WayIn's left in the store.
+func (m *memory) otherWay(u relay.User, may store.WayIn, passkeys int, issuer, subject string) error {
+	if may == nil {
 		return nil
 	}
-	return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "the only way in"}
+	return may(&u, passkeys, slices.DeleteFunc(slices.Clone(m.issued), func(o relay.Issuance) bool {
+		return o.User != u.ID || o.Issuer == issuer && o.Subject == subject
+	}))
 }
 
-func (m *memory) DeleteIssuance(_ context.Context, by store.By, user relay.UserID, issuer, subject string, keep relay.SessionID, rules ...store.FactorRule) error {
+func (m *memory) DeleteIssuance(_ context.Context, by store.By, user relay.UserID, issuer, subject string, keep relay.SessionID, may store.WayIn) error {
 	return m.edit(by, user, "DeleteIssuance", func(u *relay.User) error {
-		if err := m.otherWay(m.whole(*u), rules, 0, 1); err != nil {
+		whole := m.whole(*u)
+		if err := m.otherWay(whole, may, whole.Passkeys, issuer, subject); err != nil {
 			return err
 		}
 		at := slices.IndexFunc(m.issued, func(o relay.Issuance) bool {

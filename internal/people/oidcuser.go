@@ -44,8 +44,11 @@ func fault(err error) *notIn {
 	return &notIn{result: relay.LoginUnavailable, detail: "", err: err}
 }
 
+// provisioned begins the mark of those whom an issuer brought.
+const provisioned = "sso "
+
 // provisionedBy marks those whom an issuer brought: it says what they may do, too.
-func provisionedBy(is *issuer) string { return "sso " + is.Name }
+func provisionedBy(is *issuer) string { return provisioned + is.Name }
 
 // roleOf is the strongest role of somebody's groups; false: they have none.
 func (is *issuer) roleOf(who *identity) (role relay.Role, scopes []string, ok bool) {

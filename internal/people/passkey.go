@@ -328,12 +328,7 @@ func (s *Service) RemovePasskey(ctx context.Context, visit *Visit, id []byte) er
 	if err != nil {
 		return err
 	}
-	have, err := s.cfg.Store.Issuances(ctx, u.ID)
-	if err != nil {
-		return err
-	}
-	rules := append(s.mayLose(&u), s.wayIn(&u, have))
-	if err := s.cfg.Store.DeletePasskey(ctx, byVisit(visit), u.ID, id, visit.Session.ID, rules...); err != nil {
+	if err := s.cfg.Store.DeletePasskey(ctx, byVisit(visit), u.ID, id, visit.Session.ID, s.wayLeft, s.mayLose(&u)...); err != nil {
 		return lastFactor(err)
 	}
 	s.lost(ctx, visit, "A passkey was removed")

@@ -111,7 +111,7 @@ func (s *Service) passkeyAlone(ctx context.Context, v Visitor, handle string, re
 		_ = s.unproven("login", u, err) // logged; the answer is the same for all
 		return refuse(u, relay.LoginWrong, "")
 	}
-	if why := s.shut(u); why != "" {
+	if why := s.shutHere(u); why != "" {
 		return refuse(u, relay.LoginDisabled, why)
 	}
 	t = try(v, auth.PersonPasskey, "", u)

@@ -5,24 +5,28 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/relay"
-	"postern/internal/store"
 )
 
 // SignOn is a way of single sign-on that a person has, or could have.
 type SignOn struct {
-	ID     string // of the identity, for RemoveSignOn; empty: none is linked
+	ID     string // of the identity, for RemoveSignOn; empty: one can be linked
 	Issuer string // its name, or its URL where it is not configured any more
 	Live   bool   // it lets people in here
 	// Governs: it brought the person and says what they may do, so they cannot leave it.
-	Governs           bool
+	Governs bool
+	// Again: one is linked there, and another one can be.
+	Again bool
+	// Provisions: whoever logs in by it unlinked is somebody new.
+	Provisions        bool
 	CreatedAt, UsedAt time.Time
 }
 
-// SignOns are a person's identities at issuers, and the issuers of their account
-// at which they have none.
+// SignOns are a person's identities at issuers, and then the issuers of their account
+// at which they can link one.
 func (s *Service) SignOns(ctx context.Context, u *relay.User) ([]SignOn, error) {
 	have, err := s.cfg.Store.Issuances(ctx, u.ID)
 	if err != nil {
@@ -31,17 +35,22 @@ func (s *Service) SignOns(ctx context.Context, u *relay.User) ([]SignOn, error) 
 	var all []SignOn
 	for i := range have {
 		row := SignOn{ID: signOnID(&have[i]), Issuer: have[i].Issuer, CreatedAt: have[i].CreatedAt, UsedAt: have[i].UsedAt}
+		row.Governs = s.mayLeave(u, &have[i], without(have, &have[i])) != nil
 		if is := s.issuerOf(u, &have[i]); is != nil {
-			row.Issuer, row.Live, row.Governs = is.Name, true, u.InvitedBy == provisionedBy(is)
+			row.Issuer, row.Live, row.Provisions = is.Name, true, is.Provision
 		}
 		all = append(all, row)
 	}
 	for _, is := range s.issuers {
-		if s.letsIn(is, u.Account) && !slices.ContainsFunc(have, func(i relay.Issuance) bool { return i.Issuer == is.URL }) {
-			all = append(all, SignOn{Issuer: is.Name, Live: true})
+		if s.letsIn(is, u.Account) {
+			all = append(all, SignOn{Issuer: is.Name, Live: true, Again: slices.ContainsFunc(have, func(i relay.Issuance) bool { return i.Issuer == is.URL })})
 		}
 	}
 	return all, nil
+}
+
+func without(all []relay.Issuance, gone *relay.Issuance) []relay.Issuance {
+	return slices.DeleteFunc(slices.Clone(all), func(i relay.Issuance) bool { return i.Issuer == gone.Issuer && i.Subject == gone.Subject })
 }
 
 // signOnID names an identity in a URL of the console, without telling it.
@@ -66,16 +75,50 @@ func (s *Service) issuerOf(u *relay.User, i *relay.Issuance) *issuer {
 	return nil
 }
 
+// governor is the issuer that brought a person and says what they may do; nil: none
+// that is configured did.
+func (s *Service) governor(u *relay.User) *issuer {
+	for _, is := range s.issuers {
+		if u.InvitedBy == provisionedBy(is) && s.letsIn(is, u.Account) {
+			return is
+		}
+	}
+	return nil
+}
+
+// mayLeave refuses that a person loses the identity that they were brought by: their
+// role would follow nothing any more. left are their others.
+func (s *Service) mayLeave(u *relay.User, gone *relay.Issuance, left []relay.Issuance) error {
+	if !strings.HasPrefix(u.InvitedBy, provisioned) {
+		return nil
+	}
+	is := s.governor(u)
+	switch {
+	case is == nil:
+		return &relay.Error{Kind: relay.Conflict, Field: "issuer", Public: "This account comes from an issuer that is not configured here at the moment, so none of its identities can be unlinked. Ask the operator of this relay."}
+	case gone.Issuer != is.URL, slices.ContainsFunc(left, func(i relay.Issuance) bool { return i.Issuer == is.URL }):
+		return nil
+	}
+	return &relay.Error{Kind: relay.Conflict, Field: "issuer", Public: "This account comes from " + is.Name + ", which says what it may do here: that cannot be unlinked."}
+}
+
+// wayLeft refuses what would leave a person no way to log in.
+func (s *Service) wayLeft(u *relay.User, passkeys int, identities []relay.Issuance) error {
+	if u.Password != "" || passkeys > 0 || slices.ContainsFunc(identities, func(i relay.Issuance) bool { return s.issuerOf(u, &i) != nil }) {
+		return nil
+	}
+	return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "You have no password: without this you could not log in. Set a password first."}
+}
+
 // RemoveSignOn takes an identity away from its person, who has proven anew who they
 // are; all their other sessions end. Errors: ErrReauth, ErrSession; relay.NotFound;
 // relay.Conflict for the issuer that brought them, or where they could not log in any
-// more.
+// more. Both are judged in the step that removes it.
 func (s *Service) RemoveSignOn(ctx context.Context, visit *Visit, id string) error {
 	if err := s.fresh(visit); err != nil {
 		return err
 	}
-	u := &visit.User
-	have, err := s.cfg.Store.Issuances(ctx, u.ID)
+	have, err := s.cfg.Store.Issuances(ctx, visit.User.ID)
 	if err != nil {
 		return err
 	}
@@ -83,27 +126,21 @@ func (s *Service) RemoveSignOn(ctx context.Context, visit *Visit, id string) err
 	if at < 0 {
 		return relay.E(relay.NotFound, "This single sign-on is not linked to your account any more.")
 	}
-	gone, name := have[at], have[at].Issuer
-	if is := s.issuerOf(u, &gone); is != nil {
-		if name = is.Name; u.InvitedBy == provisionedBy(is) {
-			return relay.E(relay.Conflict, "Your account comes from "+is.Name+", which says what you may do here: it cannot be unlinked.")
-		}
+	gone, name := &have[at], have[at].Issuer
+	if is := s.issuerOf(&visit.User, gone); is != nil {
+		name = is.Name
 	}
-	keeps := s.wayIn(u, slices.Delete(have, at, at+1))
-	if err := s.cfg.Store.DeleteIssuance(ctx, byVisit(visit), u.ID, gone.Issuer, gone.Subject, visit.Session.ID, keeps); err != nil {
+	may := func(u *relay.User, passkeys int, left []relay.Issuance) error {
+		if err := s.mayLeave(u, gone, left); err != nil {
+			return err
+		}
+		return s.wayLeft(u, passkeys, left)
+	}
+	if err := s.cfg.Store.DeleteIssuance(ctx, byVisit(visit), visit.User.ID, gone.Issuer, gone.Subject, visit.Session.ID, may); err != nil {
 		return err
 	}
 	s.lost(ctx, visit, "Single sign-on by "+name+" was removed")
 	return nil
-}
-
-// wayIn is the rule that keeps somebody a way to log in: identities count where one
-// of them is at an issuer that lets them in.
-func (s *Service) wayIn(u *relay.User, have []relay.Issuance) store.FactorRule {
-	if slices.ContainsFunc(have, func(i relay.Issuance) bool { return s.issuerOf(u, &i) != nil }) {
-		return store.NotLastWayIn
-	}
-	return store.NotLastOwnWay
 }
 
 // linked reports whether a person has come by single sign-on, at whatever issuer.

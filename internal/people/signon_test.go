@@ -2,9 +2,10 @@ package people
 
 import (
 	"errors"
-	"slices"
+	"strings"
 	"testing"
 
+	"postern/internal/auth"
 	"postern/internal/relay"
 )
 
@@ -54,7 +55,7 @@ func TestSignOnIsUnlinked(t *testing.T) {
 		}
 		at := w.now()
 		got := w.signOns(&u)
-		if len(got) != 1 || got[0].ID == "" || got[0].Issuer != "Corp" || !got[0].Live || got[0].Governs || !got[0].CreatedAt.Equal(at) {
+		if len(got) != 2 || !got[1].Again || got[1].ID != "" || got[0].ID == "" || got[0].Issuer != "Corp" || !got[0].Live || got[0].Governs || !got[0].CreatedAt.Equal(at) {
 			t.Fatalf("linked: %+v", got)
 		}
 		if err := w.RemoveSignOn(ctx, visit, "another"); relay.KindOf(err) != relay.NotFound {
@@ -88,29 +89,80 @@ func TestSignOnIsUnlinked(t *testing.T) {
 	})
 }
 
-// Whom an issuer has brought cannot leave it: their groups there say what they may do.
+// Whom an issuer has brought cannot leave it, and logs in by nothing else: their groups
+// there say what they may do, and whether they may come in. A second identity there may
+// take the place of the first.
 func TestSignOnThatGovernsStays(t *testing.T) {
 	t.Parallel()
 	eachSSO(t, func(is *Issuer) { is.SecondFactor = true }, func(t *testing.T, w *world, p *idp) {
+		ctx := t.Context()
 		w.person("owner")
 		token, _, _, err := w.sso(p, OIDCStart{}, map[string]any{"amr": []string{"mfa"}})
 		if err != nil {
 			t.Fatal(err)
 		}
+		phone, token, _ := w.withPasskey(token, "phone")
 		visit := w.open(token)
-		if err := w.ChangePassword(t.Context(), visit, "", "a long way to the harbour"); err != nil && !errors.Is(err, ErrReauth) {
-			t.Fatal(err)
-		}
-		got := w.signOns(&visit.User)
-		if len(got) != 1 || !got[0].Governs {
+		u := &visit.User
+		got := w.signOns(u)
+		if len(got) != 2 || !got[0].Governs || !got[0].Provisions || !got[1].Again {
 			t.Fatalf("%+v", got)
 		}
-		visit.Session.FreshUntil = w.now().Add(60e9)
-		if err := w.RemoveSignOn(t.Context(), visit, got[0].ID); relay.KindOf(err) != relay.Conflict {
-			t.Errorf("left its issuer: %v", err)
+		refused := func(what string, err error) {
+			t.Helper()
+			if e, ok := errors.AsType[*relay.Error](err); !ok || e.Kind != relay.Conflict || !strings.Contains(e.Public, "comes from") {
+				t.Errorf("%s: %v", what, err)
+			}
 		}
-		if left := w.signOns(&visit.User); !slices.Equal(left, got) {
-			t.Errorf("left %+v", left)
+		refused("left its issuer", w.RemoveSignOn(ctx, visit, got[0].ID))
+		refused("a password", w.ChangePassword(ctx, visit, "", goodPassword))
+		hash, err := w.hash.Hash(ctx, goodPassword)
+		if err == nil {
+			err = w.st.SetPassword(ctx, operator, u.ID, hash, w.now(), visit.Session.ID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.pass(60e9)
+		if _, _, err := w.LoginPassword(ctx, home, u.Username, goodPassword); !errors.Is(err, ErrLogin) {
+			t.Errorf("logged in by a password: %v", err)
+		}
+		w.recorded("by a password", auth.PersonPassword, relay.LoginDisabled)
+		options, handle, err := w.BeginPasskeyLogin(ctx, home, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.LoginPasskey(ctx, home, "", handle, phone.get(t, options)); !errors.Is(err, ErrPasskey) {
+			t.Errorf("logged in by a passkey alone: %v", err)
+		}
+		w.recorded("by a passkey alone", auth.PersonPasskey, relay.LoginDisabled)
+
+		w.gone(u, p.URL) // another subject there
+		got = w.signOns(u)
+		if len(got) != 3 || got[0].Governs || got[1].Governs {
+			t.Errorf("one of two may go: %+v", got)
+		}
+		if err := w.RemoveSignOn(ctx, visit, got[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		refused("the other one of two", w.RemoveSignOn(ctx, visit, got[1].ID))
+	})
+}
+
+// Nor does who was brought by an issuer that is not configured at the moment: it may
+// come back.
+func TestSignOnOfAnAbsentGovernorStays(t *testing.T) {
+	t.Parallel()
+	eachSSO(t, nil, func(t *testing.T, w *world, p *idp) {
+		u := w.withApp("ann", func(u *relay.User) { u.InvitedBy = "sso Former" })
+		w.gone(&u, p.URL)
+		_, visit := w.in("ann") // nobody says any more what they may do, but for those here
+		got := w.signOns(&u)
+		if len(got) == 0 || !got[0].Governs {
+			t.Fatalf("%+v", got)
+		}
+		if err := w.RemoveSignOn(t.Context(), visit, got[0].ID); relay.KindOf(err) != relay.Conflict {
+			t.Errorf("unlinked: %v", err)
 		}
 	})
 }
@@ -155,7 +207,8 @@ func TestOnlyLiveSignOnIsAWayIn(t *testing.T) {
 						t.Errorf("%+v", s)
 					}
 					// With the passkey gone it is the last way in; without, it is none.
-					if err := w.RemoveSignOn(ctx, visit, s.ID); v.live != (relay.KindOf(err) == relay.Conflict) {
+					err := w.RemoveSignOn(ctx, visit, s.ID)
+					if v.live != (relay.KindOf(err) == relay.Conflict) || !v.live && err != nil {
 						t.Errorf("the last identity: %v", err)
 					}
 				}

@@ -89,7 +89,7 @@ type FactorStore interface {
 	// node, and for a record that has changed since it was judged by.
 	UsePasskey(ctx context.Context, use store.PasskeyUse) error
 	RenamePasskey(ctx context.Context, by store.By, user relay.UserID, id []byte, name string) error
-	DeletePasskey(ctx context.Context, by store.By, user relay.UserID, id []byte, keep relay.SessionID, rules ...store.FactorRule) error
+	DeletePasskey(ctx context.Context, by store.By, user relay.UserID, id []byte, keep relay.SessionID, may store.WayIn, rules ...store.FactorRule) error
 }
 
 // IssuanceStore keeps who people are at issuers of single sign-on.
@@ -99,7 +99,7 @@ type IssuanceStore interface {
 	IssuanceUser(ctx context.Context, issuer, subject string) (relay.User, error)
 	Issuances(ctx context.Context, user relay.UserID) ([]relay.Issuance, error)
 	// DeleteIssuance ends all sessions but keep.
-	DeleteIssuance(ctx context.Context, by store.By, user relay.UserID, issuer, subject string, keep relay.SessionID, rules ...store.FactorRule) error
+	DeleteIssuance(ctx context.Context, by store.By, user relay.UserID, issuer, subject string, keep relay.SessionID, may store.WayIn) error
 	TouchIssuance(ctx context.Context, issuer, subject string, at time.Time) error
 }
 

@@ -140,6 +140,9 @@ func (s *Domains) Add(ctx context.Context, by store.By, n NewDomain) (relay.Doma
 	if err != nil {
 		return relay.Domain{}, nil, err
 	}
+	if err := s.room(ctx, row); err != nil {
+		return relay.Domain{}, nil, err
+	}
 	leave, err := s.making.enter(ctx, row.Account, keysOnDemand)
 	if err != nil {
 		return relay.Domain{}, nil, err
@@ -237,6 +240,28 @@ func setReturnPath(row *relay.Domain, n NewDomain) error {
 		row.Label, row.ReturnPath = strings.TrimSuffix(host, "."+row.Name), host
 	case !n.System && (!n.Assert || row.Automatic):
 		row.ReturnPath = AutoReturnPath
+	}
+	return nil
+}
+
+// room refuses a domain over the owner's limit before its keys are made, which takes
+// seconds in the account's line. The store counts again where it matters.
+func (s *Domains) room(ctx context.Context, row relay.Domain) error {
+	if s.Settings.Max <= 0 || row.System {
+		return nil
+	}
+	all, err := s.Store.Domains(ctx, row.Account)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, d := range all {
+		if d.Subuser == row.Subuser {
+			n++
+		}
+	}
+	if n >= s.Settings.Max {
+		return store.TooManyDomains(n)
 	}
 	return nil
 }

@@ -160,7 +160,7 @@ func (s *Store) CreateDomainWithin(ctx context.Context, by By, d relay.Domain, m
 				return note{}, err
 			}
 			if n >= most {
-				return note{}, relay.E(relay.Conflict, fmt.Sprintf("There are %d domains already, which is the most that one owner can have. Remove one that is not used.", n))
+				return note{}, TooManyDomains(n)
 			}
 		}
 		if err := s.putDomain(ctx, tx, rev, &d, keys); err != nil {
@@ -174,6 +174,11 @@ func (s *Store) CreateDomainWithin(ctx context.Context, by By, d relay.Domain, m
 		return relay.Domain{}, err
 	}
 	return made, nil
+}
+
+// TooManyDomains refuses one more than an owner's n.
+func TooManyDomains(n int) error {
+	return relay.E(relay.Conflict, fmt.Sprintf("There are %d domains already, which is the most that one owner can have. Remove one that is not used.", n))
 }
 
 // putDomain stores a new domain with all that belongs to it.

@@ -13,7 +13,7 @@ const (
 	issuanceColumns = `issuer, subject, user_id, created_at, used_at`
 	selectIssuances = `SELECT ` + issuanceColumns + ` FROM issuances`
 	insertIssuance  = `INSERT INTO issuances (` + issuanceColumns + `) VALUES ($1, $2, $3, $4, $5)`
-	countIssuances  = `SELECT count(*) FROM issuances WHERE user_id = $1`
+	enteredSince    = `SELECT count(*) FROM issuances WHERE user_id = $1 AND used_at >= $2`
 	ofIssuer        = ` WHERE issuer = $1 AND subject = $2`
 	// maxIssuance bounds an issuer's URL and a subject, in octets. OpenID Connect Core
 	// §2 allows a subject 255.
@@ -72,13 +72,14 @@ func (s *Store) Issuances(ctx context.Context, user relay.UserID) ([]relay.Issua
 // TouchIssuance notes when somebody logged in by an identity. It is no
 // administrative change. relay.NotFound: there is no such identity.
 func (s *Store) TouchIssuance(ctx context.Context, issuer, subject string, at time.Time) error {
-	return s.touch(ctx, notFound("identity"), `UPDATE issuances SET used_at = $1 WHERE issuer = $2 AND subject = $3`, micros(at), text(issuer), text(subject))
+	return s.touch(ctx, notFound("identity"), `UPDATE issuances SET used_at = CASE WHEN used_at > $1 THEN used_at ELSE $1 END WHERE issuer = $2 AND subject = $3`,
+		micros(at), text(issuer), text(subject))
 }
 
 // DeleteIssuance takes an identity away from a person, and ends what it let in: all
 // their sessions but keep. relay.NotFound: the person has no such identity;
-// relay.Conflict by a rule.
-func (s *Store) DeleteIssuance(ctx context.Context, by By, user relay.UserID, issuer, subject string, keep relay.SessionID, rules ...FactorRule) error {
+// what may says.
+func (s *Store) DeleteIssuance(ctx context.Context, by By, user relay.UserID, issuer, subject string, keep relay.SessionID, may WayIn) error {
 	return s.changePerson(ctx, by, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.userBy(ctx, tx, by, user)
 		if err != nil {
@@ -88,7 +89,7 @@ func (s *Store) DeleteIssuance(ctx context.Context, by By, user relay.UserID, is
 		if err != nil {
 			return note{}, err
 		}
-		if err := otherWayIn(ctx, tx, &u, rules, 0, 1); err != nil {
+		if err := may.left(ctx, tx, &u, u.Passkeys, old); err != nil {
 			return note{}, err
 		}
 		if _, err = tx.ExecContext(ctx, `DELETE FROM issuances`+ofIssuer, old.Issuer, old.Subject); err != nil {

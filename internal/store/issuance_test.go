@@ -36,7 +36,7 @@ func TestIssuances(t *testing.T) {
 			"nothing":          created(s.IssuanceUser(ctx, "", "")),
 			"no text":          created(s.IssuanceUser(ctx, v.Issuer, "\xff")),
 			"touch none":       s.TouchIssuance(ctx, v.Issuer, "abc", c.now),
-			"delete another's": s.DeleteIssuance(ctx, testBy, other.ID, v.Issuer, v.Subject, relay.SessionID{}),
+			"delete another's": s.DeleteIssuance(ctx, testBy, other.ID, v.Issuer, v.Subject, relay.SessionID{}, nil),
 		} {
 			wantKind(t, what, err, relay.NotFound, "")
 		}
@@ -57,7 +57,7 @@ func TestIssuances(t *testing.T) {
 		}
 		all, err := s.Issuances(ctx, u.ID)
 		same(t, "listed", []relay.Issuance{v}, all, err)
-		if err := s.DeleteIssuance(ctx, testBy, u.ID, v.Issuer, v.Subject, relay.SessionID{}); err != nil {
+		if err := s.DeleteIssuance(ctx, testBy, u.ID, v.Issuer, v.Subject, relay.SessionID{}, nil); err != nil {
 			t.Fatal(err)
 		}
 		wantKind(t, "deleted", created(s.IssuanceUser(ctx, v.Issuer, v.Subject)), relay.NotFound, "")

@@ -34,7 +34,7 @@ func TestChangesOfEndedSessions(t *testing.T) {
 			"no app":     func() error { return other.RemoveTOTP(ctx, by, u.ID, session.ID) },
 			"codes":      func() error { return other.SetRecoveryCodes(ctx, by, u.ID, [][32]byte{{1}}) },
 			"passkey":    func() error { return other.AddPasskey(ctx, by, relay.Passkey{ID: []byte("second"), User: u.ID}) },
-			"no passkey": func() error { return other.DeletePasskey(ctx, by, u.ID, key.ID, session.ID) },
+			"no passkey": func() error { return other.DeletePasskey(ctx, by, u.ID, key.ID, session.ID, nil) },
 			"identity": func() error {
 				return other.AddIssuance(ctx, by, relay.Issuance{Issuer: "https://i.test", Subject: "s", User: u.ID})
 			},

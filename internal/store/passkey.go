@@ -144,13 +144,14 @@ func (s *Store) RenamePasskey(ctx context.Context, by By, user relay.UserID, id 
 }
 
 // DeletePasskey takes a passkey away, and ends what it let in, as RemoveTOTP does.
-// relay.NotFound: the person has no such passkey; relay.Conflict by a rule.
-func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id []byte, keep relay.SessionID, rules ...FactorRule) error {
+// relay.NotFound: the person has no such passkey; relay.Conflict by a rule; what may
+// says.
+func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id []byte, keep relay.SessionID, may WayIn, rules ...FactorRule) error {
 	return s.changePasskey(ctx, by, user, id, "user.passkey.delete", func(ctx context.Context, tx *sql.Tx, u *relay.User, _ relay.Passkey) (any, error) {
 		if err := mayGo(u, rules); err != nil {
 			return nil, err
 		}
-		if err := otherWayIn(ctx, tx, u, rules, 1, 0); err != nil {
+		if err := may.left(ctx, tx, u, u.Passkeys-1, relay.Issuance{}); err != nil {
 			return nil, err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM passkeys WHERE id = $1`, id); err != nil {

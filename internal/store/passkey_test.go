@@ -64,16 +64,16 @@ func TestPasskeys(t *testing.T) {
 		wantKind(t, "rename to nothing that fits", s.RenamePasskey(ctx, testBy, u.ID, p.ID, strings.Repeat("x", 256)), relay.Invalid, "name")
 		for what, err := range map[string]error{
 			"rename another's": s.RenamePasskey(ctx, testBy, other.ID, p.ID, "mine"),
-			"delete another's": s.DeletePasskey(ctx, testBy, other.ID, p.ID, relay.SessionID{}),
+			"delete another's": s.DeletePasskey(ctx, testBy, other.ID, p.ID, relay.SessionID{}, nil),
 			"use of none":      s.UsePasskey(ctx, PasskeyUse{ID: []byte{9}, At: c.now, Until: c.now}),
 			"none":             created(s.PasskeyByID(ctx, nil)),
 		} {
 			wantKind(t, what, err, relay.NotFound, "")
 		}
-		if err := s.DeletePasskey(ctx, testBy, u.ID, p.ID, relay.SessionID{}); err != nil || c.user(u.ID).Passkeys != 0 {
+		if err := s.DeletePasskey(ctx, testBy, u.ID, p.ID, relay.SessionID{}, nil); err != nil || c.user(u.ID).Passkeys != 0 {
 			t.Errorf("deleted: %v", err)
 		}
-		wantKind(t, "delete twice", s.DeletePasskey(ctx, testBy, u.ID, p.ID, relay.SessionID{}), relay.NotFound, "")
+		wantKind(t, "delete twice", s.DeletePasskey(ctx, testBy, u.ID, p.ID, relay.SessionID{}, nil), relay.NotFound, "")
 	})
 }
 

@@ -69,7 +69,8 @@ func scanSession(r scanner) (relay.Session, error) {
 // relay.NotFound: there is no such person; relay.Conflict: the person is disabled,
 // or Method begins with "password" and the password was changed after CreatedAt,
 // which is when the person was read; or Method is "passkey" and the person has none
-// that was used since CreatedAt (UsePasskey): the one that was is gone.
+// that was used since CreatedAt (UsePasskey): the one that was is gone; or Method
+// begins with "oidc", and no identity of theirs was (TouchIssuance).
 func (s *Store) CreateSession(ctx context.Context, v relay.Session, hash [32]byte) error {
 	return s.changePerson(ctx, By{}, func(ctx context.Context, tx *sql.Tx) (note, error) {
 		u, err := s.liveUser(ctx, tx, v.User)
@@ -80,16 +81,27 @@ func (s *Store) CreateSession(ctx context.Context, v relay.Session, hash [32]byt
 			return note{}, relay.E(relay.Conflict, "The password was changed meanwhile.")
 		}
 		if v.Method == "passkey" {
-			var used int64
-			if err := tx.QueryRowContext(ctx, usedSince, blob(u.ID.ID), micros(v.CreatedAt)).Scan(&used); err != nil {
+			if err := since(ctx, tx, usedSince, &v, "The passkey was taken away meanwhile."); err != nil {
 				return note{}, err
 			}
-			if used == 0 {
-				return note{}, relay.E(relay.Conflict, "The passkey was taken away meanwhile.")
+		}
+		if strings.HasPrefix(v.Method, "oidc") {
+			if err := since(ctx, tx, enteredSince, &v, "Single sign-on was unlinked meanwhile."); err != nil {
+				return note{}, err
 			}
 		}
 		return note{}, putSession(ctx, tx, &u, &v, hash)
 	})
+}
+
+// since demands that what a login was made with is still there: query counts what of
+// the person was used since.
+func since(ctx context.Context, tx *sql.Tx, query string, v *relay.Session, gone string) error {
+	n, err := howMany(ctx, tx, query, blob(v.User.ID), micros(v.CreatedAt))
+	if err == nil && n == 0 {
+		return relay.E(relay.Conflict, gone)
+	}
+	return err
 }
 
 // putSession stores a session of a person who is locked.

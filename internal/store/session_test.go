@@ -212,7 +212,7 @@ func TestNoSessionOutlivesItsReason(t *testing.T) {
 		}
 		use("one", v.CreatedAt.Add(-time.Second))
 		use("two", v.CreatedAt)
-		if err := s.DeletePasskey(ctx, testBy, u.ID, []byte("two"), relay.SessionID{}); err != nil {
+		if err := s.DeletePasskey(ctx, testBy, u.ID, []byte("two"), relay.SessionID{}, nil); err != nil {
 			t.Fatal(err)
 		}
 		wantKind(t, "by one of two passkeys, which was taken away since", s.CreateSession(ctx, v, hash), relay.Conflict, "")

@@ -71,10 +71,10 @@ func TestEndingsAreWhole(t *testing.T) {
 				return s.RemoveTOTP(ctx, testBy, e.u.ID, e.mine.ID)
 			}},
 			"the only passkey": {passkey: true, kept: true, end: func(e *ending) error {
-				return s.DeletePasskey(ctx, testBy, e.u.ID, e.u.ID.ID[:], e.mine.ID)
+				return s.DeletePasskey(ctx, testBy, e.u.ID, e.u.ID.ID[:], e.mine.ID, nil)
 			}},
 			"one of two: the passkey": {app: true, passkey: true, kept: true, codes: 2, end: func(e *ending) error {
-				return s.DeletePasskey(ctx, testBy, e.u.ID, e.u.ID.ID[:], e.mine.ID)
+				return s.DeletePasskey(ctx, testBy, e.u.ID, e.u.ID.ID[:], e.mine.ID, nil)
 			}},
 			"password": {app: true, kept: true, codes: 2, end: func(e *ending) error {
 				return s.SetPassword(ctx, testBy, e.u.ID, testPassword, c.now, e.mine.ID)

@@ -72,13 +72,6 @@ const (
 	FirstFactor FactorRule = iota + 1
 	// NotLastFactor: relay.Conflict (Field "factor") if none would be left.
 	NotLastFactor
-	// NotLastWayIn: relay.Conflict (Field "way") if the person could not log in any
-	// more: they have no password, and neither a passkey nor an identity at an issuer
-	// would be left. An app is no way in by itself.
-	NotLastWayIn
-	// NotLastOwnWay is NotLastWayIn for somebody whose other identities, if there are
-	// any, are at issuers that let nobody in here.
-	NotLastOwnWay
 )
 
 // mayCome judges a factor that a locked person is to get.
@@ -101,20 +94,21 @@ func mayGo(u *relay.User, rules []FactorRule) error {
 	return nil
 }
 
-// otherWayIn judges whether a locked person may lose passkeys or identities, each of
-// which lets them in alone.
-func otherWayIn(ctx context.Context, tx *sql.Tx, u *relay.User, rules []FactorRule, passkeys, identities int) error {
-	own := slices.Contains(rules, NotLastOwnWay)
-	if u.Passkeys > passkeys || u.Password != "" || !own && !slices.Contains(rules, NotLastWayIn) {
+// WayIn judges, in the step that takes a passkey or an identity at an issuer away,
+// whether the person may lose it: passkeys and identities are what would be left. The
+// store does not know which issuers let people in. nil: they may.
+type WayIn func(u *relay.User, passkeys int, identities []relay.Issuance) error
+
+// left asks a WayIn about a locked person.
+func (may WayIn) left(ctx context.Context, tx *sql.Tx, u *relay.User, passkeys int, gone relay.Issuance) error {
+	if may == nil {
 		return nil
 	}
-	if !own {
-		have, err := howMany(ctx, tx, countIssuances, blob(u.ID.ID))
-		if err != nil || have > identities {
-			return err
-		}
+	identities, err := list(ctx, tx, scanIssuance, selectIssuances+` WHERE user_id = $1 ORDER BY issuer, subject`, blob(u.ID.ID))
+	if err != nil {
+		return err
 	}
-	return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "You have no password: without this you could not log in. Set a password first."}
+	return may(u, passkeys, slices.DeleteFunc(identities, func(i relay.Issuance) bool { return i.Issuer == gone.Issuer && i.Subject == gone.Subject }))
 }
 
 // errNoSecret: an app without a secret is none. It is a fault of the program.

@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
-	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"postern/internal/relay"
 )
@@ -55,7 +57,7 @@ func TestTheLastWayInStays(t *testing.T) {
 			errs := make([]error, n)
 			for i := range n {
 				wg.Go(func() {
-					errs[i] = nodes[i%len(nodes)].DeletePasskey(ctx, testBy, u.ID, append([]byte{byte(i)}, what...), relay.SessionID{}, NotLastWayIn)
+					errs[i] = nodes[i%len(nodes)].DeletePasskey(ctx, testBy, u.ID, append([]byte{byte(i)}, what...), relay.SessionID{}, stays)
 				})
 			}
 			wg.Wait()
@@ -73,8 +75,17 @@ func TestTheLastWayInStays(t *testing.T) {
 	})
 }
 
-// The same of the identities at issuers: the last one stays where there is neither a
-// password nor a passkey, and where identities let nobody in they are none.
+// stays keeps whoever has no password a passkey, or an identity at an issuer that is
+// not called dead.
+func stays(u *relay.User, passkeys int, identities []relay.Issuance) error {
+	if u.Password != "" || passkeys > 0 || slices.ContainsFunc(identities, func(i relay.Issuance) bool { return !strings.Contains(i.Issuer, "dead") }) {
+		return nil
+	}
+	return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "The only way in."}
+}
+
+// The same of the identities at issuers, and of both kinds at once: those at issuers
+// that let nobody in do not count.
 func TestTheLastIdentityStays(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {
@@ -84,47 +95,89 @@ func TestTheLastIdentityStays(t *testing.T) {
 		a := c.account()
 		for what, v := range map[string]struct {
 			password string
-			passkey  bool
-			rule     FactorRule
-			left     int
+			issuers  []string
+			passkeys int
+			live     int // ways in that are left
 		}{
-			"identities only": {rule: NotLastWayIn, left: 1}, "a password": {password: testPassword, rule: NotLastWayIn}, "a passkey": {passkey: true, rule: NotLastWayIn},
-			"none that lets in": {rule: NotLastOwnWay, left: 4}, "none, but a passkey": {passkey: true, rule: NotLastOwnWay},
+			"identities only": {issuers: []string{"a", "b", "dead-1"}, live: 1}, "a password": {password: testPassword, issuers: []string{"a", "b"}},
+			"one of each": {issuers: []string{"a", "dead-1", "dead-2"}, passkeys: 1, live: 1}, "passkeys and dead ones": {issuers: []string{"dead-1"}, passkeys: 2, live: 1},
 		} {
 			row := c.row(a, relay.RoleOwner)
 			row.Password = v.password
 			u := c.add(row)
-			if v.passkey {
-				if err := s.AddPasskey(ctx, testBy, relay.Passkey{ID: []byte(what), User: u.ID}); err != nil {
+			var away []func(*Store) error
+			for i := range v.passkeys {
+				id := append([]byte{byte(i)}, what...)
+				if err := s.AddPasskey(ctx, testBy, relay.Passkey{ID: id, User: u.ID}); err != nil {
 					t.Fatal(err)
 				}
+				away = append(away, func(s *Store) error { return s.DeletePasskey(ctx, testBy, u.ID, id, relay.SessionID{}, stays) })
 			}
-			const n = 4
-			issuer := func(i int) string { return fmt.Sprintf("https://%d.test", i) }
-			for i := range n {
-				if err := s.AddIssuance(ctx, testBy, relay.Issuance{Issuer: issuer(i), Subject: what, User: u.ID, CreatedAt: c.now}); err != nil {
+			for _, name := range v.issuers {
+				issuer := "https://" + name + ".test"
+				if err := s.AddIssuance(ctx, testBy, relay.Issuance{Issuer: issuer, Subject: what, User: u.ID, CreatedAt: c.now}); err != nil {
 					t.Fatal(err)
+				}
+				if !strings.Contains(name, "dead") {
+					away = append(away, func(s *Store) error {
+						return s.DeleteIssuance(ctx, testBy, u.ID, issuer, what, relay.SessionID{}, stays)
+					})
 				}
 			}
 			var wg sync.WaitGroup
-			errs := make([]error, n)
-			for i := range n {
-				wg.Go(func() {
-					errs[i] = nodes[i%len(nodes)].DeleteIssuance(ctx, testBy, u.ID, issuer(i), what, relay.SessionID{}, v.rule)
-				})
+			errs := make([]error, len(away))
+			for i, fn := range away {
+				wg.Go(func() { errs[i] = fn(nodes[i%len(nodes)]) })
 			}
 			wg.Wait()
+			refused := 0
 			for _, err := range errs {
 				if err != nil {
+					refused++
 					wantKind(t, what, err, relay.Conflict, "way")
 				}
 			}
-			if left, err := s.Issuances(ctx, u.ID); err != nil || len(left) != v.left {
-				t.Errorf("%s: %d identities are left, %v, want %d", what, len(left), err, v.left)
+			if refused != v.live {
+				t.Errorf("%s: %d of %d were refused, want %d: %v", what, refused, len(away), v.live, errs)
 			}
-			if v.passkey {
-				wantKind(t, what+": the passkey then", s.DeletePasskey(ctx, testBy, u.ID, []byte(what), relay.SessionID{}, v.rule), relay.Conflict, "way")
+		}
+	})
+}
+
+// A login by an identity that was unlinked since it was shown opens no session; the
+// clock of another login at the same moment does not matter.
+func TestSessionOfAnUnlinkedIdentity(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s, _ := openTest(t, cfg)
+		ctx, c := context.Background(), newCrowd(t, s)
+		u := c.add(c.row(c.account(), relay.RoleOwner))
+		i := relay.Issuance{Issuer: "https://a.test", Subject: "s", User: u.ID, CreatedAt: c.now}
+		if err := s.AddIssuance(ctx, testBy, i); err != nil {
+			t.Fatal(err)
+		}
+		login := func(after time.Duration) error {
+			v, hash := c.login(u, relay.SessionFull)
+			v.Method, v.CreatedAt = "oidc Corp", c.now.Add(after)
+			return s.CreateSession(ctx, v, hash)
+		}
+		wantKind(t, "by one that was not shown", login(0), relay.Conflict, "")
+		for _, at := range []time.Duration{time.Second, 0} { // the slower of two logins comes last
+			if err := s.TouchIssuance(ctx, i.Issuer, i.Subject, c.now.Add(at)); err != nil {
+				t.Fatal(err)
 			}
+		}
+		for _, at := range []time.Duration{0, time.Second} {
+			if err := login(at); err != nil {
+				t.Errorf("a login of %s: %v", at, err)
+			}
+		}
+		if err := s.DeleteIssuance(ctx, testBy, u.ID, i.Issuer, i.Subject, relay.SessionID{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		wantKind(t, "after it was unlinked", login(time.Second), relay.Conflict, "")
+		if all, err := s.Sessions(ctx, u.ID); err != nil || len(all) != 0 {
+			t.Errorf("sessions %v, %v", all, err)
 		}
 	})
 }
