@@ -92,14 +92,6 @@ type WatchEvidence struct {
 	Now string `json:"now,omitempty"`
 }
 
-// WatchUndo is what an answer changed, so that dismissing restores it.
-type WatchUndo struct {
-	PerMinute *int64  `json:"per_minute,omitempty"` // the limit before
-	SetMinute int64   `json:"set_per_minute,omitempty"`
-	Mode      KeyMode `json:"mode,omitempty"` // the mode before
-	Stopped   bool    `json:"stopped,omitempty"`
-}
-
 // WatchFinding is one thing that the watch noticed. There is one open finding for
 // a rule, key and subject; what happens again adds to it.
 type WatchFinding struct {
@@ -122,7 +114,7 @@ type WatchFinding struct {
 	Count    int64         `json:"count"` // how often it was seen
 
 	// Answer is what the account's settings ask for; AnsweredAt when it was done;
-	// AnswerError why not. Undo is what it changed.
+	// AnswerError why not. Undo is what it changed, as far as it still stands.
 	Answer      WatchAnswer `json:"answer"`
 	AnsweredAt  time.Time   `json:"answered_at,omitzero"`
 	AnswerError string      `json:"answer_error,omitempty"`

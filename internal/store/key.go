@@ -402,6 +402,9 @@ func (s *Store) changeKey(ctx context.Context, by By, id relay.KeyID, action str
 				return note{}, err
 			}
 		}
+		if err := forgetWatch(ctx, tx, &old, &k); err != nil {
+			return note{}, err
+		}
 		return note{account: old.Account, action: action, subject: keySubject(&k), before: old, after: k}, nil
 	})
 }

@@ -244,6 +244,33 @@ func (s *Store) SetWatchUndo(ctx context.Context, id relay.WatchID, undo *relay.
 	return s.setWatch(ctx, setUndo, packed, blob(id.ID))
 }
 
+// forgetWatch takes from what the watch would undo of a key what is not as the watch
+// made it any more: whoever changed it has the last word, also when they make it the
+// same again later.
+func forgetWatch(ctx context.Context, tx *sql.Tx, was, k *relay.Key) error {
+	if was.Mode == k.Mode && was.PerMinute == k.PerMinute && was.DisabledAt.Equal(k.DisabledAt) {
+		return nil
+	}
+	bent, err := list(ctx, tx, scanFinding, bentFindings, blob(k.ID.ID))
+	if err != nil {
+		return err
+	}
+	for i := range bent {
+		left := bent[i].Undo.Left(was, k)
+		if left == bent[i].Undo {
+			continue
+		}
+		packed, err := packJSON(left, left == nil)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, setUndo, packed, blob(bent[i].ID.ID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *Store) setWatch(ctx context.Context, query string, args ...any) error {
 	err := s.eng.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, query, args...)

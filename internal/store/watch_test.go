@@ -207,3 +207,70 @@ func TestWatchSettings(t *testing.T) {
 		}
 	})
 }
+
+// What the watch made of a key and somebody changed is not the watch's to undo: not
+// either when it is made the same again.
+func TestWatchForgetsWhatSomebodyChanged(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		ctx, w := context.Background(), newWorld(t, s)
+		f := watchFinding(relay.Tenant{Account: w.account.ID}, time.Now(), relay.WatchBurst)
+		f.Key = w.key.ID
+		limit := w.key.PerMinute
+		at := time.Now().UTC().Truncate(time.Microsecond)
+		if err := s.PutWatch(ctx, WatchCommit{Findings: []relay.WatchFinding{f}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetWatchUndo(ctx, f.ID, &relay.WatchUndo{PerMinute: &limit, SetMinute: 3, Mode: relay.KeyLive, Stopped: true, DisabledAt: at}); err != nil {
+			t.Fatal(err)
+		}
+		left := func() (out []relay.WatchAnswer) {
+			t.Helper()
+			got, err := s.WatchFinding(ctx, f.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range relay.WatchBends {
+				if got.Undo.Part(a) != nil {
+					out = append(out, a)
+				}
+			}
+			return out
+		}
+		edit := func(change func(k *relay.Key)) {
+			t.Helper()
+			was, err := s.Key(ctx, w.key.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k := was
+			change(&k)
+			if err := s.SwapKey(ctx, testBy, was, k); err != nil {
+				t.Fatal(err)
+			}
+		}
+		disable := func(at time.Time) {
+			t.Helper()
+			if err := s.SetKeyDisabled(ctx, testBy, w.key.ID, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// The watch does what it said: nothing is forgotten.
+		edit(func(k *relay.Key) { k.PerMinute, k.Mode = 3, relay.KeyHold })
+		disable(at)
+		edit(func(k *relay.Key) { k.Name = "another" })
+		same(t, "as the watch made it", relay.WatchBends, left(), nil)
+		edit(func(k *relay.Key) { k.PerMinute = 4 })
+		edit(func(k *relay.Key) { k.PerMinute = 3 })
+		same(t, "another limit", []relay.WatchAnswer{relay.WatchHold, relay.WatchStop}, left(), nil)
+		disable(time.Time{})
+		disable(at)
+		same(t, "enabled", []relay.WatchAnswer{relay.WatchHold}, left(), nil)
+		edit(func(k *relay.Key) { k.Mode = relay.KeyLive })
+		same(t, "not held", nil, left(), nil)
+		if bent, err := s.BentWatch(ctx, w.key.ID); err != nil || len(bent) != 0 {
+			t.Errorf("%+v, %v", bent, err)
+		}
+	})
+}

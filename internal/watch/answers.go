@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +50,7 @@ type Answers struct {
 
 // try is a finding that could not be told yet.
 type try struct {
+	bent   bool // the key was changed; who changes it back while nobody can be told has the last word
 	mailed map[string]bool
 	posted bool
 	pause  time.Duration
@@ -68,13 +68,6 @@ const By = "watch"
 
 // giveUp is how long an answer is tried.
 const giveUp = 24 * time.Hour
-
-// slowest is what a key may send at least, in recipients a minute; slowPart is the
-// part of its largest hour, spread over its minutes, that it may go on with.
-const (
-	leastMinute = 1
-	slowPart    = 0.25
-)
 
 func (a *Answers) now() time.Time {
 	if a.Now != nil {
@@ -139,157 +132,13 @@ func (a *Answers) Work(ctx context.Context, settings func(relay.AccountID) relay
 // answer does what one finding asks for: first to the key, then by telling. Told
 // twice, after a crash, is better than not at all.
 func (a *Answers) answer(ctx context.Context, f *relay.WatchFinding, s relay.WatchSettings, t *try) error {
-	if err := a.bend(ctx, f); err != nil {
-		return err
+	if !t.bent {
+		if err := a.bend(ctx, f); err != nil {
+			return err
+		}
+		t.bent = true
 	}
 	return a.tell(ctx, f, &s, t)
-}
-
-// alike reports whether two answers changed the same of a key.
-func alike(a, b *relay.WatchUndo) bool {
-	return a.Stopped == b.Stopped && (a.Mode != "") == (b.Mode != "") && (a.PerMinute != nil) == (b.PerMinute != nil)
-}
-
-// others are the changes of a key by findings that still stand.
-func (a *Answers) others(ctx context.Context, f *relay.WatchFinding) ([]*relay.WatchUndo, error) {
-	bent, err := a.Store.BentWatch(ctx, f.Key)
-	if err != nil {
-		return nil, err
-	}
-	var out []*relay.WatchUndo
-	for i := range bent {
-		if b := &bent[i]; b.ID != f.ID && b.Undo != nil && (b.State == relay.WatchOpen || b.State == relay.WatchConfirmed) {
-			out = append(out, b.Undo)
-		}
-	}
-	return out, nil
-}
-
-// bend slows, holds or stops a finding's key.
-func (a *Answers) bend(ctx context.Context, f *relay.WatchFinding) error {
-	if f.Key.IsZero() || f.Answer != relay.WatchSlow && f.Answer != relay.WatchHold && f.Answer != relay.WatchStop {
-		return nil
-	}
-	k, err := a.Store.Key(ctx, f.Key)
-	if err != nil {
-		if relay.KindOf(err) == relay.NotFound {
-			return nil
-		}
-		return err
-	}
-	if k.Canary || !k.RevokedAt.IsZero() {
-		return nil // it lets nobody in
-	}
-	by := store.By{Who: By, From: "finding " + f.ID.String()}
-	undo := f.Undo
-	if undo == nil {
-		if undo, err = a.plan(ctx, f, &k); err != nil || undo == nil {
-			return err
-		}
-		if err := a.Store.SetWatchUndo(ctx, f.ID, undo); err != nil {
-			return err
-		}
-		f.Undo = undo
-	}
-	was := k // whoever edits the key meanwhile is not undone: this is tried again
-	switch {
-	case undo.Stopped:
-		if k.DisabledAt.IsZero() {
-			return a.Store.SetKeyDisabled(ctx, by, k.ID, a.now())
-		}
-		return nil
-	case undo.Mode != "":
-		if k.Mode == relay.KeyHold {
-			return nil
-		}
-		k.Mode = relay.KeyHold
-	case undo.PerMinute != nil:
-		if k.PerMinute == undo.SetMinute {
-			return nil
-		}
-		k.PerMinute = undo.SetMinute
-	}
-	return a.Store.SwapKey(ctx, by, was, k)
-}
-
-// plan says what an answer will change; nil: the key is so already. Where another
-// finding has changed it so, both have the old value, and the last one restores it.
-func (a *Answers) plan(ctx context.Context, f *relay.WatchFinding, k *relay.Key) (*relay.WatchUndo, error) {
-	others, err := a.others(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	for _, o := range others {
-		if o.Stopped && f.Answer == relay.WatchStop || o.Mode != "" && f.Answer == relay.WatchHold || o.PerMinute != nil && f.Answer == relay.WatchSlow {
-			return o, nil
-		}
-	}
-	switch f.Answer {
-	case relay.WatchStop:
-		if !k.DisabledAt.IsZero() {
-			return nil, nil
-		}
-		return &relay.WatchUndo{Stopped: true}, nil
-	case relay.WatchHold:
-		if k.Mode != relay.KeyLive {
-			return nil, nil
-		}
-		return &relay.WatchUndo{Mode: k.Mode}, nil
-	}
-	kept, err := a.Store.WatchBaselines(ctx, []relay.KeyID{k.ID})
-	if err != nil {
-		return nil, err
-	}
-	peak := 0.0
-	if text, ok := kept[k.ID]; ok {
-		if b, err := decodeBaseline(text); err == nil { // a damaged one is as none
-			peak = float64(b.Peak)
-		}
-	}
-	limit := int64(math.Max(leastMinute, slowPart*peak/60))
-	if k.PerMinute != 0 && k.PerMinute <= limit {
-		return nil, nil
-	}
-	was := k.PerMinute
-	return &relay.WatchUndo{PerMinute: &was, SetMinute: limit}, nil
-}
-
-// undo restores what an answer changed, unless somebody changed it since, or
-// another finding wants it to stay: then that one restores it.
-func (a *Answers) undo(ctx context.Context, f *relay.WatchFinding) error {
-	done := func() error { return a.Store.SetWatchUndo(ctx, f.ID, nil) }
-	u := f.Undo
-	k, err := a.Store.Key(ctx, f.Key)
-	if err != nil {
-		if relay.KindOf(err) == relay.NotFound {
-			return done()
-		}
-		return err
-	}
-	others, err := a.others(ctx, f)
-	if err != nil {
-		return err
-	}
-	if slices.ContainsFunc(others, func(o *relay.WatchUndo) bool { return alike(o, u) }) {
-		return done()
-	}
-	by := store.By{Who: By, From: "finding " + f.ID.String() + ", " + string(f.State) + " by " + f.DecidedBy}
-	was := k
-	switch {
-	case !k.RevokedAt.IsZero():
-	case u.Stopped && !k.DisabledAt.IsZero():
-		err = a.Store.SetKeyDisabled(ctx, by, k.ID, time.Time{})
-	case u.Mode != "" && k.Mode == relay.KeyHold:
-		k.Mode = u.Mode
-		err = a.Store.SwapKey(ctx, by, was, k)
-	case u.PerMinute != nil && k.PerMinute == u.SetMinute:
-		k.PerMinute = *u.PerMinute
-		err = a.Store.SwapKey(ctx, by, was, k)
-	}
-	if err != nil && relay.KindOf(err) != relay.Forbidden { // somebody above wants it to stay off
-		return err
-	}
-	return done()
 }
 
 // tell mails and posts a finding.

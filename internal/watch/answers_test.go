@@ -33,14 +33,23 @@ func (d *desk) SwapKey(_ context.Context, by store.By, was, k relay.Key) error {
 	if !reflect.DeepEqual(was, d.key) {
 		return relay.E(relay.Conflict, "The key was changed at the same moment.")
 	}
-	d.key = k
-	d.by = append(d.by, by.Who)
+	d.set(by, k)
 	return d.fail
 }
 
-func (d *desk) SetKeyDisabled(_ context.Context, by store.By, _ relay.KeyID, at time.Time) error {
-	d.key.DisabledAt = at
+// set changes the key as the store does, which forgets what does not stand any more.
+func (d *desk) set(by store.By, k relay.Key) {
+	for i := range d.findings {
+		d.findings[i].Undo = d.findings[i].Undo.Left(&d.key, &k)
+	}
+	d.key = k
 	d.by = append(d.by, by.Who)
+}
+
+func (d *desk) SetKeyDisabled(_ context.Context, by store.By, _ relay.KeyID, at time.Time) error {
+	k := d.key
+	k.DisabledAt = at
+	d.set(by, k)
 	return d.fail
 }
 
