@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -146,7 +147,7 @@ func (c *cli) subuserSwitch(w *whose, verb, short string, disabled bool) *cobra.
 
 func (c *cli) subuserDelete(w *whose) *cobra.Command {
 	var dry bool
-	cmd := c.tenantCommand(w, "delete NAME", "End one subuser: keys revoked, queued mail dropped", cobra.ExactArgs(1), func(ctx context.Context, cl *client, args []string) error {
+	cmd := c.tenantCommand(w, "delete NAME", "End one subuser: keys revoked, queued mail dropped, its domains and people deleted", cobra.ExactArgs(1), func(ctx context.Context, cl *client, args []string) error {
 		if _, _, err := c.findSubuser(ctx, cl, args[0]); err != nil {
 			return err
 		}
@@ -154,11 +155,7 @@ func (c *cli) subuserDelete(w *whose) *cobra.Command {
 		if dry {
 			q.Set("dry_run", "true")
 		}
-		type effect struct {
-			Keys   int64 `json:"keys"`
-			Queued int64 `json:"queued_messages"`
-		}
-		e, text, err := call[effect](ctx, cl, http.MethodDelete, "/v3/subusers"+segment(args[0]), q, nil)
+		e, text, err := call[deletion](ctx, cl, http.MethodDelete, "/v3/subusers"+segment(args[0]), q, nil)
 		switch {
 		case err != nil:
 			return err
@@ -168,13 +165,50 @@ func (c *cli) subuserDelete(w *whose) *cobra.Command {
 			_, err := fmt.Fprintf(c.out, "%s is deleted: its keys are revoked, and what it had queued is dropped (postern events --event dropped).\n", clean(args[0]))
 			return err
 		}
-		return answer(c, e, text, func(e effect) error {
-			_, err := fmt.Fprintf(c.out, "Would revoke %d keys and drop %d queued messages.\n", e.Keys, e.Queued)
-			return err
-		})
+		return answer(c, e, text, func(e deletion) error { return c.showDeletion(&e) })
 	})
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only tell what it would end")
 	return cmd
+}
+
+// deletion is what the end of a subuser takes along.
+type deletion struct {
+	Keys        int64       `json:"keys"`
+	Queued      int64       `json:"queued_messages"`
+	Domains     deletedPart `json:"domains"`
+	Senders     deletedPart `json:"senders"`
+	People      deletedPart `json:"people"`
+	Invitations deletedPart `json:"invitations"`
+}
+
+type deletedPart struct {
+	Count int      `json:"count"`
+	Names []string `json:"names"`
+}
+
+func (c *cli) showDeletion(d *deletion) error {
+	if _, err := fmt.Fprintf(c.out, "Would revoke %d keys and drop %d queued messages.\n", d.Keys, d.Queued); err != nil {
+		return err
+	}
+	for _, kind := range []struct {
+		words string
+		deletedPart
+	}{{"domains with their DKIM keys", d.Domains}, {"single senders", d.Senders}, {"people", d.People}, {"invitations", d.Invitations}} {
+		if kind.Count == 0 {
+			continue
+		}
+		names := make([]string, len(kind.Names))
+		for i, name := range kind.Names {
+			names[i] = clean(name)
+		}
+		if more := kind.Count - len(names); more > 0 {
+			names = append(names, fmt.Sprintf("%d more", more))
+		}
+		if _, err := fmt.Fprintf(c.out, "Would delete %d %s: %s.\n", kind.Count, kind.words, strings.Join(names, ", ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *cli) showSubuser(s subuserView) error {

@@ -59,7 +59,7 @@ var subuserRoutes = []Route{
 	},
 	{
 		Method: "DELETE", Pattern: "/v3/subusers/{subuser_name}", Scope: "subusers.delete", StepUp: true, ParentOnly: true,
-		Summary: "Delete a subuser for good: its keys are revoked, its queued mail is dropped, each recipient with an event that says so, and its name is free again",
+		Summary: "Delete a subuser for good: its keys are revoked, its queued mail is dropped, each recipient with an event that says so, its domains with their DKIM keys, single senders, people and invitations are deleted, and its name is free again",
 		Query:   []Param{{Name: "dry_run", Type: "boolean", Doc: "delete nothing; answer with what would end"}},
 		Answers: map[int]any{200: deletion{}, 204: nil}, Handler: (*API).deleteSubuser,
 	},

@@ -88,29 +88,3 @@ func (a *API) swapSubuser(c *Call, find func(*Call) (relay.Subuser, error), edit
 		return hidden(a.Subusers.SwapSubuser(c.R.Context(), c.By, was, s))
 	})
 }
-
-// deletion is what a dry run answers with.
-type deletion struct {
-	Username string `json:"username"`
-	Keys     int    `json:"keys"`            // that would be revoked
-	Queued   int64  `json:"queued_messages"` // that would be dropped
-}
-
-func (a *API) deleteSubuser(c *Call) error {
-	s, err := a.pathSubuser(c)
-	if err != nil {
-		return err
-	}
-	if c.Flag("dry_run") {
-		tenant := relay.Tenant{Account: s.Account, Subuser: s.ID}
-		queued, err := a.Subusers.References(c.R.Context(), store.MessageFilter{Account: tenant.Account, Subuser: tenant.Subuser})
-		if err != nil {
-			return err
-		}
-		return c.JSON(http.StatusOK, deletion{Username: s.Name, Keys: len(a.Directory.KeysOf(tenant)), Queued: queued})
-	}
-	if err := a.Subusers.DeleteSubuser(c.R.Context(), c.By, s.ID, c.Now); err != nil {
-		return hidden(err)
-	}
-	return c.Empty(http.StatusNoContent)
-}

@@ -3,6 +3,9 @@ package v3
 import (
 	"errors"
 	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -240,7 +243,7 @@ func TestDeleteSubuser(t *testing.T) {
 	sub := w.as(w.staging, "api_keys.read")
 	subusersOf(w).queued[w.staging] = 17
 	subusersOf(w).queued[w.receipts] = 4
-	if a := c.want("DELETE", "/v3/subusers/staging?dry_run=true", "", 200, nil); a.Body != `{"username":"staging","keys":1,"queued_messages":17}`+"\n" {
+	if a := c.want("DELETE", "/v3/subusers/staging?dry_run=true", "", 200, nil); a.Body != `{"username":"staging","keys":1,"queued_messages":17,"domains":{"count":0},"senders":{"count":0},"people":{"count":0},"invitations":{"count":0}}`+"\n" {
 		t.Error(a.Body)
 	}
 	if len(w.changes) != 0 {
@@ -255,6 +258,55 @@ func TestDeleteSubuser(t *testing.T) {
 	c.refused("DELETE", "/v3/subusers/staging?dry_run=true", "", 404, "No user found", "")
 	c.want("POST", "/v3/subusers", `{"username":"staging","email":"a@example.test"}`, 200, nil) // the name is free
 	c.want("PATCH", "/v3/subusers/staging", `{"disabled":true}`, 204, nil)
+}
+
+// A dry run tells all that goes with a subuser, and nothing of what stays. Names are for
+// those who may list them.
+func TestDeletionTellsWhatGoesWithASubuser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i, of := range []relay.Tenant{w.acme, w.staging, w.receipts, w.globex} {
+		name := []string{"acme", "staging", "receipts", "globex"}[i]
+		domainsOf(w).have(of, name+".test")
+		singlesOf(w).add(of, "news@"+name+".else.test")
+		peopleOf(w).addInvite(of, "new@"+name+".test", relay.RoleAdmin)
+	}
+	domainsOf(w).have(w.staging, "b.staging.test")
+	lin := w.addUser(w.staging, relay.RoleOwner)
+	w.addUser(w.acme, relay.RoleOwner)
+	gone := w.addUser(w.staging, relay.RoleAuditor)
+	w.users[slices.IndexFunc(w.users, func(u relay.User) bool { return u.ID == gone.ID })].DeletedAt = t0
+	used := peopleOf(w).addInvite(w.staging, "used@staging.test", relay.RoleAdmin)
+	for i := range peopleOf(w).links {
+		if peopleOf(w).links[i].Hash == used.Hash {
+			peopleOf(w).links[i].UsedAt = t0
+		}
+	}
+	ask := func(scopes ...string) deletion {
+		return decode[deletion](t, w.as(w.acme, append(scopes, "subusers.delete")...).want("DELETE", "/v3/subusers/staging?dry_run=true", "", 200, nil))
+	}
+	want := deletion{
+		Username: "staging", Domains: deletedPart{2, []string{"b.staging.test", "staging.test"}}, Senders: deletedPart{1, []string{"news@staging.else.test"}},
+		People: deletedPart{1, []string{lin.Username}}, Invitations: deletedPart{1, []string{"new@staging.test"}},
+	}
+	if got := ask("subusers.read", "teammates.read", "whitelabel.read"); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	people, none := want, want
+	people.Domains.Names, people.Senders.Names = nil, nil
+	if got := ask("subusers.read", "teammates.read"); !reflect.DeepEqual(got, people) {
+		t.Errorf("without domains: %+v", got)
+	}
+	none.Domains.Names, none.Senders.Names, none.People.Names, none.Invitations.Names = nil, nil, nil, nil
+	if got := ask("teammates.read", "whitelabel.read"); !reflect.DeepEqual(got, none) {
+		t.Errorf("without subusers: %+v", got)
+	}
+	for i := range 25 {
+		domainsOf(w).have(w.staging, "d"+strconv.Itoa(i)+".staging.test")
+	}
+	if got := ask("subusers.read", "whitelabel.read"); got.Domains.Count != 27 || len(got.Domains.Names) != 20 {
+		t.Errorf("many: %+v", got.Domains)
+	}
 }
 
 // What was made a moment ago is found, though the directory has not heard of it.

@@ -71,6 +71,7 @@ func install(t *testing.T) *installation {
 	who := auth.New(auth.Config{Directory: freshDirectory{in.directory}, Recorder: in.store, Activity: in.store, Now: in.clock, Sealer: sealer, Guard: guard})
 	s := Services{Auth: who, Directory: in.directory, Accounts: in.store, Answers: in.store, Listener: "http", Now: in.clock}
 	s.Keys, s.Settings, s.Ledger = in.store, in.store, credit.New(credit.Config{Store: in.store, Now: in.clock})
+	s.DomainStore, s.SenderRows, s.Users = in.store, in.store, in.store
 	s.TenantServices = TenantServices{
 		Subusers: in.store, AccessLists: in.store, Bans: guard, Records: in.store, CursorKey: sealer.Derive("api cursor"), Tokens: who, Revoked: in.store,
 		ShutsOut: func(ctx context.Context, list *relay.AccessList, addr netip.Addr) bool {
