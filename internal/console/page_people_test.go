@@ -25,7 +25,7 @@ func init() {
 		"GET /v3/subusers/shop/usage":        someUsage,
 		"GET /v3/subusers/shop/plan":         `{"hour":100}`,
 		"GET /v3/subusers/shop/credits":      `{"type":"recurring","reset_frequency":"weekly","total":500}`,
-		"DELETE /v3/subusers/shop":           `{"username":"shop","keys":4,"queued_messages":9}`,
+		"DELETE /v3/subusers/shop":           `{"username":"shop","keys":4,"queued_messages":9,"domains":{"count":3,"names":["a.example","b.example"]},"senders":{"count":0},"people":{"count":1,"names":["lin"]},"invitations":{"count":1,"names":["new@example.net"]}}`,
 		"GET /v3/user/username":              `{"username":"acme","user_id":1}`,
 		"GET /v3/user/plan":                  `{"month":1000,"size":1048576}`,
 		"GET /v3/user/usage":                 someUsage,
@@ -179,7 +179,12 @@ func TestSubuserPages(t *testing.T) {
 		t.Errorf("asked for %s", body)
 	}
 	w.post("/subusers/shop/ips", "ips", "192.0.2.1").goes("/subusers/shop")
-	w.get("/subusers/shop/delete").want(200).says("4 keys would be revoked, and 9 queued messages dropped.")
+	w.get("/subusers/shop/delete").want(200).says("4 keys would be revoked, and 9 queued messages dropped.").shows("#deleted", "Domains, with their DKIM keys3a.exampleb.exampleand 1 other").
+		shows("#deleted", "People1lin").shows("#deleted", "Invitations1new@example.net").never("Single senders")
+	w.api.on("DELETE /v3/subusers/shop", json.RawMessage(`{"people":{"count":2}}`))
+	w.get("/subusers/shop/delete").shows("#deleted", "People2").never("Which", "other")
+	w.api.on("DELETE /v3/subusers/shop", json.RawMessage(`{}`))
+	w.get("/subusers/shop/delete").says("It has no domains, single senders or people")
 	w.post("/subusers/shop/delete").goes("/subusers")
 	w.api.on("GET /v3/subusers", []any{})
 	w.get("/subusers/none").want(404)

@@ -280,21 +280,56 @@ func switchSubuserConsole(v *desk) error {
 	return v.change("PATCH", under(apiSubusers, name, "website_access"), map[string]bool{"disabled": v.on("disabled")}, v.path("/subusers", name), said)
 }
 
+// subuserDeletion is what goes with a subuser.
+type subuserDeletion struct {
+	Keys        int64       `json:"keys"`
+	Queued      int64       `json:"queued_messages"`
+	Domains     deletedPart `json:"domains"`
+	Senders     deletedPart `json:"senders"`
+	People      deletedPart `json:"people"`
+	Invitations deletedPart `json:"invitations"`
+}
+
+// deletedPart are the things of one kind, and the names of the first of them, where the
+// person may list them.
+type deletedPart struct {
+	Count int64    `json:"count"`
+	Names []string `json:"names"`
+}
+
+// table is what would be deleted besides keys and mail, kind by kind.
+func (d *subuserDeletion) table() table {
+	t := table{ID: "deleted", Caption: "What is deleted with it", Head: []string{"What", "How many", "Which"}, Empty: "It has no domains, single senders or people that would be deleted with it."}
+	for _, kind := range []struct {
+		words string
+		deletedPart
+	}{{"Domains, with their DKIM keys", d.Domains}, {"Single senders", d.Senders}, {"People", d.People}, {"Invitations", d.Invitations}} {
+		if kind.Count == 0 {
+			continue
+		}
+		which := cell{Lines: kind.Names}
+		if more := kind.Count - int64(len(kind.Names)); more > 0 && len(kind.Names) > 0 {
+			which.Lines = append(which.Lines, "and "+things(more, "other"))
+		}
+		t.Rows = append(t.Rows, row{Cells: []cell{words(kind.words), number(kind.Count), which}})
+	}
+	t.slim() // no names to somebody who may not list them
+	return t
+}
+
 func showSubuserDelete(v *desk) error {
 	if _, err := v.subuser(); err != nil {
 		return err
 	}
 	name := v.id("subuser_name")
-	var out struct {
-		Keys   int64 `json:"keys"`
-		Queued int64 `json:"queued_messages"`
-	}
+	var out subuserDeletion
 	if err := v.Call("DELETE", query(under(apiSubusers, name), "dry_run", "true"), nil, &out); err != nil {
 		return err
 	}
 	return v.sure(surePage{
 		Notice: notice{Tone: toneBad, Title: "This cannot be undone.",
 			Text: things(out.Keys, "key") + " would be revoked, and " + things(out.Queued, "queued message") + " dropped. To stop it for a while, switch it off instead."},
+		Table:  out.table(),
 		Button: button{Text: "Delete it for good", Action: v.path("/subusers", name) + "/delete", Tone: toneDanger}, Back: v.path("/subusers", name),
 	}, "Delete "+name)
 }
