@@ -102,7 +102,8 @@ type Store struct {
 	// How long message events are kept.
 	KeepEvents Duration `toml:"keep_events" range:"1d..3650d" need:"restart"`
 
-	// How long login records and administrative changes are kept.
+	// How long login records are kept. Administrative changes stay until "postern audit
+	// prune" removes them.
 	KeepLogins Duration `toml:"keep_logins" range:"1d..3650d" need:"restart"`
 }
 

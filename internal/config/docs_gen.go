@@ -157,7 +157,7 @@ var Docs = map[string]string{
 	"Store":                        "Says where accounts, queue and history live.",
 	"Store.KeepBodies":             "How long bodies are kept after the last recipient is final. 0s: not at all.",
 	"Store.KeepEvents":             "How long message events are kept.",
-	"Store.KeepLogins":             "How long login records and administrative changes are kept.",
+	"Store.KeepLogins":             "How long login records are kept. Administrative changes stay until \"postern audit\nprune\" removes them.",
 	"Store.MinFree":                "When less than this is free on the file system of data_dir, new mail is\nanswered \"452 4.3.1\"; deliveries go on.",
 	"Store.SealingKey":             "The file with the sealing key that protects DKIM keys and bodies at rest. All\nnodes of one database share it. Empty: sealing.key in data_dir.",
 	"Store.URL":                    "A PostgreSQL URL, \"postgres://user@host/database\". Empty: SQLite in data_dir.\nKeep passwords out of this file: use a pgpass file or a service.",
