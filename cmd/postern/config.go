@@ -78,6 +78,21 @@ func linkNotes(conf *config.Config) []string {
 	return nil
 }
 
+// exportNotes are what an export does that looks right and may not be wanted: with
+// PostgreSQL each node that serves a stream writes a file of its own.
+func exportNotes(conf *config.Config) (notes []string) {
+	if conf.Store.URL.Reveal() == "" {
+		return nil
+	}
+	for i := range conf.Exports {
+		if e := &conf.Exports[i]; e.Kind == "file" {
+			notes = append(notes, fmt.Sprintf("Export %q writes to %s on whichever node serves a stream at the time: with several nodes the history is spread "+
+				"over their disks. Collect the file from all of them, or use another kind.", e.Name, e.To))
+		}
+	}
+	return notes
+}
+
 func (c *cli) checkConfig(args []string) error {
 	var path string
 	var err error
@@ -96,7 +111,7 @@ func (c *cli) checkConfig(args []string) error {
 	}
 	notes := []string{}
 	if err == nil {
-		notes = append(notes, linkNotes(conf)...)
+		notes = append(append(notes, linkNotes(conf)...), exportNotes(conf)...)
 	}
 	if !c.json {
 		if err == nil {
