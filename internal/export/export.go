@@ -123,7 +123,7 @@ func (e *Exporter) Run(ctx context.Context) error {
 	return errors.Join(append(errs, e.Target.Close())...)
 }
 
-func (e *Exporter) consumer(s Stream) string { return "export/" + e.Name + "/" + string(s) }
+func (e *Exporter) consumer(s Stream) string { return store.ExportConsumer(e.Name, string(s)) }
 
 // stream sends one stream until ctx ends.
 func (e *Exporter) stream(ctx context.Context, s Stream) error {
@@ -146,11 +146,8 @@ func (e *Exporter) stream(ctx context.Context, s Stream) error {
 }
 
 // begin keeps where a new target begins, so that from here on nothing is left out,
-// whatever happens before the first batch.
+// whatever happens before the first batch: not even what is pruned meanwhile.
 func (e *Exporter) begin(ctx context.Context, s Stream) error {
-	if e.All {
-		return nil
-	}
 	if ok, err := e.Store.HasConsumer(ctx, e.consumer(s)); ok || err != nil {
 		return err
 	}
@@ -160,9 +157,12 @@ func (e *Exporter) begin(ctx context.Context, s Stream) error {
 	if end == nil {
 		return nil // stream says so
 	}
-	c, err := end(ctx)
-	if err != nil {
-		return err
+	var c store.Cursor
+	if !e.All {
+		var err error
+		if c, err = end(ctx); err != nil {
+			return err
+		}
 	}
 	return e.Store.SetConsumer(ctx, e.consumer(s), c)
 }

@@ -159,3 +159,27 @@ func TestAllThatIsKept(t *testing.T) {
 	eventually(t, "not all arrived", func() bool { n, _ := out.count(); return n == len(all) })
 	stop()
 }
+
+// It is kept where a new target begins before anything is sent: what prunes the record
+// sees that a target is there which has nothing yet.
+func TestNewTargetIsKept(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	to := &target{got: map[string]int{}, down: true}
+	e := &Exporter{Name: "siem", Streams: Streams, Target: to, Store: s, All: true, Logger: slog.New(slog.DiscardHandler)}
+	defer serve(t, e)()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		all, err := s.Consumers(t.Context())
+		if err == nil && len(all) == len(Streams) {
+			for i := range all {
+				if !all[i].Cursor.IsZero() || all[i].MovedAt.IsZero() {
+					t.Errorf("%+v", all[i])
+				}
+			}
+			return
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%+v %v", all, err)
+		}
+	}
+}

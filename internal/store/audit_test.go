@@ -195,10 +195,10 @@ func TestPruneChanges(t *testing.T) {
 		if err != nil || len(all) != 10 {
 			t.Fatalf("%d changes, %v", len(all), err)
 		}
-		if _, err := s.PruneChanges(ctx, testBy, w.account.ID, all[0].At); relay.KindOf(err) != relay.NotFound {
+		if _, err := s.PruneChanges(ctx, testBy, Prune{Account: w.account.ID, Before: all[0].At}); relay.KindOf(err) != relay.NotFound {
 			t.Errorf("nothing to prune: %v", err)
 		}
-		c, err := s.PruneChanges(ctx, testBy, w.account.ID, all[6].At)
+		c, err := s.PruneChanges(ctx, testBy, Prune{Account: w.account.ID, Before: all[6].At})
 		if err != nil || c.Seq != 6 || c.Count != 6 || !bytes.Equal(c.Hash, all[5].Hash) || !c.Signed(s.AuditKey()) {
 			t.Fatalf("checkpoint %+v, %v", c, err)
 		}
@@ -211,7 +211,7 @@ func TestPruneChanges(t *testing.T) {
 			t.Errorf("rest %+v, %v", rest, err)
 		}
 		more(t, s, w, 3)
-		c2, err := s.PruneChanges(ctx, testBy, w.account.ID, now.Add(time.Hour)) // all of them
+		c2, err := s.PruneChanges(ctx, testBy, Prune{Account: w.account.ID, Before: now.Add(time.Hour)}) // all of them
 		if err != nil || c2.Seq != 14 || c2.Count != 8 {
 			t.Errorf("checkpoint %+v, %v", c2, err)
 		}
@@ -222,7 +222,7 @@ func TestPruneChanges(t *testing.T) {
 			t.Errorf("the installation's: %v", err)
 		}
 		// Other nodes read the same; and the signed total still fits.
-		if _, err := s.PruneChanges(ctx, testBy, relay.AccountID{ID: relay.NewID(now)}, now); relay.KindOf(err) == relay.Internal && !errors.Is(err, ErrDamaged) {
+		if _, err := s.PruneChanges(ctx, testBy, Prune{Account: relay.AccountID{ID: relay.NewID(now)}, Before: now}); relay.KindOf(err) == relay.Internal && !errors.Is(err, ErrDamaged) {
 			t.Errorf("of no account: %v", err)
 		}
 	})
@@ -264,7 +264,7 @@ func TestCheckpointsCannotBeForged(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, before := range []int{3, 6} {
-					if _, err := s.PruneChanges(ctx, testBy, w.account.ID, all[before].At); err != nil {
+					if _, err := s.PruneChanges(ctx, testBy, Prune{Account: w.account.ID, Before: all[before].At}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -275,7 +275,7 @@ func TestCheckpointsCannotBeForged(t *testing.T) {
 				if p, err := s.VerifyChanges(ctx, w.account.ID); !errors.Is(err, ErrDamaged) {
 					t.Errorf("not found: %+v, %v", p, err)
 				}
-				if _, err := s.PruneChanges(ctx, testBy, w.account.ID, now.Add(time.Hour)); !errors.Is(err, ErrDamaged) {
+				if _, err := s.PruneChanges(ctx, testBy, Prune{Account: w.account.ID, Before: now.Add(time.Hour)}); !errors.Is(err, ErrDamaged) {
 					t.Errorf("pruned what does not fit: %v", err)
 				}
 			})

@@ -53,6 +53,34 @@ func (s *Store) Consumer(ctx context.Context, name string) (Cursor, error) {
 	return c, nil
 }
 
+// Consumer is a reader of a log, as it is kept.
+type Consumer struct {
+	Name    string
+	Cursor  Cursor    // how far it has come
+	MovedAt time.Time // when it last took something, or began; zero: never
+}
+
+// Consumers returns all that are kept, by name.
+func (s *Store) Consumers(ctx context.Context) ([]Consumer, error) {
+	all, err := list(ctx, s.db, scanConsumer, selectConsumers)
+	return read(s, "consumers", all, err)
+}
+
+func scanConsumer(r scanner) (Consumer, error) {
+	var c Consumer
+	var cursor string
+	var moved int64
+	if err := r.Scan(&c.Name, &cursor, &moved); err != nil {
+		return c, err
+	}
+	c.MovedAt = timeOf(moved)
+	var err error
+	if c.Cursor, err = ParseCursor(cursor); err != nil {
+		return c, fmt.Errorf("consumer %s: %w: %w", c.Name, ErrDamaged, err)
+	}
+	return c, nil
+}
+
 // SetConsumer keeps how far a consumer has come whose effect is elsewhere: call it
 // after the effect, so that a crash repeats some and loses nothing. ErrLeaseLost:
 // another node runs the consumer. It waits behind mail, and for its commit.

@@ -372,7 +372,7 @@ func mergePages[T any](pages []epochPage[T], limit int) (out []T, taken []int, l
 // whose change is not this database's (it was restored from a backup) begins anew.
 func (s *Store) ReadChanges(ctx context.Context, c Cursor, limit int) ([]StoredChange, Cursor, error) {
 	next := c.next()
-	if err := s.checkChange(ctx, &next); err != nil {
+	if err := s.checkChange(ctx, s.db, &next); err != nil {
 		return nil, c, fmt.Errorf("read changes: %w", s.readError(err))
 	}
 	all, err := s.Changes(ctx, ChangeFilter{After: next.change, Limit: page(limit, maxEventsPage)})
@@ -392,16 +392,16 @@ const (
 
 // checkChange compares the change that a cursor stands at with the stored one. One
 // that is not there was pruned, unless all that are there came before it.
-func (s *Store) checkChange(ctx context.Context, c *Cursor) error {
+func (s *Store) checkChange(ctx context.Context, q querier, c *Cursor) error {
 	if c.checked || c.change == 0 {
 		c.checked = true
 		return nil
 	}
 	var hash []byte
 	var last int64
-	err := s.db.QueryRowContext(ctx, selectChangeHash, c.change).Scan(&hash)
+	err := q.QueryRowContext(ctx, selectChangeHash, c.change).Scan(&hash)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = s.db.QueryRowContext(ctx, selectLastChange).Scan(&last)
+		err = q.QueryRowContext(ctx, selectLastChange).Scan(&last)
 	}
 	if err != nil {
 		return err

@@ -163,8 +163,9 @@ func (s *Store) proveTotal(ctx context.Context, tx *sql.Tx) error {
 // are an unbroken run from the first one, and leaves a signed checkpoint in
 // their place. It verifies them first, and refuses with ErrDamaged what does not
 // fit. That it was done, by whom, is the chain's next change. relay.NotFound:
-// there are none.
-func (s *Store) PruneChanges(ctx context.Context, by By, account relay.AccountID, before time.Time) (Checkpoint, error) {
+// there are none. relay.Conflict: a target of exports has not taken all of them.
+func (s *Store) PruneChanges(ctx context.Context, by By, what Prune) (Checkpoint, error) {
+	account := what.Account
 	var c Checkpoint
 	err := s.eng.transact(patiently(ctx), func(ctx context.Context, tx *sql.Tx) error {
 		// Locked as every change does it, so that nobody prunes at the same time.
@@ -176,7 +177,7 @@ func (s *Store) PruneChanges(ctx context.Context, by By, account relay.AccountID
 			return err
 		}
 		var stays, last int64
-		if err := tx.QueryRowContext(ctx, selectPrune, micros(before), blob(account.ID)).Scan(&stays, &last); err != nil {
+		if err := tx.QueryRowContext(ctx, selectPrune, micros(what.Before), blob(account.ID)).Scan(&stays, &last); err != nil {
 			return err
 		}
 		if stays > 0 {
@@ -188,6 +189,11 @@ func (s *Store) PruneChanges(ctx context.Context, by By, account relay.AccountID
 		}
 		if p.Records == 0 {
 			return relay.E(relay.NotFound, "There are no changes before that time.")
+		}
+		if !what.Unexported {
+			if err := s.checkExported(ctx, tx, p.lastID); err != nil {
+				return err
+			}
 		}
 		c = Checkpoint{Account: account, Seq: p.To, Hash: p.Head, At: timeOf(s.now()), Count: p.Records}
 		c.Signature = s.audit.sign(c.message())

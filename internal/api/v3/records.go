@@ -20,7 +20,7 @@ type RecordStore interface {
 	// fit, and the proof how far it does.
 	VerifyChanges(ctx context.Context, account relay.AccountID) (store.Proof, error)
 	ChangeHeads(ctx context.Context) ([]store.ChangeHead, error)
-	PruneChanges(ctx context.Context, by store.By, account relay.AccountID, before time.Time) (store.Checkpoint, error)
+	PruneChanges(ctx context.Context, by store.By, what store.Prune) (store.Checkpoint, error)
 	AuditKey() ed25519.PublicKey
 }
 

@@ -159,12 +159,12 @@ func (f *fakeRecords) ChangeHeads(context.Context) ([]store.ChangeHead, error) {
 	return out, f.w.fail
 }
 
-func (f *fakeRecords) PruneChanges(_ context.Context, by store.By, account relay.AccountID, before time.Time) (store.Checkpoint, error) {
-	if f.damaged[account] {
+func (f *fakeRecords) PruneChanges(_ context.Context, by store.By, what store.Prune) (store.Checkpoint, error) {
+	if f.damaged[what.Account] {
 		return store.Checkpoint{}, fmt.Errorf("prune changes: %w", store.ErrDamaged)
 	}
-	f.pruned = append(f.pruned, account.String()+" "+before.Format(time.RFC3339))
-	return store.Checkpoint{Account: account, Seq: 3, Hash: []byte("hash"), At: t0, Count: 3, Signature: []byte("signed")}, f.w.noted(by, "prune")
+	f.pruned = append(f.pruned, what.Account.String()+" "+what.Before.Format(time.RFC3339)+map[bool]string{true: " unexported"}[what.Unexported])
+	return store.Checkpoint{Account: what.Account, Seq: 3, Hash: []byte("hash"), At: t0, Count: 3, Signature: []byte("signed")}, f.w.noted(by, "prune")
 }
 
 func (f *fakeRecords) AuditKey() ed25519.PublicKey { return f.key }

@@ -125,6 +125,7 @@ func (a *API) showHeads(c *Call) error {
 type pruneRequest struct {
 	Before       string `json:"before" v3:"required" doc:"RFC 3339, or Unix seconds"`
 	Installation bool   `json:"installation,omitempty" doc:"the installation's own chain instead of an account's"`
+	Unexported   bool   `json:"unexported,omitempty" doc:"also what a target of exports has not taken yet: it never gets that. Without it such a request is refused with 409"`
 }
 
 func (a *API) pruneChanges(c *Call) error {
@@ -150,7 +151,7 @@ func (a *API) pruneChanges(c *Call) error {
 		}
 		id = account.ID
 	}
-	checkpoint, err := a.Records.PruneChanges(c.R.Context(), c.By, id, before)
+	checkpoint, err := a.Records.PruneChanges(c.R.Context(), c.By, store.Prune{Account: id, Before: before, Unexported: in.Unexported})
 	switch {
 	case errors.Is(err, store.ErrDamaged):
 		return &relay.Error{Kind: relay.Conflict, Public: "The chain does not fit: a record was altered, removed or put in. Nothing was pruned.", Err: err}
