@@ -12,7 +12,7 @@ const onePerson = `{"username":"bob","first_name":"Bob","last_name":"Brown","ema
 	"second_factor":true,"totp":true,"passkeys":2,"recovery_codes":1,"password":true,"password_at":"2026-01-01T00:00:00Z","created_at":"2026-01-01T00:00:00Z","invited_by":"user anna",
 	"last_seen_at":"2026-03-04T11:00:00Z","last_seen_from":"192.0.2.9"}`
 
-const oneSubuser = `{"disabled":false,"email":"shop@example.com","id":3,"username":"shop","keys":4,"pool":"main","created_at":"2026-01-01T00:00:00Z"}`
+const oneSubuser = `{"disabled":false,"email":"shop@example.com","id":3,"username":"shop","keys":4,"pool":"main","ips":["192.0.2.70"],"created_at":"2026-01-01T00:00:00Z"}`
 
 const someUsage = `{"result":[{"subject":"account","name":"acme","window":"month","limit":1000,"used":400,"remaining":600,"resets_at":"2026-04-01T00:00:00Z"},{"subject":"account","name":"acme","window":"day","limit":0,"used":40,"remaining":-1}]}`
 
@@ -179,6 +179,19 @@ func TestSubuserPages(t *testing.T) {
 		t.Errorf("asked for %s", body)
 	}
 	w.post("/subusers/shop/ips", "ips", "192.0.2.1").goes("/subusers/shop")
+	w.api.on("GET /v3/subusers", json.RawMessage(`[{"username":"shop","pool":"fast","ips":["192.0.2.70","2001:db8::70"]}]`))
+	shown := text(w.get("/subusers/shop").find("textarea[name=ips]"))
+	if shown != "192.0.2.70 2001:db8::70" {
+		t.Errorf("the addresses that it has: %q", shown)
+	}
+	w.post("/subusers/shop/ips", "ips", shown).goes("/subusers/shop") // saved as it was opened, it stays as it is
+	if body := w.asked("PUT /v3/subusers/shop/ips"); body != `["192.0.2.70","2001:db8::70"]` {
+		t.Errorf("asked for %s", body)
+	}
+	w.api.on("GET /v3/subusers", json.RawMessage(`[{"username":"shop","pool":"fast"}]`))
+	w.get("/subusers/shop").says("No address of its pool fast is in use now.")
+	w.api.on("GET /v3/subusers", json.RawMessage(`[`+oneSubuser+`]`))
+	w.get("/subusers/shop").never("is in use now")
 	w.get("/subusers/shop/delete").want(200).says("4 keys would be revoked, and 9 queued messages dropped.").shows("#deleted", "Domains, with their DKIM keys3a.exampleb.exampleand 1 other").
 		shows("#deleted", "People1lin").shows("#deleted", "Invitations1new@example.net").never("Single senders")
 	w.api.on("DELETE /v3/subusers/shop", json.RawMessage(`{"people":{"count":2}}`))

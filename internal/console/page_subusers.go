@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -36,6 +37,7 @@ type subuserView struct {
 	Disabled        bool      `json:"disabled"`
 	Keys            int64     `json:"keys"`
 	Pool            string    `json:"pool"`
+	IPs             []string  `json:"ips"`
 	WebsiteDisabled bool      `json:"website_access_disabled"`
 	CreatedAt       time.Time `json:"created_at"`
 	switcher
@@ -134,13 +136,16 @@ func (v *desk) subuser() (subuserView, error) {
 	return s, v.unbarred(v.page.Needs...)
 }
 
-func showSubuser(v *desk) error { return v.showSubuser(http.StatusOK, nil) }
-
-func (v *desk) showSubuser(status int, refused *form) error {
+func showSubuser(v *desk) error {
 	s, err := v.subuser()
 	if err != nil {
 		return err
 	}
+	return v.showSubuser(http.StatusOK, &s, nil)
+}
+
+// showSubuser shows a subuser; refused is a form on its page that was not taken.
+func (v *desk) showSubuser(status int, s *subuserView, refused *form) error {
 	name := v.id("subuser_name")
 	here := v.path("/subusers", name)
 	p := subuserPage{Notices: v.whyNot(), Next: append([]link{{"Look at it", subuserPath(name, "/")}}, v.linkAt("Delete it", here+"/delete", "DELETE", apiSubuser)...)}
@@ -153,7 +158,7 @@ func (v *desk) showSubuser(status int, refused *form) error {
 	p.Buttons = append(v.do(switchButton(s.Disabled, "Switch it off", "Switch it on", here+"/switch"), "PATCH", apiSubuser),
 		v.do(switchButton(s.WebsiteDisabled, "Keep its people out of the console", "Let its people into the console", here+"/console"), "PATCH", apiSubuser+"/website_access")...)
 	p.Usage = usageTable(v, askIf[usageListView](v, apiSubuser+"/usage", under(apiSubusers, name, "usage")).Result)
-	p.Forms = v.subuserForms()
+	p.Forms = v.subuserForms(s)
 	if refused != nil {
 		for i := range p.Forms {
 			if p.Forms[i].Name == refused.Name {
@@ -171,7 +176,7 @@ func switchButton(off bool, words, back, action string) button {
 	return button{Text: words, Action: action, Hidden: []option{{Value: "disabled", Text: "on"}}}
 }
 
-func (v *desk) subuserForms() []form {
+func (v *desk) subuserForms(s *subuserView) []form {
 	name := v.id("subuser_name")
 	here := v.path("/subusers", name)
 	plan := askIf[planView](v, apiSubuser+"/plan", under(apiSubusers, name, "plan"))
@@ -195,10 +200,18 @@ func (v *desk) subuserForms() []form {
 			{Name: "reset_frequency", Label: "Full again", Kind: "select", Options: pick(reset, option{Value: "monthly", Text: "each month"}, option{Value: "weekly", Text: "each week"}, option{Value: "daily", Text: "each day"})},
 			{Name: "total", Label: "Recipients", Kind: "number", Value: total},
 		}}, "PUT", apiSubuser+"/credits"),
-		v.offer(form{Name: "ips", Title: "Addresses that its mail leaves from", Action: here + "/ips", Folded: true, Fields: []field{
-			{Name: "ips", Label: "Addresses", Kind: "textarea", Lines: 2, Help: "All addresses of one pool, one a line. None: the account's own pool."},
+		v.offer(form{Name: "ips", Title: "Addresses that its mail leaves from", Action: here + "/ips", Folded: true, Lead: s.poolWords(), Fields: []field{
+			{Name: "ips", Label: "Addresses", Kind: "textarea", Lines: max(2, len(s.IPs)), Value: strings.Join(s.IPs, "\n"), Help: "All addresses of one pool, one a line. None: the account's own pool."},
 		}}, "PUT", apiSubuser+"/ips"),
 	}
+}
+
+// poolWords says of a subuser's pool what its addresses do not: that it has none in use.
+func (s *subuserView) poolWords() string {
+	if s.Pool == "" || len(s.IPs) > 0 {
+		return ""
+	}
+	return "No address of its pool " + s.Pool + " is in use now. To save this without addresses gives it the account's own pool."
 }
 
 // planFields are the inputs of a plan.
@@ -223,7 +236,11 @@ func (v *desk) sentForm(name, method, path string, body any, err error, done str
 	if err == nil {
 		return v.Redirect(here, done)
 	}
-	forms := v.subuserForms()
+	s, failed := v.subuser()
+	if failed != nil {
+		return failed
+	}
+	forms := v.subuserForms(&s)
 	i := slices.IndexFunc(forms, func(f form) bool { return f.Name == name })
 	if i < 0 {
 		return err
@@ -232,7 +249,7 @@ func (v *desk) sentForm(name, method, path string, body any, err error, done str
 	if !ok {
 		return err
 	}
-	return v.showSubuser(formStatus(true), &f)
+	return v.showSubuser(formStatus(true), &s, &f)
 }
 
 func setSubuserPlan(v *desk) error {

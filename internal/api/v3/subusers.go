@@ -3,6 +3,7 @@ package v3
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,6 +87,7 @@ type subuserView struct {
 	ID              relay.SubuserID `json:"subuser_id"`
 	Keys            int             `json:"keys"`
 	Pool            string          `json:"pool,omitempty"` // "": the account's
+	IPs             []string        `json:"ips,omitempty" doc:"addresses of that pool that are in use, as PUT …/ips takes them; none: the account's pool"`
 	WebsiteDisabled bool            `json:"website_access_disabled,omitempty"`
 	CreatedAt       time.Time       `json:"created_at"`
 	DisabledAt      time.Time       `json:"disabled_at,omitzero"`
@@ -123,16 +125,19 @@ func (a *API) listSubusers(c *Call) error {
 			return err
 		}
 	}
-	pools, err := a.poolNames(c)
+	pools, err := a.usablePools(c)
 	if err != nil {
 		return err
 	}
 	out := []subuserView{}
 	for _, s := range page(all, limit, offset) {
 		v := subuserView{
-			Disabled: !s.DisabledAt.IsZero(), Email: s.Email, Number: s.Number, Username: s.Name, ID: s.ID, Pool: pools[s.DefaultPool],
+			Disabled: !s.DisabledAt.IsZero(), Email: s.Email, Number: s.Number, Username: s.Name, ID: s.ID,
 			Keys:            len(a.Directory.KeysOf(relay.Tenant{Account: s.Account, Subuser: s.ID})),
 			WebsiteDisabled: !s.ConsoleDisabledAt.IsZero(), CreatedAt: s.CreatedAt, DisabledAt: s.DisabledAt, DisabledBy: s.DisabledRank,
+		}
+		if i := slices.IndexFunc(pools, func(p relay.Pool) bool { return p.ID == s.DefaultPool }); i >= 0 {
+			v.Pool, v.IPs = pools[i].Name, addressTexts(&pools[i])
 		}
 		if c.Flag("include_region") {
 			v.Region = theRegion

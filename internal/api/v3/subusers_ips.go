@@ -1,8 +1,10 @@
 package v3
 
 import (
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -66,15 +68,6 @@ func (a *API) usablePools(c *Call) ([]relay.Pool, error) {
 	return append(own, shared...), nil
 }
 
-func (a *API) poolNames(c *Call) (map[relay.PoolID]string, error) {
-	pools, err := a.usablePools(c)
-	out := make(map[relay.PoolID]string, len(pools))
-	for _, p := range pools {
-		out[p.ID] = p.Name
-	}
-	return out, err
-}
-
 // poolWith finds the pool that has exactly these addresses. An address of nobody's
 // pool and one of another account's are answered alike.
 func (a *API) poolWith(c *Call, ips []string) (relay.Pool, error) {
@@ -116,6 +109,14 @@ func addressesOf(p *relay.Pool) map[netip.Addr]bool {
 		if x.DisabledAt.IsZero() {
 			out[x.Address] = true
 		}
+	}
+	return out
+}
+
+// addressTexts are those addresses as they are written, in order.
+func addressTexts(p *relay.Pool) (out []string) {
+	for _, addr := range slices.SortedFunc(maps.Keys(addressesOf(p)), netip.Addr.Compare) {
+		out = append(out, addr.String())
 	}
 	return out
 }

@@ -180,10 +180,13 @@ func TestSubuserIPs(t *testing.T) {
 	if s, _ := w.SubuserNamed("staging"); s.DefaultPool != subusersOf(w).pools[2].ID {
 		t.Errorf("%+v", s)
 	}
-	if all := decode[[]subuserView](t, c.want("GET", "/v3/subusers?username=staging", "", 200, nil)); all[0].Pool != "shared" {
+	if all := decode[[]subuserView](t, c.want("GET", "/v3/subusers?username=staging", "", 200, nil)); all[0].Pool != "shared" || !slices.Equal(all[0].IPs, []string{"192.0.2.25", "2001:db8::25"}) {
 		t.Errorf("%+v", all)
 	}
 	c.want("PUT", path, `["203.0.113.50"]`, 200, nil) // what is on of a pool
+	if all := decode[[]subuserView](t, c.want("GET", "/v3/subusers", "", 200, nil)); !slices.Equal(all[1].IPs, []string{"203.0.113.50"}) || all[0].IPs != nil {
+		t.Errorf("%+v", all)
+	}
 	c.want("PUT", path, `[]`, 200, nil)
 	if s, _ := w.SubuserNamed("staging"); !s.DefaultPool.IsZero() {
 		t.Errorf("%+v", s)
