@@ -115,13 +115,18 @@ func (a *App) exhausted(ctx context.Context, p *relay.Principal) error {
 // alert puts something that a person should look at into the event log and the
 // operator's log. It never waits.
 func (a *App) alert(t relay.Tenant, key relay.KeyID, alert relay.Alert) {
+	a.recordAlert(t, key, alert)
+	a.log.Warn("app: alert", "kind", string(alert.Kind), "text", alert.Text, "account", t.Account.String(), "key", key.String(), "addr", alert.Addr)
+}
+
+// recordAlert is alert without a line in the operator's log.
+func (a *App) recordAlert(t relay.Tenant, key relay.KeyID, alert relay.Alert) {
 	data, err := json.Marshal(relay.EventData{Reason: alert.Text, Alert: &alert})
 	if err != nil { // strings and numbers: cannot happen
 		return
 	}
 	a.store.RecordEvent(relay.Event{At: time.Now().UTC(), Kind: relay.EventAlert, Tenant: t, Key: key, N: -1, Data: data})
 	a.metrics.alert(alert.Kind)
-	a.log.Warn("app: alert", "kind", string(alert.Kind), "text", alert.Text, "account", t.Account.String(), "key", key.String(), "addr", alert.Addr)
 }
 
 // keepGuard keeps what the guard knows, now and then and at the end, so that a

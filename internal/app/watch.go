@@ -61,9 +61,11 @@ func (a *App) keyCopy(id relay.KeyID) (relay.Key, bool) {
 	return *k, true
 }
 
-// noticed puts a finding into the operator's log.
+// noticed puts a finding into the operator's log, and among the events: from there it
+// leaves by the exports. The watch itself makes nothing of such an event.
 func (a *App) noticed(f relay.WatchFinding) {
 	a.metrics.finding(f.Rule, f.Severity)
+	a.recordAlert(f.Tenant, f.Key, relay.Alert{Kind: relay.AlertWatch, Text: f.Title, Finding: f.ID, Rule: f.Rule, Severity: f.Severity})
 	a.log.Warn("app: the watch noticed", "rule", string(f.Rule), "severity", string(f.Severity), "text", f.Text,
 		"account", f.Account.String(), "key", f.Key.String(), "finding", f.ID.String())
 }

@@ -74,10 +74,7 @@ func EventRecord(e *relay.Event) (Record, error) {
 	case relay.EventAlert:
 		r.Name, r.Severity = "alert", Warning
 		if d.Alert != nil {
-			r.Name, r.Text = "alert."+string(d.Alert.Kind), d.Alert.Text
-			if d.Alert.Kind == relay.AlertCanary {
-				r.Severity = Alert
-			}
+			r.Name, r.Text, r.Severity = "alert."+string(d.Alert.Kind), d.Alert.Text, alertSeverity(d.Alert)
 		}
 		return r, nil
 	case relay.EventBounced, relay.EventDropped, relay.EventRefused, relay.EventQuarantined:
@@ -97,4 +94,15 @@ func EventRecord(e *relay.Event) (Record, error) {
 	}
 	r.Text = strings.Join(words, " ")
 	return r, nil
+}
+
+// alertSeverity is how much an alert matters. A finding of the watch says so itself.
+func alertSeverity(a *relay.Alert) Severity {
+	switch {
+	case a.Kind == relay.AlertCanary, a.Kind == relay.AlertWatch && a.Severity == relay.WatchCritical:
+		return Alert
+	case a.Kind == relay.AlertWatch && a.Severity == relay.WatchNotice:
+		return Notice
+	}
+	return Warning
 }

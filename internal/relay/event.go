@@ -98,6 +98,7 @@ const (
 	AlertDomain   AlertKind = "domain"       // a domain's proof, or what receivers see of it, has changed
 	AlertDKIM     AlertKind = "dkim"         // a step of a key rotation, or one that is due
 	AlertPerson   AlertKind = "person"       // a login of a person that looks stolen: a copied passkey
+	AlertWatch    AlertKind = "watch"        // a finding of the watch: so it leaves by the exports
 )
 
 // Alert is the detail of an alert event.
@@ -111,6 +112,10 @@ type Alert struct {
 	// Domain and State: of a domain, and what became of it.
 	Domain string `json:"domain,omitempty"`
 	State  string `json:"state,omitempty"`
+	// Finding, Rule and Severity: of the watch.
+	Finding  WatchID       `json:"finding_id,omitzero"`
+	Rule     WatchRule     `json:"rule,omitempty"`
+	Severity WatchSeverity `json:"severity,omitempty"`
 }
 
 // LoginResult is how an attempt to log in ended.

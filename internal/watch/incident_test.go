@@ -268,3 +268,21 @@ func TestQuietUses(t *testing.T) {
 		})
 	}
 }
+
+// TestFindingsAreNotWatched: an alert that tells of a finding, whatever its rule, is
+// read like any event and makes no finding again.
+func TestFindingsAreNotWatched(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	p := w.program("x")
+	for i, rule := range relay.WatchRules {
+		a := relay.Alert{Kind: relay.AlertWatch, Rule: rule, Severity: relay.WatchCritical, Text: "it sang", Addr: "203.0.113.9", Domain: "example.test", State: "failing"}
+		w.alert(p, w.at(10, float64(i)), a)
+		if i := (item{event: &w.events[len(w.events)-1]}); i.urgent() {
+			t.Errorf("%s: an alert of a finding is urgent", rule)
+		}
+	}
+	if found := w.watch(withAtlas); len(found) > 0 {
+		t.Errorf("%+v", found)
+	}
+}
