@@ -55,7 +55,7 @@ type QueueKeeper interface {
 
 const scopeMail = "messages.read"
 
-var consoleRoutes = slices.Concat(mailFindRoutes, mailActionRoutes, queueRoutes, overviewRoutes, poolRoutes, keyTestRoutes)
+var consoleRoutes = slices.Concat(mailFindRoutes, mailActionRoutes, mailManyRoutes, queueRoutes, overviewRoutes, poolRoutes, keyTestRoutes)
 
 // wide: an account's caller sees its subusers' things, too, with the scope that
 // acting for them takes.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,6 +41,14 @@ func init() {
 			return ask{Path: path}
 		}, Absent: absent}
 	}
+	// What is a stranger's is answered as what is absent is (TestManyOfOthers).
+	many := func(verb string, state relay.MessageState) fixture {
+		return fixture{Status: 200, Make: func(w *world, of relay.Tenant) ask {
+			m := consoleOf(w).addMail(of, "ann@dest.test")
+			consoleOf(w).setState(m, state)
+			return ask{Path: "/v3/messages/" + verb, Body: `{"ids":["` + m.String() + `"]}`}
+		}}
+	}
 	unread := mail(200, "/body", "")
 	unread.KeyStatus = 403 // a program reads no mail
 	addFixtures(map[string]fixture{
@@ -50,6 +59,10 @@ func init() {
 		"POST /v3/messages/{msg_id}/release": mail(200, "/release", ""),
 		"POST /v3/messages/{msg_id}/retry":   mail(200, "/retry", `{}`),
 		"POST /v3/messages/{msg_id}/cancel":  mail(200, "/cancel", `{"reason":"x"}`),
+		"POST /v3/messages/hold":             many("hold", relay.MessageQueued),
+		"POST /v3/messages/release":          many("release", relay.MessageHeld),
+		"POST /v3/messages/retry":            many("retry", relay.MessageQueued),
+		"POST /v3/messages/cancel":           many("cancel", relay.MessageHeld),
 		"GET /v3/queue":                      busy("/v3/queue", ask{}),
 		"GET /v3/queue/{site}": {Status: 200, Make: func(w *world, of relay.Tenant) ask {
 			consoleOf(w).addMail(of, "ann@dest.test")
@@ -80,7 +93,9 @@ type fakeConsole struct {
 	logins   []store.LoginCount
 	findings []relay.WatchFinding
 	queries  []store.MailFilter
-	counted  int // how often the queue was
+	counted  int    // how often the queue was
+	acted    []int  // on how many messages at once
+	leaves   func() // called before each act
 }
 
 func consoleOf(w *world) *fakeConsole { return w.extra["console"].(*fakeConsole) }
@@ -173,16 +188,27 @@ func (f *fakeConsole) FindMail(_ context.Context, q store.MailFilter) ([]store.M
 	defer f.mu.Unlock()
 	f.queries = append(f.queries, q)
 	var out []store.MailRow
-	for _, id := range f.order {
+	after, _ := strconv.Atoi(q.After)
+	for i, id := range f.order {
 		qd := f.queued[id]
-		if !sees(q.Tenant, q.Subusers, qd.Message.Tenant) || !q.Key.IsZero() && q.Key != qd.Message.Key {
+		state := store.MailProcessed
+		if qd.Message.State != relay.MessageQueued {
+			state = store.MailHeld
+		}
+		if !sees(q.Tenant, q.Subusers, qd.Message.Tenant) || !q.Key.IsZero() && q.Key != qd.Message.Key || q.State != "" && q.State != state ||
+			!q.Until.IsZero() && !qd.Message.AcceptedAt.Before(q.Until) {
 			continue
 		}
 		for _, r := range qd.Recipients {
-			if q.Recipient == "" || q.Recipient == r.Address {
-				out = append(out, store.MailRow{Message: id, N: r.N, Tenant: qd.Message.Tenant, Key: qd.Message.Key, From: qd.Message.HeaderFrom, Recipient: r.Address,
-					Subject: qd.Message.Subject, State: store.MailProcessed, AcceptedAt: t0, StateAt: t0, NextAt: r.DueAt})
+			place := i*1000 + r.N
+			if place < after || q.Recipient != "" && q.Recipient != r.Address {
+				continue
 			}
+			if q.Limit > 0 && len(out) == q.Limit {
+				return out, strconv.Itoa(place), f.fail
+			}
+			out = append(out, store.MailRow{Message: id, N: r.N, Tenant: qd.Message.Tenant, Key: qd.Message.Key, From: qd.Message.HeaderFrom, Recipient: r.Address,
+				Subject: qd.Message.Subject, State: state, AcceptedAt: qd.Message.AcceptedAt, StateAt: t0, NextAt: r.DueAt})
 		}
 	}
 	return out, "", f.fail
@@ -280,43 +306,64 @@ func (f *fakeConsole) Why(_ context.Context, id relay.MessageID) (queue.Explanat
 
 func (f *fakeConsole) Lanes() []queue.LaneStatus { return slices.Clone(f.lanes) }
 
-func (f *fakeConsole) act(by store.By, id relay.MessageID, what string, from, to relay.MessageState) (int64, error) {
+// act is done to all messages or, where one is not there, to none.
+func (f *fakeConsole) act(by store.By, ids []relay.MessageID, what string, from []relay.MessageState, to relay.MessageState) (n int64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	qd, ok := f.queued[id]
-	if !ok {
-		return 0, relay.E(relay.NotFound, "There is no such message.")
+	f.acted = append(f.acted, len(ids))
+	if f.leaves != nil {
+		f.leaves()
+	}
+	for _, id := range ids {
+		if _, ok := f.queued[id]; !ok {
+			return 0, relay.E(relay.NotFound, "There is no such message.")
+		}
 	}
 	if err := f.noted(by, what); err != nil {
 		return 0, err
 	}
-	if from != "" && qd.Message.State != from {
-		return 0, nil
+	for _, id := range ids {
+		qd := f.queued[id]
+		if !slices.Contains(from, qd.Message.State) {
+			continue
+		}
+		n++
+		qd.Message.State = to
+		f.queued[id] = qd
+		f.events[id] = append(f.events[id], f.event(&qd.Message, relay.EventKind(strings.TrimPrefix(what, "queue.")), -1, "", relay.EventData{By: by.String()}))
 	}
-	qd.Message.State = to
-	f.queued[id] = qd
-	f.events[id] = append(f.events[id], f.event(&qd.Message, relay.EventKind(strings.TrimPrefix(what, "queue.")), -1, "", relay.EventData{By: by.String()}))
-	return 1, nil
+	return n, nil
 }
 
+var (
+	going   = []relay.MessageState{relay.MessageQueued}
+	stopped = []relay.MessageState{relay.MessageHeld, relay.MessageQuarantined}
+)
+
 func (f *fakeConsole) Hold(_ context.Context, by store.By, ids []relay.MessageID, _ string) (int64, error) {
-	return f.act(by, ids[0], "queue.held", relay.MessageQueued, relay.MessageHeld)
+	return f.act(by, ids, "queue.held", going, relay.MessageHeld)
 }
 
 func (f *fakeConsole) Release(_ context.Context, by store.By, ids []relay.MessageID) (int64, error) {
-	return f.act(by, ids[0], "queue.released", relay.MessageHeld, relay.MessageQueued)
+	return f.act(by, ids, "queue.released", stopped, relay.MessageQueued)
 }
 
 func (f *fakeConsole) Retry(_ context.Context, by store.By, ids []relay.MessageID) (int64, error) {
-	return f.act(by, ids[0], "queue.retried", relay.MessageQueued, relay.MessageQueued)
+	return f.act(by, ids, "queue.retried", going, relay.MessageQueued)
 }
 
-func (f *fakeConsole) Bounce(_ context.Context, by store.By, ids []relay.MessageID, _ string) (int64, error) {
-	n, err := f.act(by, ids[0], "queue.bounced", "", relay.MessageQueued)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.queued, ids[0])
-	return n, err
+func (f *fakeConsole) Bounce(_ context.Context, by store.By, ids []relay.MessageID, _ string) (n int64, err error) {
+	for _, id := range ids {
+		k, err := f.act(by, []relay.MessageID{id}, "queue.bounced", append(stopped, going...), relay.MessageQueued)
+		if err != nil && relay.KindOf(err) != relay.NotFound {
+			return n, err
+		}
+		n += k
+		f.mu.Lock()
+		delete(f.queued, id)
+		f.mu.Unlock()
+	}
+	return n, nil
 }
 
 func (f *fakeConsole) lookout(_ context.Context, of relay.Tenant, _ int) ([]relay.WatchFinding, error) {

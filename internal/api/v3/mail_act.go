@@ -46,8 +46,8 @@ func (a *API) actOnMail(c *Call) (*found, string, error) {
 			return nil, "", err
 		}
 	}
-	if len(in.Reason) > maxReason || strings.ContainsFunc(in.Reason, unprintable) {
-		return nil, "", invalid("reason", "A reason is one line of at most %d octets.", maxReason)
+	if err := checkReason(in.Reason); err != nil {
+		return nil, "", err
 	}
 	f, err := a.pathMail(c)
 	if err != nil {
@@ -57,6 +57,13 @@ func (a *API) actOnMail(c *Call) (*found, string, error) {
 		return nil, "", conflict("", "The message has left the queue: nothing can be done to it any more.")
 	}
 	return f, in.Reason, nil
+}
+
+func checkReason(text string) error {
+	if len(text) > maxReason || strings.ContainsFunc(text, unprintable) {
+		return invalid("reason", "A reason is one line of at most %d octets.", maxReason)
+	}
+	return nil
 }
 
 func (c *Call) acted(f *found, n int64, err error) error {
@@ -131,22 +138,30 @@ func (a *API) recordMail(c *Call, action string, f *found, reason string) error 
 // A subuser does not release what its account holds, and a key whose mail is held
 // does not release it.
 func (a *API) mayRelease(c *Call, f *found) error {
+	if why := a.keptBy(c, f); why != "" {
+		return refused("", "%s", leftTexts[why])
+	}
+	return nil
+}
+
+// keptBy is why the caller may not release a held message; "": they may.
+func (a *API) keptBy(c *Call, f *found) leftCode {
 	if c.Operator {
-		return nil
+		return ""
 	}
 	if f.queued.Message.State == relay.MessageQuarantined {
-		return refused("", "Only the operator of this relay releases quarantined mail.")
+		return leftQuarantined
 	}
 	if c.Principal.Key != nil && c.Principal.Key.Mode == relay.KeyHold {
-		return refused("", "This key's mail is held for release by others.")
+		return leftKey
 	}
 	switch who := holder(f); {
 	case strings.HasPrefix(who, operatorPrefix):
-		return refused("", "The operator of this relay holds this message.")
+		return leftOperator
 	case who != "" && !c.standsOver(c.Tenant.Subuser) && !a.ownHolder(c, who):
-		return refused("", "The account holds this message.")
+		return leftAccount
 	}
-	return nil
+	return ""
 }
 
 // holder is who held a message last; "": nobody did, it was so when it came.

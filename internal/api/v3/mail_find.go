@@ -100,10 +100,15 @@ func mailStatus(state string) string {
 }
 
 func (a *API) findMail(c *Call) error {
-	q, err := a.mailFilter(c)
+	q, err := a.mailFilter(c, c.Text)
 	if err != nil {
 		return err
 	}
+	limit, err := c.Int("limit", usualFound, 1, mostFound)
+	if err != nil {
+		return err
+	}
+	q.Limit = int(limit)
 	rows, next, err := a.Index.FindMail(c.R.Context(), q)
 	if err != nil {
 		return err
@@ -132,17 +137,18 @@ func (a *API) subuserName(c *Call, t relay.Tenant) string {
 	return s.Name
 }
 
-func (a *API) mailFilter(c *Call) (store.MailFilter, error) {
+// mailFilter is what a search asks for; text has its criteria by name.
+func (a *API) mailFilter(c *Call, text func(name string) string) (store.MailFilter, error) {
 	q := store.MailFilter{
-		Tenant: c.Tenant, Subusers: c.wide(), Recipient: c.Text("to"), Sender: c.Text("from"), ID: bareID(c.Text("id")),
-		Domain: strings.ToLower(c.Text("domain")), State: store.MailState(c.Text("state")), Subject: c.Text("subject"), After: c.Text("after"),
+		Tenant: c.Tenant, Subusers: c.wide(), Recipient: text("to"), Sender: text("from"), ID: bareID(text("id")),
+		Domain: strings.ToLower(text("domain")), State: store.MailState(text("state")), Subject: text("subject"), After: text("after"),
 	}
-	for name, v := range map[string]string{"to": q.Recipient, "from": q.Sender, "id": q.ID, "domain": q.Domain, "subject": q.Subject, "key": c.Text("key"), "after": q.After} {
+	for name, v := range map[string]string{"to": q.Recipient, "from": q.Sender, "id": q.ID, "domain": q.Domain, "subject": q.Subject, "key": text("key"), "after": q.After} {
 		if len(v) > maxSearch || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
 			return q, invalid(name, "Longer than %d octets, or no text.", maxSearch)
 		}
 	}
-	switch c.Text("match") {
+	switch text("match") {
 	case "", "exact":
 	case "prefix":
 		q.Prefix = true
@@ -152,12 +158,11 @@ func (a *API) mailFilter(c *Call) (store.MailFilter, error) {
 	if q.State != "" && !slices.Contains(mailStates, q.State) {
 		return q, invalid("state", "Not a state; choose of %v.", mailStates)
 	}
-	limit, err := c.Int("limit", usualFound, 1, mostFound)
-	if err != nil {
+	var err error
+	if q.Since, err = parseMoment("since", text("since")); err != nil {
 		return q, err
 	}
-	q.Limit = int(limit)
-	if q.Since, q.Until, err = recordSpan(c); err != nil {
+	if q.Until, err = parseMoment("until", text("until")); err != nil {
 		return q, err
 	}
 	if q.Subject != "" && q.Since.IsZero() {
@@ -167,7 +172,7 @@ func (a *API) mailFilter(c *Call) (store.MailFilter, error) {
 		}
 		q.Since = end.Add(-subjectSpan)
 	}
-	if ref := c.Text("key"); ref != "" {
+	if ref := text("key"); ref != "" {
 		q.Key, err = a.keyRef(c, ref)
 	}
 	return q, err

@@ -91,8 +91,15 @@ func (a *API) pathMail(c *Call) (*found, error) {
 	if err != nil || id.IsZero() {
 		return nil, notFound()
 	}
-	f := &found{id: relay.MessageID{ID: id}}
+	return a.mailOf(c, relay.MessageID{ID: id})
+}
+
+// mailOf finds a message of the caller's, queued or not. What is not the tenant's
+// does not exist.
+func (a *API) mailOf(c *Call, id relay.MessageID) (*found, error) {
+	f := &found{id: id}
 	ctx := c.R.Context()
+	var err error
 	switch qd, err := a.Messages.Message(ctx, f.id); {
 	case err == nil:
 		f.queued, f.tenant = &qd, qd.Message.Tenant

@@ -31,6 +31,10 @@ var withoutBoth = map[string]string{
 	"POST /v3/messages/{msg_id}/hold":    "mail that was accepted, later",
 	"POST /v3/messages/{msg_id}/release": "mail that was accepted; who may send stays as it is",
 	"POST /v3/messages/{msg_id}/cancel":  "mail that was accepted",
+	"POST /v3/messages/retry":            "the same, of many: how many is no matter of who may send",
+	"POST /v3/messages/hold":             "the same, of many",
+	"POST /v3/messages/release":          "the same, of many",
+	"POST /v3/messages/cancel":           "the same, of many",
 }
 
 // AC-07: what a stolen session must not do: change who may send, as whom, from where
