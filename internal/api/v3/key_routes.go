@@ -8,6 +8,7 @@ var keyRoutes = []Route{
 	{
 		Method: "GET", Pattern: "/v3/api_keys", Scope: "api_keys.read", Summary: "List the keys, oldest first",
 		Query: slices.Concat(paging, []Param{
+			{Name: "name", Type: "string", Doc: "only those with this in their name, in any case"},
 			{Name: "revoked", Type: "boolean", Doc: "revoked keys too"},
 			{Name: "subusers", Type: "boolean", Doc: "those of all subusers too; needs the scope subusers.read"},
 		}),

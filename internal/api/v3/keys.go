@@ -40,7 +40,8 @@ func (a *API) listKeys(c *Call) error {
 // the memory does not follow their last use.
 func (a *API) liveKeys(c *Call, limit, offset int) ([]relay.Key, error) {
 	var out []relay.Key
-	for _, k := range page(a.Directory.KeysOf(c.Tenant), limit, offset) {
+	known := slices.DeleteFunc(slices.Clone(a.Directory.KeysOf(c.Tenant)), func(k *relay.Key) bool { return !c.isIn(k.Name) })
+	for _, k := range page(known, limit, offset) {
 		read, err := a.Keys.Key(c.R.Context(), k.ID)
 		if err != nil {
 			return nil, err
@@ -58,7 +59,7 @@ func (a *API) allKeys(c *Call) ([]relay.Key, error) {
 	}
 	keys, err := a.Keys.Keys(c.R.Context(), c.Tenant.Account)
 	return slices.DeleteFunc(keys, func(k relay.Key) bool {
-		return !wide && k.Subuser != c.Tenant.Subuser || !c.Flag("revoked") && !k.RevokedAt.IsZero()
+		return !wide && k.Subuser != c.Tenant.Subuser || !c.Flag("revoked") && !k.RevokedAt.IsZero() || !c.isIn(k.Name)
 	}), err
 }
 

@@ -113,6 +113,30 @@ func TestRevokedKeysAreSeenWhenAskedFor(t *testing.T) {
 	}
 }
 
+// A part of a name finds keys, in any case, wherever the list comes from.
+func TestKeysByName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, manager...)
+	for _, name := range []string{"Web shop", "till", "old SHOP"} {
+		c.want("POST", "/v3/api_keys", `{"name":"`+name+`","scopes":["mail.send"]}`, 201, nil)
+	}
+	w.keys[len(w.keys)-1].RevokedAt = t0
+	for query, want := range map[string]string{
+		"name=shop": "Web shop", "name=SHOP&revoked=true": "Web shop, old SHOP", "name=none": "", "name=none&revoked=true": "", "name=i&limit=1": "till", "name=i&offset=1": "",
+	} {
+		var list struct{ Result []keyJSON }
+		var names []string
+		c.want("GET", "/v3/api_keys?"+query, "", 200, &list)
+		for _, k := range list.Result {
+			names = append(names, k.Name)
+		}
+		if got := strings.Join(names, ", "); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+}
+
 func TestKeyListOfSubusers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -2,7 +2,9 @@ package v3
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
 	"postern/internal/relay"
 )
@@ -60,6 +62,13 @@ func (c *Call) Int(name string, fallback, least, most int64) (int64, error) {
 		return 0, invalid(name, "Not a number from %d to %d.", least, most)
 	}
 	return n, nil
+}
+
+// isIn reports whether the parameter name is in one of these texts, in any case; "" is in
+// all.
+func (c *Call) isIn(texts ...string) bool {
+	part := strings.ToLower(c.Text("name"))
+	return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(strings.ToLower(s), part) })
 }
 
 // Page reads limit and offset: at most `most` items, and `usual` if the client

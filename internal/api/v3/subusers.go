@@ -37,6 +37,7 @@ var subuserRoutes = []Route{
 		Summary: "List subusers by name",
 		Query: append([]Param{
 			{Name: "username", Type: "string", Doc: "only the subuser of this name"},
+			{Name: "name", Type: "string", Doc: "only those with this in their name or address, in any case"},
 			{Name: "region", Type: "string", Doc: "all, global or eu; every subuser here is global"},
 			{Name: "include_region", Type: "boolean", Doc: "tell the region too"},
 		}, paging...),
@@ -125,6 +126,7 @@ func (a *API) listSubusers(c *Call) error {
 			return err
 		}
 	}
+	all = slices.DeleteFunc(slices.Clone(all), func(s relay.Subuser) bool { return !c.isIn(s.Name, s.Email) })
 	pools, err := a.usablePools(c)
 	if err != nil {
 		return err

@@ -61,7 +61,10 @@ func TestListSubusers(t *testing.T) {
 	}
 	for query, want := range map[string]string{
 		"?limit=1": "receipts", "?limit=1&offset=1": "staging", "?offset=2": "", "?username=staging": "staging", "?username=branch": "", "?username=nobody": "",
-		"?region=eu": "", "?region=global": "receipts staging", "?region=all": "receipts staging", "?username=staging&offset=1": "", "?unknown=1&limit=2": "receipts staging",
+		"?region=eu": "", "?region=global": "receipts staging", "?region=all": "receipts staging", "?username=staging&offset=1": "",
+		"?name=STAG": "staging", "?name=EXAMPLE.test": "receipts staging", "?name=receipts@": "receipts", "?name=g&limit=1": "staging", "?name=none": "", "?name=stag&username=receipts": "",
+		"?username=stag":     "", // SendGrid's clients take the first of the answer for the one that they asked for
+		"?unknown=1&limit=2": "receipts staging",
 	} {
 		var names []string
 		for _, s := range decode[[]subuserView](t, c.want("GET", "/v3/subusers"+query, "", 200, nil)) {
