@@ -136,12 +136,12 @@ func (d *apiDomainView) state() badge {
 // domainsPage lists domains.
 type domainsPage struct {
 	Next    []link
+	Search  form
 	Domains table
 }
 
 func showDomains(v *desk) error {
-	part := v.sent("domain")
-	list, err := ask[[]apiDomainView](v, query(apiDomains+"?limit=200", "offset", v.sent("offset"), "domain", part))
+	list, err := ask[[]apiDomainView](v, query(apiDomains+"?limit=200", "offset", v.sent("offset"), "domain", v.sent("domain")))
 	if err != nil {
 		return err
 	}
@@ -166,6 +166,7 @@ func showDomains(v *desk) error {
 	if len(list) == 200 {
 		p.Domains.Older = v.nextPage(200)
 	}
+	p.Search = v.find(finder{"/domains", "domain", "Part of a name", "No domain has this in its name.", "Show all domains", nil}, &p.Domains)
 	return v.Render(http.StatusOK, "page_domains", "Domains", p)
 }
 

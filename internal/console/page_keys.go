@@ -160,13 +160,14 @@ func placeWords(addr, helo, mechanism string) string {
 
 // keysPage lists keys.
 type keysPage struct {
-	Next []link
-	Keys table
+	Next   []link
+	Search form
+	Keys   table
 }
 
 func showKeys(v *desk) error {
 	offset := v.sent("offset")
-	path := query(apiKeys+"?limit=200", "offset", offset)
+	path := query(apiKeys+"?limit=200", "offset", offset, "name", v.sent("name"))
 	wide := v.May("GET", "/v3/subusers")
 	if wide && v.sent("subusers") != "" {
 		path += "&subusers=true"
@@ -185,10 +186,10 @@ func showKeys(v *desk) error {
 	}}
 	p.Next = v.linkIf("Make a key", "/keys/new", "POST", apiKeys)
 	if wide && !v.on("subusers") {
-		p.Next = append(p.Next, link{"Those of subusers too", query(v.path("/keys"), "subusers", "1", "revoked", v.sent("revoked"))})
+		p.Next = append(p.Next, link{"Those of subusers too", query(v.path("/keys"), "subusers", "1", "revoked", v.sent("revoked"), "name", v.sent("name"))})
 	}
 	if !v.on("revoked") {
-		p.Next = append(p.Next, link{"Revoked ones too", query(v.path("/keys"), "subusers", v.sent("subusers"), "revoked", "1")})
+		p.Next = append(p.Next, link{"Revoked ones too", query(v.path("/keys"), "subusers", v.sent("subusers"), "revoked", "1", "name", v.sent("name"))})
 	}
 	for _, k := range list.Result {
 		name := to(k.Name, v.path("/keys", k.ID))
@@ -211,5 +212,6 @@ func showKeys(v *desk) error {
 	if len(list.Result) == 200 {
 		p.Keys.Older = v.nextPage(200)
 	}
+	p.Search = v.find(finder{"/keys", "name", "Part of a name", "No key has this in its name.", "Show all keys", []string{"subusers", "revoked"}}, &p.Keys)
 	return v.Render(http.StatusOK, "page_keys", "Keys", p)
 }

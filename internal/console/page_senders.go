@@ -54,7 +54,7 @@ type sendersPage struct {
 }
 
 func showSenders(v *desk) error {
-	list, err := ask[senderList](v, apiSenders)
+	list, err := ask[senderList](v, query(apiSenders+"?limit=200", "lastSeenID", v.sent("after")))
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,9 @@ func showSenders(v *desk) error {
 			do = v.do(button{Text: "Mail a new link", Label: s.FromEmail, Action: v.senderPath(s.ID) + "/resend"}, "POST", apiSenders+"/resend/{id}")
 		}
 		p.Senders.Rows = append(p.Senders.Rows, row{Cells: []cell{to(s.Nickname, v.senderPath(s.ID)), words(s.FromEmail), words(s.ReplyTo), {Badges: []badge{s.state()}}, {Do: do}}})
+	}
+	if n := len(list.Results); n == 200 {
+		p.Senders.Older = query(v.path("/single-senders"), "after", strconv.FormatInt(list.Results[n-1].ID, 10))
 	}
 	return v.Render(http.StatusOK, "page_senders", "Single senders", p)
 }

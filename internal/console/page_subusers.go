@@ -57,11 +57,12 @@ func (s *subuserView) state() cell {
 // subusersPage lists subusers.
 type subusersPage struct {
 	Next     []link
+	Search   form
 	Subusers table
 }
 
 func showSubusers(v *desk) error {
-	list, err := ask[[]subuserView](v, query(apiSubusers+"?limit=200", "offset", v.sent("offset"), "username", v.sent("username")))
+	list, err := ask[[]subuserView](v, query(apiSubusers+"?limit=200", "offset", v.sent("offset"), "name", v.sent("name")))
 	if err != nil {
 		return err
 	}
@@ -76,6 +77,7 @@ func showSubusers(v *desk) error {
 	if len(list) == 200 {
 		p.Subusers.Older = v.nextPage(200)
 	}
+	p.Search = v.find(finder{"/subusers", "name", "Part of a name or address", "No subuser has this in its name or address.", "Show all subusers", nil}, &p.Subusers)
 	return v.Render(http.StatusOK, "page_subusers", "Subusers", p)
 }
 
