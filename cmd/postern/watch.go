@@ -111,7 +111,7 @@ func (c *cli) showFinding(f relay.WatchFinding) error {
 	}
 	return pairs(c.out, "id", f.ID, "rule", string(f.Rule), "severity", string(f.Severity), "state", string(f.State), "key", key, "first seen", f.FirstAt, "last seen", f.LastAt,
 		"times", f.Count, "seen", seen, "expected", expected, "was", e.Was, "is now", e.Now, "places", places, "samples", e.Samples,
-		"answer", string(f.Answer), "answered", f.AnsweredAt, "not answered", f.AnswerError, "decided", f.DecidedAt, "by", f.DecidedBy, "teaches", f.Teach)
+		"answer", string(f.Answer), "answered", f.AnsweredAt, "answered anew", f.Raised, "not answered", f.AnswerError, "decided", f.DecidedAt, "by", f.DecidedBy, "teaches", f.Teach)
 }
 
 func (c *cli) watchDismiss(w *whose) *cobra.Command {

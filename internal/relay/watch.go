@@ -1,6 +1,9 @@
 package relay
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // WatchID names a finding of the watch.
 type WatchID struct{ ID }
@@ -65,6 +68,12 @@ const (
 	WatchStop   WatchAnswer = "stop"   // the key is disabled
 )
 
+// Stricter reports whether an answer does more than another one.
+func (a WatchAnswer) Stricter(than WatchAnswer) bool {
+	all := []WatchAnswer{WatchRecord, WatchTell, WatchSlow, WatchHold, WatchStop}
+	return slices.Index(all, a) > slices.Index(all, than)
+}
+
 // WatchPlace is where something came from.
 type WatchPlace struct {
 	Addr    string `json:"addr,omitempty"`
@@ -119,6 +128,9 @@ type WatchFinding struct {
 	AnsweredAt  time.Time   `json:"answered_at,omitzero"`
 	AnswerError string      `json:"answer_error,omitempty"`
 	Undo        *WatchUndo  `json:"undo,omitempty"`
+	// Raised is how often it was answered anew, since it became worse or the settings
+	// asked for more.
+	Raised int64 `json:"raised,omitempty"`
 
 	DecidedAt time.Time `json:"decided_at,omitzero"`
 	DecidedBy string    `json:"decided_by,omitempty"`

@@ -31,15 +31,19 @@ var (
 	stmtWatchBaseline = newStmt(`INSERT INTO watch_baselines (key_id, data, updated_at) VALUES ($1, $2, $3)
 		ON CONFLICT (key_id) DO UPDATE SET data = excluded.data, updated_at = excluded.updated_at`)
 	// What people decided stays decided: the watch hears of it, and does not open it
-	// again.
+	// again. What was answered stays so until it is raised.
 	stmtWatchFinding = newStmt(`INSERT INTO watch_findings (id, account_id, subuser_id, key_id, rule, severity, state, first_at, last_at, data, answer,
 		decided_at, decided_by, taken) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-		ON CONFLICT (id) DO UPDATE SET severity = excluded.severity, state = excluded.state, last_at = excluded.last_at, data = excluded.data,
+		ON CONFLICT (id) DO UPDATE SET severity = excluded.severity, state = excluded.state, last_at = excluded.last_at, data = excluded.data, answer = excluded.answer,
+		answered_at = CASE WHEN ` + raisedFinding + ` THEN 0 ELSE watch_findings.answered_at END,
+		answer_error = CASE WHEN ` + raisedFinding + ` THEN '' ELSE watch_findings.answer_error END,
 		decided_at = excluded.decided_at, decided_by = excluded.decided_by, taken = excluded.taken WHERE watch_findings.state = 'open'`)
 	stmtWatchTaken = newStmt(`UPDATE watch_findings SET taken = 1 WHERE id = $1`)
 )
 
 const (
+	// raisedFinding: it is worse, or is to be answered more strictly. It is answered anew.
+	raisedFinding   = `watch_findings.severity <> excluded.severity OR watch_findings.answer <> excluded.answer`
 	selectBaseline  = `SELECT key_id, data FROM watch_baselines WHERE key_id = $1`
 	dropFindings    = `DELETE FROM watch_findings WHERE last_at < $1`
 	dropBaselines   = `DELETE FROM watch_baselines WHERE updated_at < $1 AND length(key_id) > 0`
@@ -51,7 +55,7 @@ const (
 	dueFindings   = selectFindings + ` WHERE state = 'open' AND answered_at = 0 AND answer <> 'record' ORDER BY id DESC LIMIT 1000`
 	bentFindings  = selectFindings + ` WHERE key_id = $1 AND undo <> '' ORDER BY id`
 	undoneFinding = selectFindings + ` WHERE state IN ('dismissed', 'ended') AND undo <> '' ORDER BY id LIMIT 200`
-	setAnswered   = `UPDATE watch_findings SET answered_at = $1, answer_error = $2 WHERE id = $3`
+	setAnswered   = `UPDATE watch_findings SET answered_at = $1, answer_error = $2 WHERE id = $3 AND severity = $4 AND answer = $5`
 	setUndo       = `UPDATE watch_findings SET undo = $1 WHERE id = $2`
 	decideFinding = `UPDATE watch_findings SET state = $1, decided_at = $2, decided_by = $3, teach = $4, taken = 0 WHERE id = $5 AND state = 'open'`
 )
@@ -229,9 +233,14 @@ func (s *Store) UndoWatch(ctx context.Context) ([]relay.WatchFinding, error) {
 	return read(s, "findings to undo", v, err)
 }
 
-// SetWatchAnswered notes that a finding was answered, or why not for good.
-func (s *Store) SetWatchAnswered(ctx context.Context, id relay.WatchID, at time.Time, problem string) error {
-	return s.setWatch(ctx, setAnswered, micros(at), text(problem), blob(id.ID))
+// SetWatchAnswered notes that a finding was answered as it was when f was read, or why
+// not for good. relay.Conflict: it was raised since, or is there no more.
+func (s *Store) SetWatchAnswered(ctx context.Context, f relay.WatchFinding, at time.Time, problem string) error {
+	err := s.setWatch(ctx, setAnswered, micros(at), text(problem), blob(f.ID.ID), string(f.Severity), string(f.Answer))
+	if relay.KindOf(err) == relay.NotFound {
+		return relay.E(relay.Conflict, "The finding was raised at the same moment.")
+	}
+	return err
 }
 
 // SetWatchUndo keeps what an answer is about to change, or with nil that it was

@@ -89,13 +89,36 @@ func TestWatchFindings(t *testing.T) {
 		if err := s.SetWatchUndo(ctx, second.ID, undo); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetWatchAnswered(ctx, second.ID, c.now, "no\x00 way"); err != nil {
+		if err := s.SetWatchAnswered(ctx, second, c.now, "no\x00 way"); err != nil {
 			t.Fatal(err)
+		}
+		milder := second
+		milder.Severity = relay.WatchWarning
+		if err := s.SetWatchAnswered(ctx, milder, c.now.Add(time.Hour), ""); relay.KindOf(err) != relay.Conflict {
+			t.Errorf("answered as it was before it was raised: %v", err)
 		}
 		bent, err := s.BentWatch(ctx, second.Key)
 		if err != nil || len(bent) != 1 || *bent[0].Undo.PerMinute != 7 || bent[0].AnsweredAt.IsZero() || bent[0].AnswerError == "" {
 			t.Errorf("bent: %+v, %v", bent, err)
 		}
+		// Seen again it stays answered; raised it is due again, and the rest is as it was.
+		dueAgain := func(what string, want bool) {
+			t.Helper()
+			put(WatchCommit{Findings: []relay.WatchFinding{second}})
+			got, err := s.WatchFinding(ctx, second.ID)
+			if err != nil || got.AnsweredAt.IsZero() != want || got.AnswerError == "" != want || got.Answer != second.Answer || got.Undo == nil {
+				t.Errorf("%s: %+v, %v", what, got, err)
+			}
+			if err := s.SetWatchAnswered(ctx, second, c.now, "no way"); err != nil {
+				t.Error(err)
+			}
+		}
+		second.Count++
+		dueAgain("seen again", false)
+		second.Answer = relay.WatchStop
+		dueAgain("a stricter answer", true)
+		second.Severity = relay.WatchNotice
+		dueAgain("another severity", true)
 		if none, err := s.UndoWatch(ctx); err != nil || len(none) != 0 {
 			t.Errorf("an open finding is undone: %+v, %v", none, err)
 		}

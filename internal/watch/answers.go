@@ -22,7 +22,8 @@ type AnswerStore interface {
 	UndoWatch(ctx context.Context) ([]relay.WatchFinding, error)
 	BentWatch(ctx context.Context, key relay.KeyID) ([]relay.WatchFinding, error)
 	WatchBaselines(ctx context.Context, keys []relay.KeyID) (map[relay.KeyID][]byte, error)
-	SetWatchAnswered(ctx context.Context, id relay.WatchID, at time.Time, problem string) error
+	// SetWatchAnswered: relay.Conflict if the finding was raised since f was read.
+	SetWatchAnswered(ctx context.Context, f relay.WatchFinding, at time.Time, problem string) error
 	SetWatchUndo(ctx context.Context, id relay.WatchID, undo *relay.WatchUndo) error
 }
 
@@ -45,7 +46,23 @@ type Answers struct {
 	Host string
 	Now  func() time.Time // nil: time.Now
 
-	tries map[relay.WatchID]*try // used by one goroutine: that of Work
+	tries map[telling]*try // used by one goroutine: that of Work
+}
+
+// telling is one answer of a finding: each raise is another.
+type telling struct {
+	id     relay.WatchID
+	raised int64
+}
+
+func tellingOf(f *relay.WatchFinding) telling { return telling{f.ID, f.Raised} }
+
+// hookID is the webhook-id of a telling: receivers drop one that they have seen.
+func (t telling) hookID() string {
+	if t.raised == 0 {
+		return "watch_" + t.id.String()
+	}
+	return fmt.Sprintf("watch_%s_%d", t.id, t.raised+1)
 }
 
 // try is a finding that could not be told yet.
@@ -94,32 +111,32 @@ func (a *Answers) Work(ctx context.Context, settings func(relay.AccountID) relay
 		return errors.Join(append(errs, err)...)
 	}
 	if a.tries == nil {
-		a.tries = map[relay.WatchID]*try{}
+		a.tries = map[telling]*try{}
 	}
-	waiting := make(map[relay.WatchID]*try, len(due))
+	waiting := make(map[telling]*try, len(due))
 	for i := range due {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		f := &due[i]
-		t := a.tries[f.ID]
+		t := a.tries[tellingOf(f)]
 		if t == nil {
 			t = &try{mailed: map[string]bool{}}
 		}
 		if a.now().Before(t.next) {
-			waiting[f.ID] = t
+			waiting[tellingOf(f)] = t
 			continue
 		}
 		err := a.answer(ctx, f, settings(f.Account), t)
 		switch {
 		case err == nil:
-			err = a.Store.SetWatchAnswered(ctx, f.ID, a.now(), "")
+			err = a.answered(ctx, f, "")
 		case a.now().Sub(f.LastAt) > giveUp:
-			err = a.Store.SetWatchAnswered(ctx, f.ID, a.now(), err.Error())
+			err = a.answered(ctx, f, err.Error())
 		default:
 			t.pause = min(max(2*t.pause, firstPause), longestRetry)
 			t.next = a.now().Add(t.pause)
-			waiting[f.ID] = t
+			waiting[tellingOf(f)] = t
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("answer %s: %w", f.ID, err))
@@ -127,6 +144,16 @@ func (a *Answers) Work(ctx context.Context, settings func(relay.AccountID) relay
 	}
 	a.tries = waiting
 	return errors.Join(errs...)
+}
+
+// answered notes that a finding was answered, or why not for good. One that was raised
+// meanwhile is due again.
+func (a *Answers) answered(ctx context.Context, f *relay.WatchFinding, problem string) error {
+	err := a.Store.SetWatchAnswered(ctx, *f, a.now(), problem)
+	if relay.KindOf(err) == relay.Conflict {
+		return nil
+	}
+	return err
 }
 
 // answer does what one finding asks for: first to the key, then by telling. Told
@@ -166,7 +193,7 @@ func (a *Answers) tell(ctx context.Context, f *relay.WatchFinding, s *relay.Watc
 		if len(secrets) > 1 && !a.now().Before(s.SecretUntil) {
 			secrets = secrets[:1]
 		}
-		if err := a.Post(ctx, s.Webhook, secrets, "watch_"+f.ID.String(), body); err != nil {
+		if err := a.Post(ctx, s.Webhook, secrets, tellingOf(f).hookID(), body); err != nil {
 			errs = append(errs, err)
 		} else {
 			t.posted = true
@@ -207,6 +234,9 @@ func Letter(f *relay.WatchFinding, host string) (subject, text string) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\nWhat to do: %s\n", f.Text, f.Fix)
+	if f.Raised > 0 {
+		b.WriteString("\nThis finding has become worse since it was first seen, or your settings ask for more since.\n")
+	}
 	switch {
 	case f.Undo == nil:
 	case f.Undo.Stopped:

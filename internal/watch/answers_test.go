@@ -91,8 +91,12 @@ func (d *desk) of(id relay.WatchID) *relay.WatchFinding {
 	return nil
 }
 
-func (d *desk) SetWatchAnswered(_ context.Context, id relay.WatchID, at time.Time, problem string) error {
-	d.of(id).AnsweredAt, d.of(id).AnswerError = at, problem
+func (d *desk) SetWatchAnswered(_ context.Context, was relay.WatchFinding, at time.Time, problem string) error {
+	f := d.of(was.ID)
+	if f.Severity != was.Severity || f.Answer != was.Answer {
+		return relay.E(relay.Conflict, "raised")
+	}
+	f.AnsweredAt, f.AnswerError = at, problem
 	return nil
 }
 

@@ -74,9 +74,7 @@ func (e *Engine) add(old, f *relay.WatchFinding) {
 	if f.LastAt.After(old.LastAt) {
 		old.LastAt = f.LastAt
 	}
-	if order(f.Severity) > order(old.Severity) {
-		old.Severity, old.Title, old.Text, old.Fix = f.Severity, f.Title, f.Text, f.Fix
-	}
+	e.raise(old, f)
 	if f.Evidence.Seen > old.Evidence.Seen {
 		old.Evidence.Seen = f.Evidence.Seen
 	}
@@ -91,6 +89,23 @@ func (e *Engine) add(old, f *relay.WatchFinding) {
 		}
 	}
 	e.changed[keyOf(old)] = true
+}
+
+// raise has an open finding answered anew, once, when it became worse or the account
+// asks for a stricter answer than it was given: the store takes from either that it
+// is not answered. It counts also before the finding is kept, so that the number does
+// not depend on the pieces in which the logs are read.
+func (e *Engine) raise(old, f *relay.WatchFinding) {
+	worse, stricter := order(f.Severity) > order(old.Severity), f.Answer.Stricter(old.Answer)
+	if worse {
+		old.Severity, old.Title, old.Text, old.Fix = f.Severity, f.Title, f.Text, f.Fix
+	}
+	if stricter {
+		old.Answer = f.Answer
+	}
+	if (worse || stricter) && old.Answer != relay.WatchRecord {
+		old.Raised++
+	}
 }
 
 func order(s relay.WatchSeverity) int {

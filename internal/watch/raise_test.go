@@ -1,0 +1,281 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"postern/internal/relay"
+)
+
+// An attack that goes on is answered as the settings say now: a stricter answer is
+// taken into the open finding, a milder one is not.
+func TestStricterSettingsReachAnOpenFinding(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	p := w.program("shop", "192.0.2.7")
+	w.run(p, shapes["office"], 0, 80)
+	answer := relay.WatchHold
+	e := w.engine(func(c *Config) {
+		c.Settings = func(relay.AccountID) relay.WatchSettings {
+			return relay.WatchSettings{Rules: map[relay.WatchRule]relay.WatchRuleSetting{relay.WatchBurst: {Answer: answer}}}
+		}
+	})
+	w.send(p, w.at(80, 11), 400)
+	first, err := e.Observe(t.Context(), w.events, w.logins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := w.only(of(relay.WatchBurst, first), relay.WatchBurst, p.Key)
+	before := f.Raised // it became critical with the last mails
+	if f.Answer != relay.WatchHold {
+		t.Fatalf("%+v", f)
+	}
+	for _, c := range []struct {
+		set, want relay.WatchAnswer
+		raised    int64
+	}{{relay.WatchHold, relay.WatchHold, 0}, {relay.WatchTell, relay.WatchHold, 0}, {relay.WatchStop, relay.WatchStop, 1}, {relay.WatchRecord, relay.WatchStop, 1}} {
+		e.Saved()
+		answer = c.set
+		w.events, w.logins = nil, nil
+		w.send(p, w.at(80, 11.95), 40)
+		again, err := e.Observe(t.Context(), w.events, w.logins)
+		if err != nil || len(of(relay.WatchBurst, again)) != 0 {
+			t.Fatalf("%v, %v", again, err)
+		}
+		changes, err := e.Changes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := of(relay.WatchBurst, changes.Findings)
+		if len(got) != 1 || got[0].ID != f.ID || got[0].Answer != c.want || got[0].Raised != before+c.raised {
+			t.Errorf("settings %s: %+v", c.set, got)
+		}
+	}
+}
+
+// ringer is a watch over a store with a domain that fails, worse and worse.
+type ringer struct {
+	*decoy
+	l      *letters
+	answer relay.WatchAnswer
+}
+
+// sees is an alert about the domain, and the watch over it, which answers; the
+// process is another one each time.
+func (r *ringer) sees(state string) {
+	r.t.Helper()
+	r.alert(&program{Tenant: r.p.Tenant}, r.clock, relay.Alert{Kind: relay.AlertDomain, Domain: "a.test", State: state, Text: "gone"})
+	r.s.RecordEvent(r.events[len(r.events)-1])
+	r.written(r.s, len(r.events), len(r.logins))
+	r.restart()
+	r.after(10 * time.Minute)
+	r.answers()
+}
+
+func (r *ringer) answers() {
+	r.t.Helper()
+	a := &Answers{Store: r.s, Mail: r.l.mail, Post: r.l.post, Now: func() time.Time { return r.clock }}
+	for range 2 { // the second time there is nothing to do
+		err := a.Work(r.t.Context(), func(relay.AccountID) relay.WatchSettings {
+			return relay.WatchSettings{MailTo: []string{"ops@example.test"}, Webhook: "https://hooks.example.test/"}
+		})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// set is what the account asks for from now on.
+func (r *ringer) set(answer relay.WatchAnswer) {
+	r.t.Helper()
+	r.answer = answer
+	was, err := r.s.WatchSettings(r.t.Context(), r.p.Account)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	set := relay.WatchSettings{Rules: map[relay.WatchRule]relay.WatchRuleSetting{relay.WatchDomain: {Answer: answer}}}
+	if err := r.s.SwapWatchSettings(r.t.Context(), ann, r.p.Account, was, set); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// told are the ids of what was posted, by severity.
+func (r *ringer) told() (out []string) {
+	for _, p := range r.l.posts {
+		_, rest, _ := strings.Cut(p, " watch_")
+		id, body, _ := strings.Cut(rest, " ")
+		severity := "warning"
+		if strings.Contains(body, `"severity":"critical"`) {
+			severity = "critical"
+		}
+		out = append(out, severity+id[22:]) // behind the finding's id
+	}
+	return out
+}
+
+func newRinger(t *testing.T) *ringer {
+	t.Helper()
+	return &ringer{decoy: newDecoy(t), l: &letters{}}
+}
+
+// What becomes worse is told again, once, over restarts too; under another id, since
+// a receiver drops one that it has seen.
+func TestWorseIsToldAgain(t *testing.T) {
+	t.Parallel()
+	r := newRinger(t)
+	for _, c := range []struct {
+		state string
+		want  []string
+	}{
+		{"failing", []string{"warning"}}, {"failing", []string{"warning"}}, {"paused", []string{"warning", "critical_2"}},
+		{"paused", []string{"warning", "critical_2"}}, {"failing", []string{"warning", "critical_2"}},
+	} {
+		r.sees(c.state)
+		if d := cmp.Diff(c.want, r.told()); d != "" {
+			t.Fatalf("%s: %s", c.state, d)
+		}
+	}
+	if len(r.l.mails) != 2 || strings.Contains(r.l.mails[0], "has become worse") || !strings.Contains(r.l.mails[1], "has become worse") {
+		t.Errorf("%q", r.l.mails)
+	}
+}
+
+// What was only recorded is told when the settings ask for it and it goes on.
+func TestRecordedIsToldWhenAskedFor(t *testing.T) {
+	t.Parallel()
+	r := newRinger(t)
+	r.set(relay.WatchRecord)
+	r.sees("failing")
+	r.sees("paused")
+	if len(r.l.posts) != 0 {
+		t.Errorf("%q", r.l.posts)
+	}
+	r.set(relay.WatchTell)
+	r.answers()
+	if len(r.l.posts) != 0 {
+		t.Errorf("told before it was seen again: %q", r.l.posts)
+	}
+	r.sees("paused")
+	r.sees("paused")
+	if d := cmp.Diff([]string{"critical_2"}, r.told()); d != "" {
+		t.Error(d)
+	}
+}
+
+// A finding that is raised while it is answered is answered anew.
+func TestRaisedWhileItIsAnswered(t *testing.T) {
+	t.Parallel()
+	d, l, a, _ := newDesk()
+	f := d.finding(1, relay.WatchTell)
+	f.Severity = relay.WatchWarning
+	mail := a.Mail
+	a.Mail = func(ctx context.Context, to, subject, text string) error {
+		if f.Raised == 0 {
+			f.Raised, f.Severity = 1, relay.WatchCritical
+		}
+		return mail(ctx, to, subject, text)
+	}
+	work(t, a)
+	if !f.AnsweredAt.IsZero() {
+		t.Error("the raise was swallowed")
+	}
+	work(t, a)
+	work(t, a)
+	if len(l.mails) != 2 || f.AnsweredAt.IsZero() {
+		t.Errorf("%q", l.mails)
+	}
+}
+
+// A failure to tell of what is milder does not count for what is worse: everybody is
+// told of that.
+func TestRaisedWhileNobodyCanBeTold(t *testing.T) {
+	t.Parallel()
+	d, l, a, now := newDesk()
+	f := d.finding(1, relay.WatchTell)
+	settings := func(relay.AccountID) relay.WatchSettings {
+		return relay.WatchSettings{Webhook: "https://hooks.example.test/"}
+	}
+	l.failPost = errors.New("down")
+	if err := a.Work(t.Context(), settings); err == nil {
+		t.Error("a failure is none")
+	}
+	f.Raised, f.Severity = 1, relay.WatchCritical
+	l.failPost = nil
+	*now = now.Add(time.Second)
+	if err := a.Work(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+	if len(l.mails) != 2 || len(l.posts) != 1 || !strings.Contains(l.posts[0], " "+"watch_"+f.ID.String()+"_2 ") {
+		t.Errorf("%q %q", l.mails, l.posts)
+	}
+}
+
+// The stricter answer is carried out, and the undo puts back what was before the
+// first one.
+func TestStricterAnswerAndItsUndo(t *testing.T) {
+	t.Parallel()
+	for _, first := range relay.WatchBends[:2] {
+		d, _, a, _ := newDesk()
+		before := d.key
+		f := d.finding(1, first)
+		work(t, a)
+		milder := d.key
+		f.Answer, f.Raised, f.AnsweredAt = relay.WatchStop, 1, time.Time{}
+		work(t, a)
+		if d.key.DisabledAt.IsZero() || d.key.PerMinute != milder.PerMinute || d.key.Mode != milder.Mode {
+			t.Errorf("%s, then stop: %+v", first, d.key)
+		}
+		f.State = relay.WatchDismissed
+		work(t, a)
+		sameKey(t, string(first), before, d.key)
+	}
+	// One that a person put back is stopped again when it becomes worse.
+	d, _, a, _ := newDesk()
+	f := d.finding(1, relay.WatchStop)
+	work(t, a)
+	d.set(ann, restored(d.key))
+	want := d.key
+	f.Raised, f.AnsweredAt = 1, time.Time{}
+	work(t, a)
+	if d.key.DisabledAt.IsZero() {
+		t.Error("it is not stopped again")
+	}
+	f.State = relay.WatchDismissed
+	work(t, a)
+	sameKey(t, "stopped again", want, d.key)
+}
+
+// A commit that failed, done or not, neither loses a raise nor raises twice.
+func TestRaiseOverFailedCommits(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("the disk is full")
+	for name, fault := range map[string]func(f *failing1){
+		"failed and not stored": func(f *failing1) { f.before = lost },
+		"failed but stored":     func(f *failing1) { f.after = lost },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRinger(t)
+			r.sees("failing")
+			r.alert(&program{Tenant: r.p.Tenant}, r.clock, relay.Alert{Kind: relay.AlertDomain, Domain: "a.test", State: "paused", Text: "gone"})
+			r.s.RecordEvent(r.events[len(r.events)-1])
+			r.written(r.s, len(r.events), 0)
+			r.clock = r.clock.Add(10 * time.Minute)
+			fault(r.fails)
+			if _, err := r.run.Step(t.Context()); !errors.Is(err, lost) {
+				t.Fatal(err)
+			}
+			r.answers()
+			r.after(time.Minute)
+			r.answers()
+			if d := cmp.Diff([]string{"warning", "critical_2"}, r.told()); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
