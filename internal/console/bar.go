@@ -27,7 +27,9 @@ func (v *desk) bar(why notice, needs ...string) {
 		method, pattern, _ := strings.Cut(need, " ")
 		return !v.visit.May(method, pattern)
 	})
-	if len(needs) > 0 {
+	// A form that was refused is shown on the page of its thing, which is read once more.
+	again := slices.ContainsFunc(v.bars, func(b bar) bool { return b.why.Text == why.Text && slices.Equal(b.needs, needs) })
+	if len(needs) > 0 && !again {
 		v.bars = append(v.bars, bar{needs, why})
 	}
 }

@@ -232,6 +232,14 @@ func TestKeysThatCannotBeChanged(t *testing.T) {
 	w.as(relay.RoleOwner)
 	w.get("/keys/k1").shows("form[action=/keys/k1/enable]", "").shows("a[href=/keys/k1/rotate]", "").never("more than you")
 
+	w.as(relay.RoleDeveloper) // a form that is refused does not say it twice
+	w.api.on("GET /v3/api_keys/k1", json.RawMessage(wide))
+	w.api.on("POST /v3/api_keys/k1/test", relay.E(relay.Invalid, "Nobody is there."))
+	if n := strings.Count(w.post("/keys/k1/test", "from", "a@example.com", "to", "b@example.com").want(422).says("Nobody is there.").body, "This key may do more than you."); n != 1 {
+		t.Errorf("said %d times what the key may", n)
+	}
+	w.as(relay.RoleOwner)
+
 	key(`"x":1`).shows("form[action=/keys/k1/test]", "")
 	for _, cannot := range []string{`"canary":true`, `"expires_at":"2026-03-01T00:00:00Z"`, `"disabled_at":"2026-03-01T00:00:00Z"`} {
 		name, _, _ := strings.Cut(cannot, ":")
