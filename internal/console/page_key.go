@@ -151,6 +151,9 @@ func (v *desk) showKey(status int, test form) error {
 		v.linkAt("Change it", here+"/edit", "PATCH", apiKey), v.linkAt("Rotate it", here+"/rotate", "POST", apiKey+"/rotate"),
 		v.linkAt("Revoke it", here+"/revoke", "DELETE", apiKey), v.linkAt("Its logins", query(v.path("/logins"), "key", k.ID), "GET", "/v3/logins"),
 		v.linkAt("Its mail", query(v.path("/mail"), "key", k.ID), "GET", "/v3/messages"))
+	if k.Mode == string(relay.KeyHold) {
+		p.Next = append(p.Next, v.linkAt("Its held mail", query(v.path("/mail"), "key", k.ID, "state", "held"), "GET", "/v3/messages")...)
+	}
 	if k.DisabledAt.IsZero() {
 		p.Buttons = v.do(button{Text: "Switch it off", Action: here + "/disable"}, "POST", apiKey+"/disable")
 	} else {

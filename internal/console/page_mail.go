@@ -66,6 +66,7 @@ var mailFilters = []string{"to", "from", "id", "key", "domain", "state", "subjec
 // mailPage finds mail.
 type mailPage struct {
 	Search form
+	Held   []link
 	Mail   table
 }
 
@@ -83,28 +84,10 @@ func (v *desk) mailForm() form {
 
 func showMail(v *desk) error {
 	p := mailPage{Search: v.mailForm()}
-	pairs, searched := []string{"limit", "50"}, false
-	var err error
-	for _, name := range mailFilters {
-		value := v.sent(name)
-		if value == "" {
-			continue
-		}
-		searched = searched || name != "match"
-		switch {
-		case name == "since" || name == "until":
-			value, err = v.moment(name)
-		case name == "state" && value == "quarantined":
-			value = "held" // a search has both as one
-		}
-		if err != nil {
-			break
-		}
-		pairs = append(pairs, name, value)
-	}
+	pairs, searched, err := v.mailCriteria()
 	var list mailListView
 	if err == nil {
-		list, err = v.findMail(pairs)
+		list, err = v.findMail(append([]string{"limit", "50"}, pairs...))
 	}
 	if f, ok := v.refused(p.Search, err); ok {
 		p.Search, err = f, nil
@@ -119,7 +102,7 @@ func showMail(v *desk) error {
 	case searched:
 		empty = "Nothing fits. Search by less, or by a longer time."
 	}
-	p.Mail = v.mailTable(list.Messages, empty)
+	p.Mail, p.Held = v.mailTable(list.Messages, empty), v.heldLinks(&list)
 	if list.Next != "" {
 		q := v.R.URL.Query()
 		q.Set("after", list.Next)
@@ -127,6 +110,28 @@ func showMail(v *desk) error {
 		p.Mail.Next = []link{{"Look further", p.Mail.Older}}
 	}
 	return v.Render(http.StatusOK, "page_mail", "Mail", p)
+}
+
+// mailCriteria are the criteria of this search, name and value, as the API wants them;
+// searched: there are some.
+func (v *desk) mailCriteria() (pairs []string, searched bool, err error) {
+	for _, name := range mailFilters {
+		value := v.sent(name)
+		if value == "" {
+			continue
+		}
+		searched = searched || name != "match"
+		switch {
+		case name == "since" || name == "until":
+			if value, err = v.moment(name); err != nil {
+				return nil, searched, err
+			}
+		case name == "state" && value == "quarantined":
+			value = "held" // a search has both as one
+		}
+		pairs = append(pairs, name, value)
+	}
+	return pairs, searched, nil
 }
 
 type mailListView struct {

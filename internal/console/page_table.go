@@ -4,7 +4,7 @@ import "slices"
 
 // resourcePages are the pages of what an account has; their files are page_*.go.
 var resourcePages = slices.Concat(
-	overviewPages, mailPages, queuePages, poolPages,
+	overviewPages, mailPages, manyPages, queuePages, poolPages,
 	keyPages, domainPages, domainMorePages, dkimPages, dmarcPages, senderPages,
 	watchPages, accessPages, loginRecordPages, changePages, auditPages,
 	subuserPages, personPages, settingsPages,

@@ -206,6 +206,9 @@ func showFinding(v *desk) error {
 	answer := cell{Text: answerWord(f.Answer), Time: momentOf(v.Now, f.AnsweredAt), Note: f.AnswerError}
 	p.Is.add("Answer", answer)
 	p.evidence(v, &f)
+	if f.Key != "" && (f.Answer == string(relay.WatchHold) || f.Answer == string(relay.WatchStop)) {
+		p.Next = append(p.Next, v.linkAt("What is held of the key", query(v.path("/mail"), "key", f.Key, "state", "held"), "GET", apiMessages)...)
+	}
 	if f.State == string(relay.WatchOpen) || f.State == "" {
 		p.Dismiss = v.offer(form{Name: "dismiss", Title: "Nothing is wrong", Action: here + "/dismiss", Do: "Dismiss it", Lead: "What the answer changed is put back.",
 			Fields: []field{{Name: "teach", Label: "It is usual from now on", Kind: "check", On: true, Help: "The watch learns it, and does not tell of the same again."}}},

@@ -73,6 +73,50 @@ func TestMessageActions(t *testing.T) {
 	b.later("main", "Nothing waits")
 }
 
+// TestHeldMail: all that is held of a key is released from a search, without scripts,
+// and what is held anew is cancelled.
+func TestHeldMail(t *testing.T) {
+	t.Parallel()
+	w := theWorld(t)
+	account := w.account(t, "holders")
+	w.operate(t, nil, "domain", "add", "holders.test", "--account", account, "--assert", "--quiet")
+	b, _ := w.owner(t, account, "hanna")
+	full := b.makeKey("full", "full")
+	held := w.newKey(t, full, map[string]any{"name": "newsletter", "scopes": []string{"mail.send"}, "mode": "hold"})
+	hand := func(subject string, to ...string) {
+		t.Helper()
+		for _, address := range to {
+			if err := w.deliver(t, letterTo(held.Secret, "news@holders.test", address, subject)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, address := range to {
+			w.wait(t, full, address, "held")
+		}
+	}
+	hand("Winter", "held1@inbox.test", "held2@inbox.test", "held3@inbox.test")
+	b.visit("/keys/" + held.ID)
+	b.press("Its held mail")
+	b.sees("#mail", "Winter")
+	b.scripts(false)
+	b.press("Release all 3 held")
+	b.sees("#keys", "newsletter")
+	b.sees("#senders", "news@holders.test")
+	b.press("Release 3 messages")
+	b.sees("main", "3 messages were released.")
+	b.scripts(true)
+	for _, address := range []string{"held1@inbox.test", "held2@inbox.test", "held3@inbox.test"} {
+		w.wait(t, full, address, "delivered")
+	}
+	hand("Phishing", "held4@inbox.test")
+	b.visit("/mail?to=held4@inbox.test")
+	b.press("Cancel the one that is held")
+	b.fill("#do [name=reason]", "not ours")
+	b.press("Cancel 1 message")
+	b.sees("main", "1 message was cancelled.")
+	w.wait(t, full, "held4@inbox.test", "bounced")
+}
+
 // TestMailSearch: each field of the search finds what it is for, and nothing else.
 func TestMailSearch(t *testing.T) {
 	t.Parallel()

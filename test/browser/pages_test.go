@@ -182,6 +182,8 @@ func furnished(t *testing.T, w *world) (*tab, []look) {
 		{"/mail/{message}", "message-held", "/mail/" + held, false},
 		{"/mail/{message}/body", "message-body", "/mail/" + held + "/body", false},
 		{"/mail/{message}/do/{action}", "message-release", "/mail/" + held + "/do/release", false},
+		{"/held/{action}", "held-release", "/held/release", false},
+		{"/held/{action}", "held-cancel", "/held/cancel?match=exact", false},
 		{"/queue", "queue", "", false},
 		{"/queue/{site}", "queue-lane", "/queue/inbox.test", false},
 		{"/pools", "pools", "", false},
