@@ -48,7 +48,44 @@ func (c *cli) showStatus(s api.Status) error {
 	if s.Zone != nil {
 		c.printFindings(s.Zone.Findings)
 	}
-	return nil
+	return c.showConsumers(s.Consumers, time.Now())
+}
+
+// showConsumers tells how far what reads the logs has come.
+func (c *cli) showConsumers(all []api.Consumer, now time.Time) error {
+	if len(all) == 0 {
+		return nil
+	}
+	if _, err := fmt.Fprintln(c.out); err != nil {
+		return err
+	}
+	t := newTable(c.out, "READER", "STREAM", "BEHIND", "LAST TOOK", "")
+	for i := range all {
+		r := &all[i]
+		t.row(r.Name, r.Stream, behindLine(r, now), r.MovedAt, consumerNote(r))
+	}
+	return t.end()
+}
+
+// behindLine says how many records wait, and for how long.
+func behindLine(r *api.Consumer, now time.Time) string {
+	if r.Records == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d for %s", r.Records, max(0, now.Sub(r.Oldest)).Round(time.Second))
+}
+
+// consumerNote says what is wrong with a reader; "" if nothing is known to be.
+func consumerNote(r *api.Consumer) string {
+	switch {
+	case !r.Configured:
+		return "not in the configuration any more: nobody sends this"
+	case r.Error != "":
+		return r.Error
+	case r.Stands:
+		return "stands: the log of the node that runs it says why"
+	}
+	return ""
 }
 
 // renewSoon is how long before its end a certificate should have been renewed:

@@ -38,3 +38,29 @@ func TestStatusShowsDomainsAndZone(t *testing.T) {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
+
+// Status says how far what reads the logs has come, and why it does not go on.
+func TestStatusShowsReaders(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := &cli{streams: streams{out: &out}}
+	now := time.Now()
+	if err := c.showConsumers([]api.Consumer{
+		{Name: "index", Stream: "events", Configured: true, MovedAt: now},
+		{Name: "watch", Stream: "logins", Configured: true, Records: 7, Oldest: now.Add(-2 * time.Hour)},
+		{Name: "export siem", Stream: "changes", Configured: true, Records: 12, Oldest: now.Add(-48 * time.Hour), Stands: true, Error: "dial:\x1b[31m\nrefused"},
+		{Name: "export other", Stream: "events", Configured: true, Records: 3, Oldest: now.Add(-30 * time.Hour), Stands: true},
+		{Name: "export old", Stream: "events", Records: 1, Oldest: now},
+	}, now); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(out.String(), "\n")
+	for i, want := range []string{
+		"", "READER STREAM BEHIND LAST TOOK", "index events none " + show(now) + " -", "watch logins 7 for 2h0m0s - -", "export siem changes 12 for 48h0m0s - dial:?[31m?refused",
+		"export other events 3 for 30h0m0s - stands: the log of the node that runs it says why", "export old events 1 for 0s - not in the configuration any more: nobody sends this",
+	} {
+		if got := strings.Join(strings.Fields(lines[i]), " "); got != want {
+			t.Errorf("line %d: %q, want %q", i, got, want)
+		}
+	}
+}

@@ -116,6 +116,25 @@ type Status struct {
 	Domains map[string]int `json:"domains"`
 	// Zone is the DNS zone that is served; nil: none is.
 	Zone *ZoneStatus `json:"zone,omitempty"`
+	// Consumers are what reads the logs; nil: that cannot be told now.
+	Consumers []Consumer `json:"consumers"`
+}
+
+// Consumer is a reader of a log: the search index, the counts, the watch, a target of
+// exports. All but Error is the same whichever node is asked.
+type Consumer struct {
+	Name    string    `json:"name"`               // index, counts, watch, "export NAME"
+	Stream  string    `json:"stream"`             // events, logins, changes
+	Records int64     `json:"records"`            // that it has not taken yet
+	Oldest  time.Time `json:"oldest_at,omitzero"` // when the first of them happened
+	MovedAt time.Time `json:"moved_at,omitzero"`  // when it last took something, or began
+	// Stands: it has taken nothing for a day, although there was something.
+	Stands bool `json:"stands"`
+	// Configured is false of an export, or a stream of it, that is not in the
+	// configuration any more: nobody sends it.
+	Configured bool `json:"configured"`
+	// Error is why it does not go on, where this node is the one that runs it.
+	Error string `json:"error,omitempty"`
 }
 
 // ZoneStatus is how the zone that is served looks from outside.

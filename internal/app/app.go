@@ -77,8 +77,10 @@ type App struct {
 	senders   domainParts
 	people    *people.Service
 	watch     *watch.Runner
+	watchRuns func() bool // on this node, and not on another
 	places    *watch.MMDB
 	exports   []*export.Exporter
+	failures  failures
 	leaving   chan struct{} // closed when the listeners are to end what goes on for long
 	audits    *audit.Service
 	queue     *queue.Queue

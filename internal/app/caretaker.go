@@ -29,6 +29,7 @@ func (a *App) takeCare(ctx context.Context) error {
 	for {
 		now := time.Now()
 		a.endTrials(ctx, now)
+		a.measureWatch(ctx, now)
 		if now.Sub(reminded).Abs() >= remindersEvery {
 			reminded = now
 			if n, err := a.store.PruneSessions(ctx, now); err != nil && ctx.Err() == nil {

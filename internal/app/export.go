@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"postern/internal/config"
+	"postern/internal/event"
 	"postern/internal/export"
 	"postern/internal/secret"
 	"postern/internal/webhook"
@@ -31,11 +32,14 @@ func (a *App) makeExports(context.Context) error {
 		made := &export.Exporter{
 			Name: e.Name, Streams: export.Streams, Target: target, Store: a.store, All: e.All, Logger: a.log,
 			OnLag: func(target string, s export.Stream, records int64, age time.Duration) {
-				a.metrics.lag("export "+target, string(s), records, age)
+				a.metrics.lag(event.ExportName(target), string(s), records, age)
+			},
+			OnFailure: func(target string, s export.Stream, err error) {
+				a.failures.set(event.ExportName(target), string(s), err)
 			},
 		}
 		made.OnLeftOut = func(target string, s export.Stream) {
-			a.metrics.leftOut.WithLabelValues("export "+target, string(s)).Inc()
+			a.metrics.leftOut.WithLabelValues(event.ExportName(target), string(s)).Inc()
 		}
 		if len(e.Streams) > 0 {
 			made.Streams = nil
@@ -44,7 +48,7 @@ func (a *App) makeExports(context.Context) error {
 			}
 		}
 		for _, s := range made.Streams {
-			a.metrics.leftOut.WithLabelValues("export "+e.Name, string(s)) // 0 is there from the start
+			a.metrics.leftOut.WithLabelValues(event.ExportName(e.Name), string(s)) // 0 is there from the start
 		}
 		a.exports = append(a.exports, made)
 	}

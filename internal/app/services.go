@@ -221,5 +221,9 @@ func (a *App) Status(ctx context.Context) (api.Status, error) {
 		st.CertificateExpiresAt = c.Leaf.NotAfter
 	}
 	st.Domains, st.Zone = a.countDomains(), a.zoneStatus()
+	if st.Consumers, err = a.consumers(ctx, time.Now()); err != nil {
+		// The rest is worth knowing all the more.
+		a.log.Warn("app: how far the readers of the logs are is not known", "error", err)
+	}
 	return st, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postern/internal/api/v3"
+	"postern/internal/event"
 	"postern/internal/relay"
 	"postern/internal/watch"
 	"postern/internal/webhook"
@@ -29,8 +30,10 @@ func (a *App) makeWatch(context.Context) error {
 	a.stops = append(a.stops, step{"webhooks", func(context.Context) error { hooks.Close(); return nil }})
 	a.watch = watch.NewRunner(watch.RunnerConfig{
 		Store: a.store, Places: a.lookPlaces(), Key: a.keyCopy, Account: a.directory.Account, Logger: a.log, OnFinding: a.noticed,
-		Answers: &watch.Answers{Store: a.store, Account: a.directory.Account, Mail: a.letter, Operator: func() string { return a.cfg.Load().Contact }, Post: hooks.Post, Host: c.Hostname},
+		OnFailure: a.watchFailed,
+		Answers:   &watch.Answers{Store: a.store, Account: a.directory.Account, Mail: a.letter, Operator: func() string { return a.cfg.Load().Contact }, Post: hooks.Post, Host: c.Hostname},
 	})
+	a.watchRuns = a.watch.Held
 	return nil
 }
 
@@ -68,6 +71,12 @@ func (a *App) noticed(f relay.WatchFinding) {
 	a.recordAlert(f.Tenant, f.Key, relay.Alert{Kind: relay.AlertWatch, Text: f.Title, Finding: f.ID, Rule: f.Rule, Severity: f.Severity})
 	a.log.Warn("app: the watch noticed", "rule", string(f.Rule), "severity", string(f.Severity), "text", f.Text,
 		"account", f.Account.String(), "key", f.Key.String(), "finding", f.ID.String())
+}
+
+// watchFailed keeps why the watch stands still for who asks; it reads two logs at once.
+func (a *App) watchFailed(err error) {
+	a.failures.set(event.NameWatch, "events", err)
+	a.failures.set(event.NameWatch, "logins", err)
 }
 
 // freshPlaces takes newer files of places. What is wrong with one is said once.

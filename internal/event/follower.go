@@ -69,6 +69,9 @@ type Follower[T any] struct {
 	// the oldest has waited. Both may be nil.
 	Behind func(ctx context.Context, c store.Cursor) (store.Behind, error)
 	OnLag  func(records int64, age time.Duration)
+	// OnFailure gets the failure that begins or changes, and nil when it ends; nil:
+	// nobody is told.
+	OnFailure func(error)
 	// Missing counts what a batch lacks since retention was faster; nil: unknown.
 	Missing func(batch []T, next store.Cursor) int64
 	// Logger gets failures when they begin and end; nil: slog.Default.
@@ -159,8 +162,12 @@ func (r *run[T]) step(ctx context.Context) (more bool, err error) {
 			r.size = max(1, r.size/2)
 		}
 	}()
-	if err := r.lease(ctx); err != nil || !r.held {
+	if err := r.lease(ctx); err != nil {
 		return false, err
+	}
+	if !r.held {
+		r.lag(ctx, true) // it is the other node's to tell now
+		return false, nil
 	}
 	batch, next, err := r.Read(ctx, r.c, r.size)
 	if err != nil {
@@ -234,6 +241,7 @@ func (r *run[T]) judge(err error) {
 	if err == nil {
 		if r.failed != "" {
 			r.logger().Info("consumer goes on", "consumer", r.Name)
+			r.tell(nil)
 		}
 		r.failed, r.pause = "", 0
 		return
@@ -242,6 +250,13 @@ func (r *run[T]) judge(err error) {
 	if text := err.Error(); text != r.failed {
 		r.failed = text
 		r.logger().Warn("consumer waits and tries again", "consumer", r.Name, "pause", r.pause, "err", err)
+		r.tell(err)
+	}
+}
+
+func (r *run[T]) tell(err error) {
+	if r.OnFailure != nil {
+		r.OnFailure(err)
 	}
 }
 

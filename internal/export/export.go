@@ -84,6 +84,9 @@ type Exporter struct {
 	// OnLag is told how many records of a stream the target does not have yet, and for
 	// how long the oldest has waited. Nil: nobody is.
 	OnLag func(target string, s Stream, records int64, age time.Duration)
+	// OnFailure is told why a stream does not leave, and nil when it does again. Nil:
+	// nobody is.
+	OnFailure func(target string, s Stream, err error)
 	// OnLeftOut is told of each record that the target does not get, since it refuses
 	// that one for good. Nil: nobody is.
 	OnLeftOut func(target string, s Stream)

@@ -33,6 +33,9 @@ func follow[T any](ctx context.Context, e *Exporter, s Stream, f *event.Follower
 	if e.OnLag != nil {
 		f.OnLag = func(records int64, age time.Duration) { e.OnLag(e.Name, s, records, age) }
 	}
+	if e.OnFailure != nil {
+		f.OnFailure = func(err error) { e.OnFailure(e.Name, s, err) }
+	}
 	return f.Run(ctx)
 }
 

@@ -39,6 +39,9 @@ type RunnerConfig struct {
 	Answers *Answers
 	// OnFinding is told of each new finding; nil: nobody is.
 	OnFinding func(relay.WatchFinding)
+	// OnFailure is told why the watch stands still, and nil when it goes on; nil:
+	// nobody is.
+	OnFailure func(error)
 	Logger    *slog.Logger
 	Now       func() time.Time // nil: time.Now
 	Every     time.Duration    // how often it looks; 0: 5 s
@@ -107,11 +110,13 @@ func (r *Runner) Run(ctx context.Context) error {
 			if said != err.Error() {
 				said = err.Error()
 				r.cfg.Logger.Warn("watch: stands still", "error", err)
+				r.failed(err)
 			}
 			pause = min(2*pause, longestPause)
 		default:
 			if said != "" {
 				r.cfg.Logger.Info("watch: goes on")
+				r.failed(nil)
 			}
 			pause, said = r.cfg.Every, ""
 		}
@@ -122,6 +127,15 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 	}
 }
+
+func (r *Runner) failed(err error) {
+	if r.cfg.OnFailure != nil {
+		r.cfg.OnFailure(err)
+	}
+}
+
+// Held reports whether this node is the one that runs the watch.
+func (r *Runner) Held() bool { return r.held.Load() }
 
 // answer answers findings beside the reading: a receiver that is slow must not
 // keep the watch from noticing.

@@ -2,11 +2,13 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,5 +209,42 @@ func TestReplayIsLive(t *testing.T) {
 	}
 	if rest, err := s.UntakenWatch(t.Context()); err != nil || len(rest) != 0 {
 		t.Errorf("not heard of: %v, %v", rest, err)
+	}
+}
+
+// lame is a store whose settings cannot be read for a while.
+type lame struct {
+	*store.Store
+	broken atomic.Bool
+}
+
+func (l *lame) AllWatchSettings(ctx context.Context) (map[relay.AccountID]relay.WatchSettings, error) {
+	if l.broken.Load() {
+		return nil, errors.New("out of order")
+	}
+	return l.Store.AllWatchSettings(ctx)
+}
+
+// TestRunnerSaysWhyItStands: who asks is told why the watch stands still, once, and
+// when it goes on. Meanwhile the node still is the one that runs it.
+func TestRunnerSaysWhyItStands(t *testing.T) {
+	t.Parallel()
+	s := &lame{Store: openStore(t, nil)}
+	s.broken.Store(true)
+	said := make(chan error, 10)
+	r := NewRunner(RunnerConfig{Store: s, Logger: slog.New(slog.DiscardHandler), Every: time.Millisecond, OnFailure: func(err error) { said <- err }})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	if err := <-said; err == nil || err.Error() != "out of order" || !r.Held() {
+		t.Errorf("first %v, runs here: %t", err, r.Held())
+	}
+	s.broken.Store(false)
+	if err := <-said; err != nil {
+		t.Errorf("then %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
