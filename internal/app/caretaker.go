@@ -13,12 +13,13 @@ const (
 	// trialsEvery is how often trials of access lists are looked at. An ended one
 	// counts no more from its very end; this only writes it down.
 	trialsEvery = 10 * time.Second
-	// remindersEvery is how often keys are looked at that end soon.
+	// remindersEvery is how often keys are looked at that end soon, and what reads the
+	// logs.
 	remindersEvery = time.Hour
 )
 
-// takeCare does what is due with time: it ends trials of access lists and
-// reminds of keys that end soon.
+// takeCare does what is due with time: it ends trials of access lists, reminds of
+// keys that end soon, and tells of what reads the logs and stands.
 func (a *App) takeCare(ctx context.Context) error {
 	tick := time.NewTicker(trialsEvery)
 	defer tick.Stop()
@@ -39,6 +40,9 @@ func (a *App) takeCare(ctx context.Context) error {
 			}
 			if err := a.remind(ctx, now); err != nil && ctx.Err() == nil {
 				a.log.Warn("app: reminders of ending keys were not sent; they are tried again in an hour", "error", err)
+			}
+			if err := a.tellStanding(ctx, now); err != nil && ctx.Err() == nil {
+				a.log.Warn("app: whether what reads the logs stands could not be looked at; it is tried again in an hour", "error", err)
 			}
 		}
 		select {

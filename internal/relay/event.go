@@ -99,6 +99,7 @@ const (
 	AlertDKIM     AlertKind = "dkim"         // a step of a key rotation, or one that is due
 	AlertPerson   AlertKind = "person"       // a login of a person that looks stolen: a copied passkey
 	AlertWatch    AlertKind = "watch"        // a finding of the watch: so it leaves by the exports
+	AlertBehind   AlertKind = "behind"       // what reads the logs, such as an export, has stood for a day, or goes on
 )
 
 // Alert is the detail of an alert event.
