@@ -63,6 +63,7 @@ const (
 	SectionAccess   Section = "access"
 	SectionPolicy   Section = "policy"
 	SectionTrail    Section = "trail"
+	SectionWatch    Section = "watch"
 	SectionSettings Section = "settings"
 	SectionVersions Section = "versions"
 )
@@ -70,7 +71,7 @@ const (
 // Sections are all of them, with their titles.
 var Sections = []SectionTitle{
 	{SectionKeys, "Keys"}, {SectionPeople, "People"}, {SectionClients, "Mechanisms, TLS and client software"}, {SectionDomains, "Domains"},
-	{SectionAccess, "IP access"}, {SectionPolicy, "Policy"}, {SectionTrail, "Records and audits"}, {SectionSettings, "Settings of the installation"},
+	{SectionAccess, "IP access"}, {SectionPolicy, "Policy"}, {SectionTrail, "Records and audits"}, {SectionWatch, "The watch"}, {SectionSettings, "Settings of the installation"},
 	{SectionVersions, "Versions"},
 }
 
@@ -82,7 +83,7 @@ type SectionTitle struct {
 
 // Subject is what a finding is about.
 type Subject struct {
-	Kind string `json:"kind"` // api_key, user, invitation, domain, dkim_key, access_list, account, setting, component
+	Kind string `json:"kind"` // api_key, user, invitation, domain, dkim_key, access_list, account, watch_rule, watch_finding, setting, component
 	ID   string `json:"id"`
 	Name string `json:"name,omitempty"` // as its owner calls it: a stranger's text
 }

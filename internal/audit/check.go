@@ -50,6 +50,8 @@ const (
 	cisLogs      = "CIS Controls v8 8.2"  // collect audit logs
 	cisCentral   = "CIS Controls v8 8.9"  // centralise audit logs
 	cisReview    = "CIS Controls v8 8.11" // review audit logs
+	cisAlerts    = "CIS Controls v8 13.1" // centralise security event alerting
+	cisIncident  = "CIS Controls v8 17.3" // a process for reporting incidents
 	cisConfig    = "CIS Controls v8 4.1"  // secure configuration
 	cisInventory = "CIS Controls v8 5.1"  // inventory of accounts
 
@@ -65,7 +67,7 @@ const (
 
 // Checks are all checks, in the order of the report.
 func Checks() []Check {
-	return slices.Concat(keyChecks, peopleChecks, clientChecks, domainChecks, accessChecks, policyChecks, trailChecks, installationChecks)
+	return slices.Concat(keyChecks, peopleChecks, clientChecks, domainChecks, accessChecks, policyChecks, trailChecks, watchChecks, installationChecks)
 }
 
 // Judge makes the report of facts. It reads no clock and nothing else.

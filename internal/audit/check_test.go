@@ -194,7 +194,30 @@ func TestScoreIsNotMoved(t *testing.T) {
 			c.TLS, c.Mechanism, c.First, c.Last = "TLSv1.0 x", "CRAM-MD5", ago(29), ago(21)
 			f.Clients = append(f.Clients, c)
 		},
-		"HTTP on loopback":      func(f *Facts) { c := soundClient(1); c.TLS, c.Protocol = "", "http"; f.Clients = append(f.Clients, c) },
+		"HTTP on loopback": func(f *Facts) { c := soundClient(1); c.TLS, c.Protocol = "", "http"; f.Clients = append(f.Clients, c) },
+		"an open finding that is not critical": func(f *Facts) {
+			v := soundFinding(40)
+			v.Severity, v.FirstAt = relay.WatchWarning, ago(50)
+			f.Watch.Open = append(f.Watch.Open, v)
+		},
+		"findings that were decided": func(f *Facts) {
+			for i, state := range []relay.WatchState{relay.WatchDismissed, relay.WatchConfirmed, relay.WatchEnded} {
+				v, failed := soundFinding(byte(41+i)), soundFinding(byte(51+i))
+				v.State, v.FirstAt, failed.State, failed.AnswerError = state, ago(50), state, "mail: full"
+				f.Watch.Open = append(f.Watch.Open, v, failed)
+			}
+		},
+		"the sweep that is the operator's": func(f *Facts) {
+			setRule(f, relay.WatchSweep, func(s *relay.WatchRuleSetting) { s.Off, s.Answer = true, relay.WatchRecord })
+		},
+		"a rule that records": func(f *Facts) {
+			setRule(f, relay.WatchHours, func(s *relay.WatchRuleSetting) { s.Answer = relay.WatchRecord })
+		},
+		"a webhook alone": func(f *Facts) { f.Watch.Settings.NoMail = true },
+		"mail alone":      func(f *Facts) { f.Watch.Settings.Webhook = "" },
+		"mail to others": func(f *Facts) {
+			f.Watch.Settings.Webhook, f.Account.OwnerEmail, f.Watch.Settings.MailTo = "", "", []string{"soc@acme.example"}
+		},
 		"nobody knows exports":  func(f *Facts) { f.Exported = nil },
 		"not the first account": func(f *Facts) { f.Installation = nil },
 	} {
@@ -248,7 +271,7 @@ func TestChecks(t *testing.T) {
 			t.Errorf("no check belongs to the practice %q", p)
 		}
 	}
-	command := regexp.MustCompile(`^postern (key (revoke|rotate|update|users) [\w-]{22}( --[a-z-]+ \S+)*|(policy|access|domain|dmarc|user|audit|config check|version).*)$`)
+	command := regexp.MustCompile(`^postern (key (revoke|rotate|update|users) [\w-]{22}( --[a-z-]+ \S+)*|(policy|access|domain|dmarc|user|audit|watch|config check|version).*)$`)
 	for _, p := range plants {
 		f := sound()
 		p.make(f)

@@ -26,6 +26,8 @@ type Source interface {
 	KeyClients(ctx context.Context, account relay.AccountID, since time.Time) ([]store.KeyClientUse, time.Time, error)
 	VerifyChanges(ctx context.Context, account relay.AccountID) (store.Proof, error)
 	AuditSchedule(ctx context.Context, account relay.AccountID) (store.AuditSchedule, error)
+	WatchSettings(ctx context.Context, account relay.AccountID) (relay.WatchSettings, error)
+	WatchFindings(ctx context.Context, f store.WatchFilter) ([]relay.WatchFinding, error)
 	EngineVersion(ctx context.Context) (name, version, source string, err error)
 }
 
@@ -50,7 +52,7 @@ func Collect(ctx context.Context, s Sources, account relay.AccountID, now time.T
 	if f.Account, err = s.Store.Account(ctx, account); err != nil {
 		return nil, fmt.Errorf("audit account %s: %w", account, err)
 	}
-	for _, part := range []func() error{c.schedule, c.credentials, c.people, c.clients, c.domains, c.lists, c.trail, c.installation} {
+	for _, part := range []func() error{c.schedule, c.credentials, c.people, c.clients, c.domains, c.lists, c.trail, c.watch, c.installation} {
 		if err := part(); err != nil {
 			return nil, fmt.Errorf("audit account %s: %w", account, err)
 		}
@@ -180,6 +182,39 @@ func (c *collector) trail() (err error) {
 			return err
 		}
 		c.f.Exported = &yes
+	}
+	return nil
+}
+
+// The bounds of open findings of the watch that are read: the newest ones.
+const (
+	watchPage  = 1000
+	watchPages = 20
+)
+
+// watch reads how the account is watched, and which findings wait for somebody.
+func (c *collector) watch() (err error) {
+	w := &c.f.Watch
+	if w.Settings, err = c.s.Store.WatchSettings(c.ctx, c.f.Account.ID); err != nil {
+		return err
+	}
+	w.Settings.Secrets = nil // nothing of the report's
+	of := store.WatchFilter{Account: c.f.Account.ID, States: []relay.WatchState{relay.WatchOpen}, Limit: watchPage}
+	for range watchPages {
+		all, err := c.s.Store.WatchFindings(c.ctx, of)
+		if err != nil {
+			return err
+		}
+		for _, v := range all {
+			if v.Severity == relay.WatchCritical || v.AnswerError != "" {
+				v.Evidence = relay.WatchEvidence{}
+				w.Open = append(w.Open, v)
+			}
+		}
+		if len(all) < watchPage {
+			return nil
+		}
+		of.Before = all[len(all)-1].ID
 	}
 	return nil
 }

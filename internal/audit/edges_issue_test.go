@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"postern/internal/relay"
 )
@@ -14,6 +15,12 @@ func TestEdges(t *testing.T) {
 	t.Parallel()
 	network := func(text string) func(f *Facts) {
 		return func(f *Facts) { f.Keys[1].Networks = []netip.Prefix{netip.MustParsePrefix(text)} }
+	}
+	openSince := func(d time.Duration, problem string) func(f *Facts) { // a finding of the watch
+		return func(f *Facts) {
+			v := &f.Watch.Open[0]
+			v.FirstAt, v.AnsweredAt, v.AnswerError = t0.Add(-d), t0.Add(-d), problem
+		}
 	}
 	for name, c := range map[string]struct {
 		change func(f *Facts)
@@ -44,6 +51,10 @@ func TestEdges(t *testing.T) {
 		"an admin without a factor":  {func(f *Facts) { f.Users[1].Role, f.Users[1].TOTP = relay.RoleAdmin, nil }, "owner_no_second_factor"},
 		"an auditor without one":     {func(f *Facts) { f.Users[1].Role, f.Users[1].TOTP = relay.RoleAuditor, nil }, "person_no_second_factor"},
 		"recovery codes are none":    {func(f *Facts) { f.Users[1].TOTP, f.Users[1].RecoveryCodes = nil, 10 }, "person_no_second_factor"},
+		"open for 7 days":            {openSince(7*day, ""), ""},
+		"open for longer":            {openSince(7*day+time.Second, ""), "watch_open"},
+		"not told 30 days ago":       {openSince(30*day, "full"), "watch_undelivered"},
+		"not told before":            {openSince(30*day+time.Second, "full"), "watch_open"},
 		"a chain of another account": {func(f *Facts) { f.Trail.Valid, f.Trail.Problem = false, "record 3" }, "trail_broken"},
 	} {
 		f := sound()

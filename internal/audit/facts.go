@@ -77,6 +77,7 @@ type Facts struct {
 	// Exported: records leave this host; nil: nobody knows.
 	Exported *bool
 	Schedule Schedule
+	Watch    WatchFacts
 	// Installation is there in the report of the first account only.
 	Installation *Installation
 

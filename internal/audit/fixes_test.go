@@ -97,6 +97,14 @@ func TestFixesThatMend(t *testing.T) {
 		"CRAM-MD5 beside others": {func(f *Facts) { f.Account.Policy.Mechanisms = []string{"PLAIN", "CRAM-MD5"} }, "policy --mechanisms PLAIN" + account, ""},
 		"CRAM-MD5 alone":         {func(f *Facts) { f.Account.Policy.Mechanisms = []string{"CRAM-MD5"} }, "policy --mechanisms SCRAM-SHA-256,SCRAM-SHA-256-PLUS,PLAIN" + account, ""},
 
+		"a rule that is off": {func(f *Facts) { setRule(f, relay.WatchHours, func(s *relay.WatchRuleSetting) { s.Off = true }) }, "watch settings --on hours" + account, ""},
+		"no mail":            {func(f *Facts) { f.Watch.Settings.NoMail, f.Watch.Settings.Webhook = true, "" }, "watch settings --no-mail=false" + account, "no webhook"},
+		"no mail to nobody": {func(f *Facts) {
+			f.Watch.Settings.NoMail, f.Watch.Settings.Webhook, f.Account.OwnerEmail = true, "", ""
+		}, "watch settings --no-mail=false --mail-to ADDRESS" + account, ""},
+		"a finding that waits":        {func(f *Facts) { f.Watch.Open[0].FirstAt = ago(8) }, "watch confirm " + testID(30).String() + account, "8 days ago"},
+		"a finding that was not told": {func(f *Facts) { f.Watch.Open[0].AnswerError = "x" }, "watch confirm " + testID(30).String() + account, "could not tell"},
+
 		"the account's chain":      {func(f *Facts) { f.Trail.Valid = false }, "audit verify" + account, ""},
 		"the installation's chain": {func(f *Facts) { f.Installation.Trail.Valid = false }, "audit verify", ""},
 		"a long name": {func(f *Facts) {
@@ -147,6 +155,32 @@ func TestPagesOfSubusers(t *testing.T) {
 		if v := only(t, page, f); v.Href != page {
 			t.Errorf("%s: %s, want %s", v.Code, v.Href, page)
 		}
+	}
+}
+
+// The advice about a watch that tells nobody mends it, whatever the reasons.
+func TestAdvisedWatchMends(t *testing.T) {
+	t.Parallel()
+	f := sound()
+	onlyRecord(f)
+	f.Watch.Settings.NoMail, f.Watch.Settings.Webhook, f.Account.OwnerEmail = true, "", ""
+	fix := only(t, "nobody is told", f).Fix
+	s := &f.Watch.Settings
+	for flag := range strings.SplitSeq(strings.TrimPrefix(fix, "postern watch settings --"), " --") {
+		name, value, _ := strings.Cut(flag, "=")
+		switch rule, ok := strings.CutPrefix(name, "answer "); {
+		case ok:
+			setRule(f, relay.WatchRule(rule), func(s *relay.WatchRuleSetting) { s.Answer = relay.WatchAnswer(value) })
+		case flag == "no-mail=false":
+			s.NoMail = false
+		case flag == "mail-to ADDRESS":
+			s.MailTo = []string{"soc@acme.example"}
+		case !strings.HasPrefix(flag, "account "):
+			t.Errorf("flag %q", flag)
+		}
+	}
+	if r := Judge(f); len(r.Findings) != 0 {
+		t.Errorf("after %s: %q", fix, ids(r))
 	}
 }
 

@@ -107,6 +107,13 @@ func hostileWorld() *Facts {
 	f.Lists[0].Rules = []relay.AccessRule{{ID: 1, Host: hostile}, {ID: 2, Network: netip.MustParsePrefix("0.0.0.0/0")}}
 	f.Lists[1].Rules, f.Lists[1].Monitor = []relay.AccessRule{{ID: 3, Host: hostile}}, true
 	f.Trail.Problem = hostile
+	for i := range f.Watch.Open {
+		v := &f.Watch.Open[i]
+		v.Title, v.Text, v.Subject = hostile, hostile, hostile
+		if v.AnswerError != "" {
+			v.AnswerError = hostile
+		}
+	}
 	f.Installation.Components[0].Version = hostile
 	f.Installation.Settings = []Setting{{Name: "x", Value: hostile, Recommended: hostile, Why: "w", Standards: []string{"s"}}}
 	return f

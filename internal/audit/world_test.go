@@ -67,9 +67,45 @@ func sound() *Facts {
 			{Tenant: relay.Tenant{Subuser: relay.SubuserID{ID: testID(100)}}},
 		},
 		Trail: Trail{Valid: true, Records: 5}, Exported: &yes, Schedule: Schedule{Every: Monthly, To: []string{"ops@acme.example"}},
+		Watch: WatchFacts{Settings: relay.WatchSettings{Webhook: "https://hooks.acme.example/postern"}, Open: []relay.WatchFinding{soundFinding(30)}},
 		Installation: &Installation{Trail: Trail{Valid: true}, Components: []Component{
 			{Name: ComponentSelf, Version: "1.0", Released: ago(10)}, GoComponent("go1.26.1"), {Name: ComponentSQLite, Version: "3.50.4", Released: ago(500)}}},
 	}
+}
+
+// soundFinding is one of the watch's that there is time for yet.
+func soundFinding(n byte) relay.WatchFinding {
+	return relay.WatchFinding{
+		ID: relay.WatchID{ID: testID(n)}, Rule: relay.WatchCanary, Severity: relay.WatchCritical, State: relay.WatchOpen, Title: "Canary key was tried from 198.51.100.7",
+		FirstAt: ago(3), LastAt: ago(2), Answer: relay.WatchTell, AnsweredAt: ago(3),
+	}
+}
+
+// setRule changes how the account wants a rule, and nothing else.
+func setRule(f *Facts, r relay.WatchRule, change func(s *relay.WatchRuleSetting)) {
+	s := &f.Watch.Settings
+	if s.Rules == nil {
+		s.Rules = map[relay.WatchRule]relay.WatchRuleSetting{}
+	}
+	v := s.Rules[r]
+	change(&v)
+	s.Rules[r] = v
+}
+
+// onlyRecord has all rules of the watch record what they find, and no more.
+func onlyRecord(f *Facts) {
+	for _, r := range relay.WatchRules {
+		setRule(f, r, func(s *relay.WatchRuleSetting) { s.Answer = relay.WatchRecord })
+	}
+}
+
+// found plants an open finding of the watch.
+func found(name, code string, n byte, spoil func(v *relay.WatchFinding)) plant {
+	return on1(name, code+" "+testID(n).String(), func(f *Facts) {
+		v := soundFinding(n)
+		spoil(&v)
+		f.Watch.Open = append(f.Watch.Open, v)
+	})
 }
 
 // plant is one flaw: what makes it, what mends it, and what it is about.
@@ -104,7 +140,7 @@ func onDKIM(name, code string, spoil func(k *relay.DKIMKey)) plant {
 func on1(name, id string, spoil func(f *Facts)) plant { return plant{name, id, spoil, nil} }
 
 // plants are every flaw that there is a check of, at least once.
-var plants = slices.Concat(plantsOfKeys, plantsOfPeople, plantsOfDomains, plantsOfOthers)
+var plants = slices.Concat(plantsOfKeys, plantsOfPeople, plantsOfDomains, plantsOfOthers, plantsOfWatch)
 
 var plantsOfKeys = []plant{
 	onKey("never used", "key_never_used", func(k *relay.Key) { k.LastUsedAt, k.UseCount, k.CreatedAt = time.Time{}, 0, ago(8) }),
@@ -179,4 +215,16 @@ var plantsOfOthers = []plant{
 	on1("old build", "component_old postern", func(f *Facts) { f.Installation.Components[0].Released = ago(181) }),
 	on1("old Go", "component_old Go", func(f *Facts) { f.Installation.Components[1] = GoComponent("go1.24.3") }),
 	on1("old SQLite", "component_old SQLite", func(f *Facts) { f.Installation.Components[2].Released = ago(1100) }),
+}
+
+var plantsOfWatch = []plant{
+	on1("a rule off", "watch_rule_off burst", func(f *Facts) { setRule(f, relay.WatchBurst, func(s *relay.WatchRuleSetting) { s.Off = true }) }),
+	on1("another rule off", "watch_rule_off hours", func(f *Facts) { setRule(f, relay.WatchHours, func(s *relay.WatchRuleSetting) { s.Off = true }) }),
+	on1("no mail and no webhook", "watch_untold watch", func(f *Facts) { f.Watch.Settings.NoMail, f.Watch.Settings.Webhook = true, "" }),
+	on1("nobody to mail to", "watch_untold watch", func(f *Facts) { f.Account.OwnerEmail, f.Watch.Settings.Webhook = "", "" }),
+	on1("rules that record", "watch_untold watch", onlyRecord),
+	found("not told", "watch_undelivered", 31, func(v *relay.WatchFinding) { v.AnswerError = "webhook: 503" }),
+	found("not told, and open", "watch_undelivered", 32, func(v *relay.WatchFinding) { v.AnswerError, v.FirstAt, v.AnsweredAt = "mail: full", ago(9), ago(8) }),
+	found("open", "watch_open", 33, func(v *relay.WatchFinding) { v.FirstAt = ago(8) }),
+	found("open, and not told long ago", "watch_open", 34, func(v *relay.WatchFinding) { v.AnswerError, v.FirstAt, v.AnsweredAt = "mail: full", ago(33), ago(31) }),
 }

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -25,6 +26,8 @@ const (
 	flawedDomain  = "initech.test"
 	flawedOwner   = "bill"
 	flawedInvite  = "peter@" + inbox
+	flawedOpen    = "Canary key of the file server was tried"
+	flawedUntold  = "The key of the fax is used from a new network"
 )
 
 // nobodysHash has the form of a password's hash, and is that of none: it was
@@ -54,6 +57,7 @@ var planted = []flaw{
 	{"policy_key_life", flawedAccount}, {"policy_full_access", flawedAccount}, {"policy_networks", flawedAccount},
 	{"policy_mechanisms", flawedAccount}, {"policy_foreign_names", flawedAccount}, {"policy_second_factor", flawedAccount},
 	{"audit_unscheduled", flawedAccount}, {"export_missing", flawedAccount},
+	{"watch_rule_off", string(relay.WatchHours)}, {"watch_untold", flawedAccount}, {"watch_open", flawedOpen}, {"watch_undelivered", flawedUntold},
 }
 
 // flawedStore is what planting writes to; *store.Store is one.
@@ -65,13 +69,20 @@ type flawedStore interface {
 	SetAccessList(ctx context.Context, by store.By, l relay.AccessList) (relay.AccessList, error)
 	Accounts(ctx context.Context) ([]relay.Account, error)
 	RecordLogin(l relay.Login)
+	WatchSettings(ctx context.Context, account relay.AccountID) (relay.WatchSettings, error)
+	SwapWatchSettings(ctx context.Context, by store.By, account relay.AccountID, was, v relay.WatchSettings) error
+	PutWatch(ctx context.Context, c store.WatchCommit) error
+	SetWatchAnswered(ctx context.Context, f relay.WatchFinding, at time.Time, problem string) error
 }
 
 // plantFlaws makes the account, if it is not there.
 func plantFlaws(ctx context.Context, st flawedStore, domains *sender.Domains, sealer *secret.Sealer, now time.Time) error {
 	all, err := st.Accounts(ctx)
-	if err != nil || slices.ContainsFunc(all, func(a relay.Account) bool { return a.Name == flawedAccount }) {
+	if err != nil {
 		return err
+	}
+	if i := slices.IndexFunc(all, func(a relay.Account) bool { return a.Name == flawedAccount }); i >= 0 {
+		return plantWatch(ctx, st, all[i].ID, now) // a demo from before has no flaws of the watch
 	}
 	id := func() relay.ID { return relay.NewID(now) }
 	before := func(days int) time.Time { return now.AddDate(0, 0, -days) }
@@ -100,6 +111,9 @@ func plantFlaws(ctx context.Context, st flawedStore, domains *sender.Domains, se
 	if _, err := st.SetAccessList(ctx, by, relay.AccessList{
 		Tenant: relay.Tenant{Account: a.ID}, Rules: []relay.AccessRule{{Network: netip.MustParsePrefix("0.0.0.0/0")}}, Monitor: true,
 	}); err != nil {
+		return err
+	}
+	if err := plantWatch(ctx, st, a.ID, now); err != nil {
 		return err
 	}
 	_, err = seedDomain(ctx, domains, sender.NewDomain{Account: a.ID, Name: flawedDomain, Assert: true, Quiet: true})
@@ -150,6 +164,34 @@ func plantKeys(ctx context.Context, st flawedStore, sealer *secret.Sealer, accou
 	return nil
 }
 
+// plantWatch has the account told of nothing, and leaves it findings that nobody has
+// looked at: one that waits, and one that could not be told while somebody was. It does
+// nothing where the account has said how it is watched.
+func plantWatch(ctx context.Context, st flawedStore, account relay.AccountID, now time.Time) error {
+	if s, err := st.WatchSettings(ctx, account); err != nil || s.NoMail {
+		return err
+	}
+	finding := func(title string, rule relay.WatchRule, severity relay.WatchSeverity, days int) relay.WatchFinding {
+		at := now.AddDate(0, 0, -days)
+		return relay.WatchFinding{
+			ID: relay.WatchID{ID: relay.NewID(at)}, Rule: rule, Tenant: relay.Tenant{Account: account}, Severity: severity, State: relay.WatchOpen,
+			Title: title, Text: title + ".", Fix: "Rotate the key.", FirstAt: at, LastAt: at, Count: 1, Answer: relay.WatchTell,
+		}
+	}
+	open, untold := finding(flawedOpen, relay.WatchCanary, relay.WatchCritical, 20), finding(flawedUntold, relay.WatchNetwork, relay.WatchWarning, 12)
+	if err := st.PutWatch(ctx, store.WatchCommit{Findings: []relay.WatchFinding{open, untold}}); err != nil {
+		return err
+	}
+	// Both are answered: the watch has nothing to do about them.
+	answered := now.AddDate(0, 0, -11)
+	if err := errors.Join(st.SetWatchAnswered(ctx, open, answered, ""), st.SetWatchAnswered(ctx, untold, answered, "mail: the mailbox is full")); err != nil {
+		return err
+	}
+	return st.SwapWatchSettings(ctx, by, account, relay.WatchSettings{}, relay.WatchSettings{
+		NoMail: true, Rules: map[relay.WatchRule]relay.WatchRuleSetting{relay.WatchHours: {Off: true}},
+	})
+}
+
 // flawedAsk asks the relay about the flawed account, as its operator.
 func (v *visitor) flawedAsk(ctx context.Context, method, path string, body, out any) error {
 	return v.w.records.askAs(ctx, flawedAccount, method, path, body, out)
@@ -172,7 +214,7 @@ func (v *visitor) lookAtFlawed(ctx context.Context) (string, error) {
 	if got.Valid {
 		return "", fmt.Errorf("%s is called valid, and nobody published anything", flawedDomain)
 	}
-	return "4 keys, a person, an invitation and a domain whose records nobody published", nil
+	return "4 keys, a person, an invitation, a watch that tells nobody and a domain whose records nobody published", nil
 }
 
 // auditFlawed compares the report with what was planted.
