@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,12 +25,25 @@ func (c *cli) watchCommand() *cobra.Command {
 	return cmd
 }
 
+// ownedFinding is a finding as the API shows it: with whose it is, for those who see
+// those of several.
+type ownedFinding struct {
+	relay.WatchFinding
+	Of    string `json:"account"`
+	Owner string `json:"username"`
+}
+
+type findingPage struct {
+	Result []ownedFinding `json:"result"`
+	Next   string         `json:"next"`
+}
+
 func (c *cli) watchList(w *whose) *cobra.Command {
-	state, key, rule, severity, since, limit := "open", "", "", "", "", 0
+	state, key, rule, severity, since, after, limit := "open", "", "", "", "", "", 0
 	cmd := c.tenantCommand(w, "list", "List findings, the newest first", cobra.NoArgs,
 		func(ctx context.Context, cl *client, _ []string) error {
 			query := url.Values{"state": {state}, "limit": {strconv.Itoa(limit)}}
-			for name, v := range map[string]string{"rule": rule, "severity": severity} {
+			for name, v := range map[string]string{"rule": rule, "severity": severity, "after": after} {
 				if v != "" {
 					query.Set(name, v)
 				}
@@ -48,13 +62,11 @@ func (c *cli) watchList(w *whose) *cobra.Command {
 				}
 				query.Set("key", k.ID.String())
 			}
-			list, text, err := get[results[relay.WatchFinding]](ctx, cl, "/v3/watch/findings", query)
+			list, text, err := get[findingPage](ctx, cl, "/v3/watch/findings", query)
 			if err != nil {
 				return err
 			}
-			return answer(c, list, text, func(list results[relay.WatchFinding]) error {
-				return c.showFindings(list.Result)
-			})
+			return answer(c, list, text, c.showFindings)
 		})
 	f := cmd.Flags()
 	f.StringVar(&state, "state", "open", "open, dismissed, confirmed, ended, decided or all")
@@ -63,22 +75,39 @@ func (c *cli) watchList(w *whose) *cobra.Command {
 	f.StringVar(&severity, "severity", "", "only of this severity: notice, warning, critical")
 	f.StringVar(&since, "since", "", "only what was seen since: a date, a time (RFC 3339), or so long ago, such as 168h")
 	f.IntVar(&limit, "limit", 100, "the most findings, up to 1000")
+	f.StringVar(&after, "after", "", "go on after this finding")
 	return cmd
 }
 
-func (c *cli) showFindings(list []relay.WatchFinding) error {
-	t := newTable(c.out, "LAST SEEN", "SEVERITY", "RULE", "TIMES", "STATE", "ANSWER", "ID", "")
-	for i := range list {
-		f := &list[i]
-		t.row(f.LastAt, string(f.Severity), string(f.Rule), f.Count, string(f.State), string(f.Answer), f.ID, f.Title)
+// showFindings lists findings; whose they are is said where they are of several.
+func (c *cli) showFindings(page findingPage) error {
+	several := slices.ContainsFunc(page.Result, func(f ownedFinding) bool { return f.Of != "" || f.Owner != "" })
+	head := []string{"LAST SEEN", "SEVERITY", "RULE", "TIMES", "STATE", "ANSWER"}
+	if several {
+		head = append(head, "ACCOUNT", "SUBUSER")
 	}
-	return t.end()
+	t := newTable(c.out, append(head, "ID", "")...)
+	for i := range page.Result {
+		f := &page.Result[i]
+		cells := []any{f.LastAt, string(f.Severity), string(f.Rule), f.Count, string(f.State), string(f.Answer)}
+		if several {
+			cells = append(cells, f.Of, f.Owner)
+		}
+		t.row(append(cells, f.ID, f.Title)...)
+	}
+	if err := t.end(); err != nil {
+		return err
+	}
+	if page.Next != "" {
+		fmt.Fprintf(c.out, "There are more: --after %s\n", clean(page.Next))
+	}
+	return nil
 }
 
 func (c *cli) watchShow(w *whose) *cobra.Command {
 	return c.tenantCommand(w, "show ID", "Show a finding with its evidence", cobra.ExactArgs(1),
 		func(ctx context.Context, cl *client, args []string) error {
-			f, text, err := get[relay.WatchFinding](ctx, cl, "/v3/watch/findings"+segment(args[0]), nil)
+			f, text, err := get[ownedFinding](ctx, cl, "/v3/watch/findings"+segment(args[0]), nil)
 			if err != nil {
 				return err
 			}
@@ -87,7 +116,7 @@ func (c *cli) watchShow(w *whose) *cobra.Command {
 }
 
 // showFinding prints one finding.
-func (c *cli) showFinding(f relay.WatchFinding) error {
+func (c *cli) showFinding(f ownedFinding) error {
 	fmt.Fprintf(c.out, "%s\n\n%s\n\nWhat to do: %s\n\n", clean(f.Title), clean(f.Text), clean(f.Fix))
 	e := &f.Evidence
 	seen, expected := "", ""
@@ -109,7 +138,7 @@ func (c *cli) showFinding(f relay.WatchFinding) error {
 	if !f.Key.IsZero() {
 		key = strings.TrimSpace(key + " " + f.Key.String())
 	}
-	return pairs(c.out, "id", f.ID, "rule", string(f.Rule), "severity", string(f.Severity), "state", string(f.State), "key", key, "first seen", f.FirstAt, "last seen", f.LastAt,
+	return pairs(c.out, "id", f.ID, "rule", string(f.Rule), "severity", string(f.Severity), "state", string(f.State), "account", f.Of, "subuser", f.Owner, "key", key, "first seen", f.FirstAt, "last seen", f.LastAt,
 		"times", f.Count, "seen", seen, "expected", expected, "was", e.Was, "is now", e.Now, "places", places, "samples", e.Samples,
 		"answer", string(f.Answer), "answered", f.AnsweredAt, "answered anew", f.Raised, "not answered", f.AnswerError, "decided", f.DecidedAt, "by", f.DecidedBy, "teaches", f.Teach)
 }

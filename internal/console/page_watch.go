@@ -211,7 +211,7 @@ func showFinding(v *desk) error {
 	}
 	if f.State == string(relay.WatchOpen) || f.State == "" {
 		p.Dismiss = v.offer(form{Name: "dismiss", Title: "Nothing is wrong", Action: here + "/dismiss", Do: "Dismiss it", Lead: "What the answer changed is put back.",
-			Fields: []field{{Name: "teach", Label: "It is usual from now on", Kind: "check", On: true, Help: "The watch learns it, and does not tell of the same again."}}},
+			Fields: []field{{Name: "teach", Label: "It is usual from now on", Kind: "check", On: f.Rule != relay.WatchCanary, Help: "The watch learns it, and does not tell of the same again."}}},
 			"POST", apiFinding+"/dismiss")
 		p.Confirm = v.do(button{Text: "It is real", Action: here + "/confirm", Tone: toneDanger}, "POST", apiFinding+"/confirm")
 	}

@@ -55,6 +55,11 @@ func TestWatchFindings(t *testing.T) {
 	w.get("/watch/f1").want(200).says("Rotate the key if that is not you.", "3.5 networks", "2 networks", "Berlin", "AS64500", "joe@example.org", "TLSv1.2", "It is real", "Dismiss it")
 	w.api.on("POST /v3/watch/findings/f1/dismiss", nil)
 	w.api.on("POST /v3/watch/findings/f1/confirm", nil)
+	w.get("/watch/f1").shows("input[name=teach][checked]", "")
+	// Nobody has a use for a decoy key: that somebody tries it is usual only for who says so.
+	w.api.on("GET /v3/watch/findings/f1", json.RawMessage(strings.Replace(oneFinding, `"rule":"network"`, `"rule":"canary"`, 1)))
+	w.get("/watch/f1").shows("input[name=teach]", "").lacks("input[name=teach][checked]")
+	w.api.on("GET /v3/watch/findings/f1", json.RawMessage(oneFinding))
 	w.post("/watch/f1/dismiss", "teach", "on").goes("/watch/f1")
 	if body := w.asked("POST /v3/watch/findings/f1/dismiss"); body != `{"teach":true}` {
 		t.Errorf("asked for %s", body)

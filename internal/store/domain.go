@@ -381,6 +381,11 @@ func (s *Store) changeDomain(ctx context.Context, by By, id relay.DomainID, acti
 		if err := onlyDefault(ctx, tx, rev, &d); err != nil {
 			return note{}, err
 		}
+		if !d.DeletedAt.IsZero() {
+			if err := endDomainWatch(ctx, tx, relay.Tenant{Account: d.Account, Subuser: d.Subuser}, d.DeletedAt, d.Name); err != nil {
+				return note{}, err
+			}
+		}
 		if d.DisabledAt.IsZero() != old.DisabledAt.IsZero() || !d.DeletedAt.IsZero() {
 			if err := s.switchChecks(ctx, tx, &d); err != nil {
 				return note{}, err

@@ -225,6 +225,9 @@ func (s *Store) deleteOwned(ctx context.Context, tx *sql.Tx, by By, rev int64, a
 	if domains, err = column[string](ctx, tx, deleteDomainsOf, micros(at), micros(at), rev, owner[0], owner[1]); err != nil {
 		return nil, nil, fmt.Errorf("delete domains: %w", err)
 	}
+	if err := endDomainWatch(ctx, tx, relay.Tenant{Account: account, Subuser: id}, at, domains...); err != nil {
+		return nil, nil, err
+	}
 	if senders, err = column[int64](ctx, tx, deleteSendersOf, micros(at), noBlob, rev, owner[0], owner[1]); err != nil {
 		return nil, nil, fmt.Errorf("delete senders: %w", err)
 	}

@@ -50,6 +50,7 @@ const (
 	findingColumns  = `data, state, answer, answered_at, answer_error, undo, decided_at, decided_by, teach`
 	selectFindings  = `SELECT ` + findingColumns + ` FROM watch_findings`
 	openFindings    = selectFindings + ` WHERE state = 'open' ORDER BY id`
+	openDomains     = selectFindings + ` WHERE state = 'open' AND rule = 'domain' AND account_id = $1 AND subuser_id = $2 ORDER BY id`
 	untakenFindings = selectFindings + ` WHERE state <> 'open' AND taken = 0 ORDER BY id LIMIT 1000`
 	// One is answered anew when it was not, and an answer that failed is tried again.
 	dueFindings   = selectFindings + ` WHERE state = 'open' AND answered_at = 0 AND answer <> 'record' ORDER BY id DESC LIMIT 1000`
@@ -320,6 +321,24 @@ func (s *Store) DecideWatch(ctx context.Context, by By, id relay.WatchID, state 
 			subject: "finding " + f.ID.String() + " (" + f.Title + ")", after: map[string]any{"rule": f.Rule, "api_key_id": f.Key, "subject": f.Subject, "state": state, "teach": teach}})
 	})
 	return f, changeError(err)
+}
+
+// endDomainWatch ends the open findings about domains of a tenant that are deleted: no
+// record is missed of what nobody sends as. The watch hears of it as of a decision.
+func endDomainWatch(ctx context.Context, tx *sql.Tx, of relay.Tenant, at time.Time, names ...string) error {
+	open, err := list(ctx, tx, scanFinding, openDomains, blob(of.Account.ID), blob(of.Subuser.ID))
+	if err != nil {
+		return fmt.Errorf("end findings of domains: %w", err)
+	}
+	for i := range open {
+		if !slices.Contains(names, open[i].Subject) {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, decideFinding, string(relay.WatchEnded), micros(at), "watch", flag(false), blob(open[i].ID.ID)); err != nil {
+			return fmt.Errorf("end findings of domains: %w", err)
+		}
+	}
+	return nil
 }
 
 // PruneWatch forgets findings that were last seen 400 days ago, and what was

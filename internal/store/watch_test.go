@@ -297,3 +297,55 @@ func TestWatchForgetsWhatSomebodyChanged(t *testing.T) {
 		}
 	})
 }
+
+// What is found about a domain ends with it, by itself or with its subuser; the watch
+// hears of that. Of others, also of the same name, it stays.
+func TestDomainFindingEndsWithTheDomain(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		ctx, w := context.Background(), newWorld(t, s)
+		theirs := w.domain
+		theirs.ID, theirs.Name, theirs.Token = relay.DomainID{ID: relay.NewID(time.Now())}, "sub-"+w.domain.Name, relay.NewID(time.Now()).String()
+		theirs.Subuser, theirs.Subusers, theirs.Default = w.subuser.ID, nil, false
+		dkim := w.dkim
+		dkim.Domain = theirs.ID
+		if _, err := s.CreateDomain(ctx, testBy, theirs, dkim); err != nil {
+			t.Fatal(err)
+		}
+		finding := func(of relay.Tenant, rule relay.WatchRule, subject string) relay.WatchFinding {
+			f := watchFinding(of, time.Now(), rule)
+			f.Subject = subject
+			return f
+		}
+		account, sub := relay.Tenant{Account: w.account.ID}, relay.Tenant{Account: w.account.ID, Subuser: w.subuser.ID}
+		all := []relay.WatchFinding{
+			finding(account, relay.WatchDomain, w.domain.Name), finding(sub, relay.WatchDomain, theirs.Name),
+			finding(account, relay.WatchDomain, "other.test"), finding(sub, relay.WatchDomain, w.domain.Name), finding(account, relay.WatchNetwork, w.domain.Name),
+		}
+		if err := s.PutWatch(ctx, WatchCommit{Findings: all}); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().UTC().Truncate(time.Microsecond)
+		ended := func(what string, want ...relay.WatchFinding) {
+			t.Helper()
+			untaken, err := s.UntakenWatch(ctx)
+			if err != nil || len(untaken) != len(want) {
+				t.Fatalf("%s: %d ended, %v", what, len(untaken), err)
+			}
+			for i, f := range untaken {
+				if f.ID != want[i].ID || f.State != relay.WatchEnded || !f.DecidedAt.Equal(at) || f.DecidedBy != "watch" || f.Teach {
+					t.Errorf("%s: %+v", what, f)
+				}
+			}
+		}
+		if err := s.DeleteDomain(ctx, testBy, w.domain.ID, at); err != nil {
+			t.Fatal(err)
+		}
+		ended("the domain is deleted", all[0])
+		if err := s.DeleteSubuser(ctx, testBy, w.subuser.ID, at); err != nil {
+			t.Fatal(err)
+		}
+		ended("the subuser is", all[0], all[1])
+	})
+}

@@ -98,6 +98,7 @@ type findingList struct {
 type findingView struct {
 	relay.WatchFinding
 	Username string `json:"username,omitempty" doc:"the subuser's whose it is; none: the account's own"`
+	Name     string `json:"account,omitempty" doc:"the account's name, for the operator who sees those of all"`
 }
 
 type dismissal struct {
@@ -213,7 +214,12 @@ func (a *API) viewFinding(c *Call, f relay.WatchFinding) findingView {
 	if !c.Tenant.Subuser.IsZero() {
 		f.DecidedBy = ""
 	}
-	return findingView{f, a.subuserName(c, f.Tenant)}
+	v := findingView{WatchFinding: f, Username: a.subuserName(c, f.Tenant)}
+	if c.Tenant.Account.IsZero() {
+		of, _ := a.Directory.Account(f.Account)
+		v.Name = of.Name
+	}
+	return v
 }
 
 func (a *API) showFinding(c *Call) error {

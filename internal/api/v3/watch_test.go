@@ -170,6 +170,15 @@ func TestFindings(t *testing.T) {
 	if got := ids(w.operator(""), ""); len(got) != 4 || !slices.Contains(got, sweep.ID) {
 		t.Errorf("the operator sees %v", got)
 	}
+	var everybodys findingList
+	w.operator("").want("GET", "/v3/watch/findings", "", 200, &everybodys)
+	var whose []string
+	for _, v := range everybodys.Result {
+		whose = append(whose, v.Name+"/"+v.Username)
+	}
+	if !slices.Equal(whose, []string{"globex/", "/", "acme/staging", "acme/"}) {
+		t.Errorf("the operator is told that they are of %q", whose)
+	}
 	for query, field := range map[string]string{"?rule=x": "rule", "?state=x": "state", "?severity=x": "severity", "?key=x": "key", "?after=x": "after", "?since=x": "since", "?limit=0": "limit"} {
 		if a := reader.do("GET", "/v3/watch/findings"+query, ""); a.Status != 400 || !strings.Contains(a.Body, field) {
 			t.Errorf("%s: %d %s", query, a.Status, a.Body)
@@ -183,7 +192,7 @@ func TestFindings(t *testing.T) {
 	}{{wide, second.ID, "staging"}, {wide, first.ID, ""}, {w.as(w.staging, scopeWatch), second.ID, ""}} {
 		var got findingView
 		c.who.want("GET", "/v3/watch/findings/"+c.id.String(), "", 200, &got)
-		if got.Username != c.want || got.ID != c.id {
+		if got.Name != "" || got.Username != c.want || got.ID != c.id {
 			t.Errorf("%s is %q's, want %q's", got.ID, got.Username, c.want)
 		}
 	}
