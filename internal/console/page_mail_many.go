@@ -312,7 +312,7 @@ func doHeld(v *desk) error {
 		}
 	}
 	if sum.next != "" {
-		return v.Warn(rest, said+" More wait: go on below.")
+		return v.Warn(rest, said+" The rest is counted below.")
 	}
 	return v.Redirect(query(v.path("/mail"), v.searchPairs()...), said)
 }

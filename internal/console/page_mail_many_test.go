@@ -131,7 +131,7 @@ func TestHeldMailInParts(t *testing.T) {
 	if len(*asked) != partsDone || (*asked)[0].DryRun {
 		t.Errorf("%+v", *asked)
 	}
-	r = w.get("/held/release?after=part5&counted="+until).says("2 000 messages were released.", "More wait", "500 messages").shows("#do button", "Release 500 messages")
+	r = w.get("/held/release?after=part5&counted="+until).says("2 000 messages were released.", "The rest is counted below.", "500 messages").shows("#do button", "Release 500 messages")
 	if got := attribute(r.find("#do input[name=after]"), "value"); got != "part5" {
 		t.Errorf("it goes on at %q", got)
 	}
