@@ -42,17 +42,6 @@ type StoredChange struct {
 	relay.Change
 }
 
-// ChangeFilter selects change records, oldest first. Zero members do not restrict.
-type ChangeFilter struct {
-	Account relay.AccountID
-	Action  string
-	Since   time.Time
-	Until   time.Time
-	After   int64 // cursor: the id of the last record seen
-	Newest  bool
-	Limit   int // at most 10,000; 0: 100
-}
-
 // record appends a change to its account's chain, within the change's own
 // transaction, and signs the new head and the number of all changes. Both rows
 // are locked until the commit, so the chain does not fork and records become
@@ -142,46 +131,6 @@ func joinParts(parts ...[]byte) []byte {
 		b = append(b, part...)
 	}
 	return b
-}
-
-// Changes returns the records that match, oldest first: what an export pages
-// through with After.
-func (s *Store) Changes(ctx context.Context, f ChangeFilter) ([]StoredChange, error) {
-	w := &where{}
-	if !f.Account.IsZero() {
-		w.and("account_id = ?", blob(f.Account.ID))
-	}
-	if f.Action != "" {
-		w.and("action = ?", f.Action)
-	}
-	if !f.Since.IsZero() {
-		w.and("at >= ?", micros(f.Since))
-	}
-	if !f.Until.IsZero() {
-		w.and("at <= ?", micros(f.Until))
-	}
-	if f.After != 0 {
-		w.and("id > ?", f.After)
-	}
-	query := selectChanges + w.String() + " ORDER BY id"
-	if f.Newest {
-		query += " DESC"
-	}
-	var all []StoredChange
-	err := eachRow(ctx, s.db, query+" LIMIT "+strconv.Itoa(page(f.Limit, maxEventsPage)), w.args, func(r *sql.Rows) error {
-		c, err := scanChange(r)
-		all = append(all, c)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read changes: %w", s.readError(err))
-	}
-	if f.Newest {
-		for i, j := 0, len(all)-1; i < j; i, j = i+1, j-1 {
-			all[i], all[j] = all[j], all[i]
-		}
-	}
-	return all, nil
 }
 
 func scanChange(r *sql.Rows) (StoredChange, error) {

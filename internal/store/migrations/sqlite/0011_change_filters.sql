@@ -1,0 +1,7 @@
+-- +goose Up
+
+-- changes_who and changes_subject: whose changes, and changes of what, within an
+-- account. They have all that a list can be filtered by, so that a row is read only
+-- where it is shown.
+CREATE INDEX changes_who ON changes (account_id, who, subject, action, at);
+CREATE INDEX changes_subject ON changes (account_id, subject, who, action, at);
