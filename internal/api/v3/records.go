@@ -78,6 +78,6 @@ func (a *API) recordWindow(c *Call, kind byte) (recordWindow, error) {
 		return w, err
 	}
 	w.limit = int(n)
-	w.after, err = a.parseCursor(c, kind)
+	w.after, err = a.parseCursor(c, "after", kind)
 	return w, err
 }

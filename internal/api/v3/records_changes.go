@@ -12,7 +12,13 @@ import (
 
 var changeFilters = append([]Param{
 	{Name: "action", Type: "string", Doc: "only this action, such as key.create"},
+	{Name: "by", Type: "string", Doc: "only by these: \"user anna\", \"key <id>\", or the name or id alone. Whole words from the beginning: user is every person, key every key"},
+	{Name: "subject", Type: "string", Doc: "only of what begins with these words, whole ones: \"key <id>\", \"user <id>\", \"domain example.com\", \"subuser shop\", or domain for all of them"},
 }, recordParams...)
+
+var changePaging = append([]Param{
+	{Name: "before", Type: "string", Doc: "with newest: those before the record with this cursor, to walk back"},
+}, recordPaging...)
 
 // The record of changes is the account's, one chain for all its subusers, so it
 // is for keys of the account only.
@@ -20,7 +26,7 @@ var changeRoutes = []Route{
 	{
 		Method: "GET", Pattern: "/v3/changes", Scope: scopeRecords, ParentOnly: true, AnyAccount: true, Also: []string{"text/csv"},
 		Summary: "List administrative changes of the account and its subusers, oldest first: who, what, before, after, from where, and their place in the chain of hashes. Not for keys of subusers",
-		Query:   slices.Concat(changeFilters, recordPaging), Answers: map[int]any{200: changeList{}}, Handler: (*API).listChanges,
+		Query:   slices.Concat(changeFilters, changePaging), Answers: map[int]any{200: changeList{}}, Handler: (*API).listChanges,
 	},
 	{
 		Method: "GET", Pattern: "/v3/changes/export", Scope: scopeRecords, ParentOnly: true, AnyAccount: true, Also: []string{"text/csv"},
@@ -33,7 +39,7 @@ var changeRoutes = []Route{
 type changeList struct {
 	Result []changeRecord `json:"result"`
 	After  string         `json:"after" doc:"cursor of the last record"`
-	More   bool           `json:"more" doc:"there may be records behind it"`
+	More   bool           `json:"more" doc:"there may be records behind it; with newest, before the first one"`
 }
 
 // changeRecord has octets in base64, as StoredChange.Sum takes them.
@@ -52,13 +58,24 @@ func (a *API) listChanges(c *Call) error {
 	if err != nil {
 		return err
 	}
-	return a.writeChanges(c, w)
+	var before int64
+	if c.Text("before") != "" {
+		if !w.newest {
+			return invalid("before", "It is for walking back: send newest=true with it, or after instead.")
+		}
+		if before, err = a.parseCursor(c, "before", cursorChange); err != nil {
+			return err
+		}
+	}
+	return a.writeChanges(c, w, before)
 }
 
-func (a *API) exportChanges(c *Call) error { return a.writeChanges(c, recordWindow{}) }
+func (a *API) exportChanges(c *Call) error { return a.writeChanges(c, recordWindow{}, 0) }
 
-func (a *API) writeChanges(c *Call, w recordWindow) error {
-	f := store.ChangeFilter{Account: c.Tenant.Account, Action: c.Text("action")}
+// writeChanges writes a window of the changes that are asked for; before is the record
+// that the newest ones end at, 0: the last.
+func (a *API) writeChanges(c *Call, w recordWindow, before int64) error {
+	f := store.ChangeFilter{Account: c.Tenant.Account, Action: c.Text("action"), By: c.Text("by"), Subject: c.Text("subject"), Before: before, Newest: w.newest}
 	var err error
 	if f.Since, f.Until, err = recordSpan(c); err != nil {
 		return err
@@ -70,13 +87,19 @@ func (a *API) writeChanges(c *Call, w recordWindow) error {
 	cursor := func(id int64) string { return a.cursor(cursorChange, c.Tenant, id) }
 	l := listing[store.StoredChange]{
 		recordWindow: w, cursor: cursor,
-		id: func(s *store.StoredChange) int64 { return s.ID },
-		read: func(after int64, n int, _ *store.StoredChange) ([]store.StoredChange, time.Time, error) {
-			f.After, f.Limit, f.Newest = after, n, w.newest
-			list, err := a.Records.Changes(c.R.Context(), f)
-			return list, time.Time{}, err
-		},
+		id:   func(s *store.StoredChange) int64 { return s.ID },
 		show: func(s *store.StoredChange) (row, bool) { return changeRow(s, cursor(s.ID)), true },
+	}
+	l.read = func(after int64, n int, _ *store.StoredChange) ([]store.StoredChange, time.Time, error) {
+		f.After, f.Limit = after, n
+		if w.newest {
+			f.Limit++ // one more tells whether there are older ones
+		}
+		list, err := a.Records.Changes(c.R.Context(), f)
+		if w.newest && len(list) > n {
+			l.older, list = true, list[len(list)-n:]
+		}
+		return list, time.Time{}, err
 	}
 	return l.run(c, out)
 }

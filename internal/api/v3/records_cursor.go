@@ -36,19 +36,19 @@ func (a *API) cursorMAC(kind byte, of relay.Tenant, id int64) []byte {
 	return h.Sum(nil)[:cursorSum]
 }
 
-// parseCursor reads the parameter after; without it, from the first record on.
-func (a *API) parseCursor(c *Call, kind byte) (int64, error) {
-	text := c.Text("after")
+// parseCursor reads a parameter that is a cursor; 0: it is not there.
+func (a *API) parseCursor(c *Call, name string, kind byte) (int64, error) {
+	text := c.Text(name)
 	if text == "" {
 		return 0, nil
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(b) != 8+cursorSum || len(text) != base64.RawURLEncoding.EncodedLen(len(b)) {
-		return 0, invalid("after", "Not a cursor of this list.")
+		return 0, invalid(name, "Not a cursor of this list.")
 	}
 	id := int64(binary.BigEndian.Uint64(b))
 	if id < 0 || !hmac.Equal(b[8:], a.cursorMAC(kind, c.Tenant, id)) {
-		return 0, invalid("after", "Not a cursor of this list.")
+		return 0, invalid(name, "Not a cursor of this list.")
 	}
 	return id, nil
 }

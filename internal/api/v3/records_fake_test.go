@@ -127,7 +127,8 @@ func (f *fakeRecords) Changes(_ context.Context, q store.ChangeFilter) ([]store.
 	var out []store.StoredChange
 	for _, c := range f.changes {
 		if (q.Account.IsZero() || c.Account == q.Account) && (q.Action == "" || c.Action == q.Action) && (q.Since.IsZero() || !c.At.Before(q.Since)) &&
-			(q.Until.IsZero() || !c.At.After(q.Until)) && c.ID > q.After {
+			(q.Until.IsZero() || !c.At.After(q.Until)) && c.ID > q.After && (q.Before == 0 || c.ID < q.Before) &&
+			(strings.HasPrefix(c.By+" ", q.By+" ") || q.By == "") && (strings.HasPrefix(c.Subject+" ", q.Subject+" ") || q.Subject == "") {
 			out = append(out, c)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -446,6 +447,72 @@ func TestChanges(t *testing.T) {
 	if err != nil || len(rows) != 3 || !slices.Equal(rows[0], changeColumns) || rows[2][6] != "subuser.create" || rows[2][9] != `{"a":1}` {
 		t.Errorf("%v %q", err, rows)
 	}
-	// The record is the account's: a subuser's key has none of it.
-	auditor(w, w.staging).want("GET", "/v3/changes", "", 403, nil)
+	// The record is the account's: a subuser's key has none of it, and no filter tells it
+	// who or what is in there.
+	for _, query := range []string{"", "?by=key", "?subject=thing", "?by=nobody", "?newest=true&limit=1"} {
+		auditor(w, w.staging).want("GET", "/v3/changes"+query, "", 403, nil)
+		auditor(w, w.staging).want("GET", "/v3/changes/export"+query, "", 403, nil)
+	}
+}
+
+func TestChangesByWhoAndWhat(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := recordsOf(w)
+	for i, x := range [][2]string{{"user anna", "domain x.test"}, {"key k1", "key k2 (ci)"}, {"user anna", "key k2 (ci)"}, {"user otto", "domain x.test"}} {
+		f.change(w.acme.Account, t0, "c"+strconv.Itoa(i+1))
+		f.changes[i].By, f.changes[i].Subject = x[0], x[1]
+	}
+	c := auditor(w, w.acme)
+	for query, want := range map[string]string{"by=user+anna": "c1 c3", "subject=key+k2": "c2 c3", "by=user+anna&subject=key": "c3", "by=user+anna&action=c1": "c1", "by=nobody": "",
+		"by=user&newest=true&limit=1": "c4"} {
+		var got []string
+		for _, r := range decode[changeList](t, c.want("GET", "/v3/changes?"+query, "", 200, nil)).Result {
+			got = append(got, r.Action)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	rows, err := csv.NewReader(strings.NewReader(c.want("GET", "/v3/changes/export?format=csv&by=user+anna&subject=key", "", 200, nil).Body)).ReadAll()
+	if err != nil || len(rows) != 2 || rows[1][6] != "c3" {
+		t.Errorf("export: %v %q", err, rows)
+	}
+}
+
+// Back from the newest change nothing is shown twice or left out, though all are of one
+// moment, and the last page says that it is the last.
+func TestChangesWalkedBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := recordsOf(w)
+	for i := range 6 {
+		f.change(w.acme.Account, t0, "c"+strconv.Itoa(i+1))
+		f.change(w.globex.Account, t0, "theirs")
+	}
+	c := auditor(w, w.acme)
+	var got []string
+	query := "?newest=true&limit=3"
+	for {
+		l := decode[changeList](t, c.want("GET", "/v3/changes"+query, "", 200, nil))
+		for _, r := range slices.Backward(l.Result) {
+			got = append(got, r.Action)
+		}
+		if !l.More {
+			break
+		}
+		got = append(got, "|")
+		query = "?newest=true&limit=3&before=" + l.Result[0].Cursor
+	}
+	if s := strings.Join(got, " "); s != "c6 c5 c4 | c3 c2 c1" {
+		t.Errorf("walked %q", s)
+	}
+	l := decode[changeList](t, c.want("GET", "/v3/changes?newest=true&limit=1000", "", 200, nil))
+	if l.More || len(l.Result) != 6 {
+		t.Errorf("all: %d, more %v", len(l.Result), l.More)
+	}
+	cursor := l.Result[0].Cursor
+	c.refused("GET", "/v3/changes?before="+cursor, "", 400, "newest", "before")
+	c.refused("GET", "/v3/changes?newest=true&before=x", "", 400, "Not a cursor", "before")
+	auditor(w, w.globex).refused("GET", "/v3/changes?newest=true&before="+cursor, "", 400, "Not a cursor", "before")
 }

@@ -149,8 +149,10 @@ type listing[T any] struct {
 	show   func(*T) (row, bool)
 	cursor func(id int64) string
 
-	sent int
-	last *T
+	// older: read found more before the newest.
+	older bool
+	sent  int
+	last  *T
 }
 
 // run walks and writes. Until the first page is read an error is answered as one;
@@ -173,7 +175,9 @@ func (l *listing[T]) run(c *Call, w recordWriter) error {
 			return err
 		case !since.IsZero():
 			return l.end(w, true, &since)
-		case l.newest, seen == len(records) && seen < n:
+		case l.newest:
+			return l.end(w, l.older, nil)
+		case seen == len(records) && seen < n:
 			return l.end(w, false, nil)
 		case l.full(), l.limit > 0 && page == maxScanned:
 			return l.end(w, true, nil)
