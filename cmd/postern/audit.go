@@ -123,7 +123,7 @@ func (c *cli) auditPrune(w *whose) *cobra.Command {
 }
 
 func (c *cli) auditExport(w *whose) *cobra.Command {
-	var format, since, until string
+	var format, since, until, by, subject string
 	cmd := c.tenantCommand(w, "export logins|changes", "Write all records as JSON or CSV to standard output", cobra.ExactArgs(1), func(ctx context.Context, cl *client, args []string) error {
 		if args[0] != "logins" && args[0] != "changes" {
 			return usageError("audit: export: logins or changes")
@@ -131,7 +131,15 @@ func (c *cli) auditExport(w *whose) *cobra.Command {
 		if format != "json" && format != "csv" {
 			return usageError("audit: export: --format is json or csv")
 		}
+		if args[0] == "logins" && (by != "" || subject != "") {
+			return usageError("audit: export: --by and --subject are for changes")
+		}
 		q := url.Values{"format": {format}}
+		for name, text := range map[string]string{"by": by, "subject": subject} {
+			if text != "" {
+				q.Set(name, text)
+			}
+		}
 		for name, text := range map[string]string{"since": since, "until": until} {
 			if text == "" {
 				continue
@@ -147,6 +155,8 @@ func (c *cli) auditExport(w *whose) *cobra.Command {
 	cmd.Flags().StringVar(&format, "format", "json", "json or csv")
 	cmd.Flags().StringVar(&since, "since", "", "not before: a time (RFC 3339), a date, or so long ago")
 	cmd.Flags().StringVar(&until, "until", "", "not after")
+	cmd.Flags().StringVar(&by, "by", "", "changes by these: \"user anna\", \"key ID\", or a name alone")
+	cmd.Flags().StringVar(&subject, "subject", "", "changes of what begins with these words, such as \"key ID\" or \"domain example.com\"")
 	return cmd
 }
 

@@ -27,7 +27,8 @@ func (c *cli) logCommand() *cobra.Command {
 			"what became of what: the newest --limit of them, oldest first. \"postern audit export\" writes all.\n\n" +
 			"Actions are named THING.VERB, such as access.set, key.create, key.revoke, domain.create, user.update.",
 		Example: "  postern log --follow\n  postern log --result wrong --since 24h --json\n" +
-			"  postern log --changes --action access.set --since 2026-11-17 --until 2026-11-18",
+			"  postern log --changes --action access.set --since 2026-11-17 --until 2026-11-18\n" +
+			"  postern log --changes --by anna --subject \"domain example.com\"",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q, err := historyQuery(cmd, since, limit, mostRecords)
 			if err != nil {
@@ -43,7 +44,7 @@ func (c *cli) logCommand() *cobra.Command {
 				}
 				q.Set("until", end.UTC().Format(time.RFC3339Nano))
 			}
-			path, print, others := "/v3/logins", c.printLogin, []string{"action"}
+			path, print, others := "/v3/logins", c.printLogin, []string{"action", "by", "subject"}
 			if changes {
 				path, print, others = "/v3/changes", c.printChange, []string{"key", "addr", "mechanism", "tls", "result", "subuser"}
 			}
@@ -75,6 +76,8 @@ func (c *cli) logCommand() *cobra.Command {
 	f.String("tls", "", "logins over this version of TLS: 1.2, 1.3, or none")
 	f.String("result", "", "logins with this result: ok, wrong, unknown, revoked, network, …")
 	f.String("action", "", "changes of this kind, such as key.create")
+	f.String("by", "", "changes by these: \"user anna\", \"key ID\", a name alone, or user or key for all of them")
+	f.String("subject", "", "changes of what begins with these words: \"key ID\", \"domain example.com\", \"subuser shop\"")
 	f.StringVar(&until, "until", "", "before this time, written as that of --since")
 	historyFlags(cmd, &follow, &limit, &since)
 	return cmd
