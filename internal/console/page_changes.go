@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -49,43 +48,76 @@ type changesPage struct {
 func showChanges(v *desk) error {
 	p := changesPage{Search: form{Name: "search", Get: true, Action: v.path("/changes"), Do: "Search", Fields: []field{
 		{Name: "since", Label: "From (UTC)", Value: v.sent("since")}, {Name: "until", Label: "To (UTC)", Value: v.sent("until")},
+		{Name: "by", Label: "Who", Value: v.sent("by"), Help: "A name, or user or key for all of them."},
+		{Name: "subject", Label: "What was changed", Value: v.sent("subject"), Help: "Whole words from the beginning, such as domain example.com."},
 		{Name: "action", Label: "Action", Value: v.sent("action"), Help: "Such as key.create."},
 	}}}
+	pairs, searched, err := v.changeQuery()
 	p.Next = append(v.linkIf("Prove that nothing was altered", "/changes/proof", "GET", apiChanges+"/verify"),
-		v.linkIf("As a file (CSV)", "/changes/export", "GET", apiChanges+"/export")...)
-	pairs, err := v.changeQuery()
-	var list changeListView
+		v.linkAt("As a file (CSV)", query(v.path("/changes/export"), pairs...), "GET", apiChanges+"/export")...)
 	if err == nil {
-		err = v.Call("GET", query(apiChanges, append(pairs, "newest", "true", "limit", "200")...), nil, &list)
+		p.Changes, err = v.changes(pairs, "Changes, the latest first")
 	}
-	if f, ok := v.refused(p.Search, err); ok {
+	f, refused := v.refused(p.Search, err)
+	if refused {
 		p.Search, err = f, nil
 	}
 	if err != nil {
 		return err
 	}
-	p.Changes = changeTable(v, list.Result, "Changes, the latest first", "Nothing was changed in this time.")
+	if searched && !refused {
+		p.Changes.Empty, p.Changes.Next = "No change fits this search.", []link{{"Show all changes", v.path("/changes")}}
+	}
 	return v.Render(http.StatusOK, "page_changes", "Changes", p)
 }
 
-func (v *desk) changeQuery() (pairs []string, err error) {
-	for _, name := range []string{"since", "until"} {
-		if v.sent(name) == "" {
+// changeQuery are the parameters that were chosen, for the API.
+func (v *desk) changeQuery() (pairs []string, searched bool, err error) {
+	for _, name := range []string{"since", "until", "by", "subject", "action"} {
+		value := v.sent(name)
+		if value == "" {
 			continue
 		}
-		at, err := v.moment(name)
-		if err != nil {
-			return nil, err
+		searched = true
+		if name == "since" || name == "until" {
+			if value, err = v.moment(name); err != nil {
+				return nil, true, err
+			}
 		}
-		pairs = append(pairs, name, at)
+		pairs = append(pairs, name, value)
 	}
-	return append(pairs, "action", v.sent("action")), nil
+	return pairs, searched, nil
 }
 
-func changeTable(v *desk, list []changeView, caption, empty string) table {
-	slices.SortStableFunc(list, func(a, b changeView) int { return int(b.Seq - a.Seq) })
-	t := table{ID: "changes", Caption: caption, Head: []string{"When", "Who", "What", "What became different"}, Empty: empty}
-	for _, c := range list {
+// changesAtOnce is how many changes a page has at most.
+const changesAtOnce = 200
+
+// changes asks for the newest changes that match, or those before the one where the
+// page before has ended.
+func (v *desk) changes(pairs []string, caption string) (table, error) {
+	pairs = append(pairs, "newest", "true", "limit", strconv.Itoa(changesAtOnce), "before", v.sent("before"))
+	list, err := ask[changeListView](v, query(apiChanges, pairs...))
+	if err != nil {
+		return table{}, err
+	}
+	t := changeTable(v, list.Result, caption)
+	if list.More && len(list.Result) > 0 {
+		q := v.R.URL.Query()
+		q.Set("before", list.Result[0].Cursor)
+		t.Older = v.R.URL.Path + "?" + q.Encode()
+	}
+	return t, nil
+}
+
+// changesOf leads to the changes of what begins with these words, for who may see them.
+func (v *desk) changesOf(subject string) []link {
+	return v.linkAt("Changes", query(v.path("/changes"), "subject", subject), "GET", apiChanges)
+}
+
+// changeTable shows changes, the latest first; they come oldest first.
+func changeTable(v *desk, list []changeView, caption string) table {
+	t := table{ID: "changes", Caption: caption, Head: []string{"When", "Who", "What", "What became different"}, Empty: "Nothing was changed yet."}
+	for _, c := range slices.Backward(list) {
 		when, who, what := v.at(c.At), words(c.By), code(c.Action)
 		when.Note, who.Note, what.Note = "No. "+strconv.FormatInt(c.Seq, 10), c.From, c.Subject
 		t.Rows = append(t.Rows, row{Cells: []cell{when, who, what, {Lines: differences(c.Before, c.After)}}})
@@ -158,7 +190,7 @@ func (p *proofPage) head(v *desk) {
 }
 
 func exportChanges(v *desk) error {
-	pairs, err := v.changeQuery()
+	pairs, _, err := v.changeQuery()
 	if err != nil {
 		return err
 	}
@@ -168,26 +200,23 @@ func exportChanges(v *desk) error {
 // historyPage are the changes of one thing.
 type historyPage struct {
 	Changes table
+	Next    []link
 	Back    link
 }
-
-// historyReach is how many changes of the account are looked through: the most
-// that the API gives from the end.
-const historyReach = "1000"
 
 func showDomainHistory(v *desk) error {
 	d, err := v.domain()
 	if err != nil {
 		return err
 	}
-	list, err := ask[changeListView](v, query(apiChanges, "newest", "true", "limit", historyReach))
+	t, err := v.changes([]string{"subject", "domain " + d.Name}, "What happened to it")
 	if err != nil {
 		return err
 	}
-	about := "domain " + d.Name
-	list.Result = slices.DeleteFunc(list.Result, func(c changeView) bool { return c.Subject != about && !strings.HasPrefix(c.Subject, about+" ") })
+	t.Empty = "Nothing happened to it that the record still has."
 	return v.Render(http.StatusOK, "page_history", "History of "+d.title(), historyPage{
-		Changes: changeTable(v, list.Result, "What happened to it", "Nothing happened to it lately: none of the account's last 1 000 changes is about it."),
+		Changes: t,
+		Next:    []link{{"Changes of its keys", query(v.path("/changes"), "subject", "DKIM keys of "+d.Name)}},
 		Back:    link{"Back to the domain", v.domainPath(d.Number)},
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -193,14 +192,11 @@ func (v *desk) revokedBy(k *apiKeyView) string {
 	if k.RevokedAt.IsZero() {
 		return ""
 	}
-	list := askIf[changeListView](v, apiChanges, query(apiChanges, "action", "key.revoke", "limit", historyReach,
-		"since", k.RevokedAt.Add(-time.Minute).Format(time.RFC3339Nano), "until", k.RevokedAt.Add(time.Minute).Format(time.RFC3339Nano)))
-	for _, c := range list.Result {
-		if strings.HasPrefix(c.Subject, "key "+k.ID+" ") {
-			return "by " + whoWords(c.By)
-		}
+	list := askIf[changeListView](v, apiChanges, query(apiChanges, "action", "key.revoke", "subject", "key "+k.ID, "newest", "true", "limit", "1"))
+	if len(list.Result) == 0 {
+		return ""
 	}
-	return ""
+	return "by " + whoWords(list.Result[0].By)
 }
 
 func keyUse(v *desk, k *apiKeyView) facts {

@@ -108,7 +108,54 @@ func TestChangesAndTheirProof(t *testing.T) {
 	w.get("/changes/proof").want(200).says("The record is whole.", "abcd")
 	w.api.on("GET /v3/changes/verify", json.RawMessage(`{"result":[{"username":"acme","valid":false,"problem":"Change 4 was altered."}]}`))
 	w.get("/changes/proof").want(200).shows("[role=alert]", "Change 4 was altered.")
-	w.get("/domains/7/history").want(200).says("domain.update")
+	w.get("/domains/7/history").want(200).says("domain.update").shows("a[href=/changes?subject=DKIM+keys+of+example.com]", "Changes of its keys")
+}
+
+func TestChangesByWhoAndWhat(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	last := func() string {
+		calls := w.api.made("GET /v3/changes")
+		return calls[len(calls)-1].Path
+	}
+	r := w.get("/changes?by=user+anna&subject=domain+example.com&action=domain.update&since=2026-03-01").want(200).says("domain.update")
+	if path := last(); path != "/v3/changes?action=domain.update&by=user+anna&limit=200&newest=true&since=2026-03-01T00%3A00%3A00Z&subject=domain+example.com" {
+		t.Errorf("asked for %s", path)
+	}
+	r.shows("a[href=/changes/export?action=domain.update&by=user+anna&since=2026-03-01T00%3A00%3A00Z&subject=domain+example.com]", "As a file")
+	w.get("/changes?by=anna&subject=key").shows("#search-by[value=anna]", "").shows("#search-subject[value=key]", "")
+	w.get("/domains/7/history").want(200)
+	if path := last(); path != "/v3/changes?limit=200&newest=true&subject=domain+example.com" {
+		t.Errorf("a domain's history asked for %s", path)
+	}
+	w.api.on("GET /v3/changes", json.RawMessage(`{"result":[]}`))
+	w.get("/changes").shows("#changes", "Nothing was changed yet.").lacks("#changes a")
+	w.get("/changes?by=otto").shows("#changes", "No change fits this search.").shows("#changes a[href=/changes]", "Show all changes")
+	w.get("/domains/7/history").shows("#changes", "Nothing happened to it")
+	w.get("/changes?since=yesterday&by=otto").shows(".wrong", "Write a day such as").shows("#search-by[value=otto]", "").lacks("#changes")
+}
+
+// Each page of the changes leads to the one before it, by the place of its oldest; the
+// last one leads nowhere.
+func TestOlderChanges(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.get("/changes").want(200).lacks("a[rel=next]")
+	w.api.on("GET /v3/changes", json.RawMessage(`{"result":[{"cursor":"c8","seq":8,"action":"eight"},{"cursor":"c9","seq":9,"action":"nine"}],"after":"c9","more":true}`))
+	r := w.get("/changes?by=anna").shows("a[rel=next][href=/changes?before=c8&by=anna]", "Next page")
+	var got []string
+	for _, c := range r.all("#changes td code") {
+		got = append(got, text(c))
+	}
+	if strings.Join(got, " ") != "nine eight" {
+		t.Errorf("shown as %q", got)
+	}
+	w.get("/changes?by=anna&before=c20").shows("a[rel=next][href=/changes?before=c8&by=anna]", "")
+	calls := w.api.made("GET /v3/changes")
+	if path := calls[len(calls)-1].Path; path != "/v3/changes?before=c20&by=anna&limit=200&newest=true" {
+		t.Errorf("asked for %s", path)
+	}
+	w.get("/domains/7/history").shows("a[rel=next][href=/domains/7/history?before=c8]", "Next page")
 }
 
 // A change of the IP list says which networks came and which went.
