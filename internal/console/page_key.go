@@ -149,7 +149,7 @@ func (v *desk) showKey(status int, test form) error {
 	p.Next = slices.Concat(
 		v.linkAt("Change it", here+"/edit", "PATCH", apiKey), v.linkAt("Rotate it", here+"/rotate", "POST", apiKey+"/rotate"),
 		v.linkAt("Revoke it", here+"/revoke", "DELETE", apiKey), v.linkAt("Its logins", query(v.path("/logins"), "key", k.ID), "GET", "/v3/logins"),
-		v.linkAt("Its mail", query(v.path("/mail"), "key", k.ID), "GET", "/v3/messages"))
+		v.linkAt("Its mail", query(v.path("/mail"), "key", k.ID), "GET", "/v3/messages"), v.changesOf("key "+k.ID))
 	if k.Mode == string(relay.KeyHold) {
 		p.Next = append(p.Next, v.linkAt("Its held mail", query(v.path("/mail"), "key", k.ID, "state", "held"), "GET", "/v3/messages")...)
 	}

@@ -347,7 +347,7 @@ func (v *desk) personLinks(x *personView, here string) []link {
 			out = append(out, v.linkAt(a.title, here+"/do/"+a.name, a.method, a.pattern)...)
 		}
 	}
-	return out
+	return append(out, v.linkAt("What they changed", query(v.path("/changes"), "by", "user "+x.Username), "GET", apiChanges)...)
 }
 
 // whoWords is who did something as people say it: "uid 0" is whoever is root on the

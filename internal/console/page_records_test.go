@@ -135,6 +135,24 @@ func TestChangesByWhoAndWhat(t *testing.T) {
 	w.get("/changes?since=yesterday&by=otto").shows(".wrong", "Write a day such as").shows("#search-by[value=otto]", "").lacks("#changes")
 }
 
+// What has a history leads to it, for those who may read the record.
+func TestLinksToChanges(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	w.api.on("GET /v3/api_keys/k1", json.RawMessage(oneKey))
+	w.api.on("GET /v3/teammates/bob", json.RawMessage(onePerson))
+	w.api.on("GET /v3/subusers", json.RawMessage(`[`+oneSubuser+`]`))
+	links := map[string]string{"/keys/k1": "a[href=/changes?subject=key+k1]", "/people/bob": "a[href=/changes?by=user+bob]",
+		"/subusers/shop": "a[href=/changes?subject=subuser+shop]", "/domains/7": "a[href=/domains/7/history]"}
+	for page, link := range links {
+		w.get(page).want(200).shows(link, "")
+	}
+	w.api.denied = []string{"GET /v3/changes"}
+	for page, link := range links {
+		w.get(page).want(200).lacks(link)
+	}
+}
+
 // Each page of the changes leads to the one before it, by the place of its oldest; the
 // last one leads nowhere.
 func TestOlderChanges(t *testing.T) {

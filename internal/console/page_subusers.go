@@ -150,7 +150,7 @@ func showSubuser(v *desk) error {
 func (v *desk) showSubuser(status int, s *subuserView, refused *form) error {
 	name := v.id("subuser_name")
 	here := v.path("/subusers", name)
-	p := subuserPage{Notices: v.whyNot(), Next: append([]link{{"Look at it", subuserPath(name, "/")}}, v.linkAt("Delete it", here+"/delete", "DELETE", apiSubuser)...)}
+	p := subuserPage{Notices: v.whyNot(), Next: slices.Concat([]link{{"Look at it", subuserPath(name, "/")}}, v.changesOf("subuser "+name), v.linkAt("Delete it", here+"/delete", "DELETE", apiSubuser))}
 	p.Is.add("State", s.state())
 	p.Is.add("Address for notices", words(s.Email))
 	p.Is.add("Keys", number(s.Keys))
