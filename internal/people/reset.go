@@ -84,45 +84,77 @@ func (s *Service) AskReset(ctx context.Context, v Visitor, email string) error {
 	return nil
 }
 
-// SendReset is AskReset for somebody who may do it to this person, and was looked
-// at for it: strangers who have asked for links too often do not keep it from them.
-func (s *Service) SendReset(_ context.Context, v Visitor, email string) error {
-	if email = strings.TrimSpace(email); email != "" && len(email) <= maxName {
-		s.later(job{reset: email, why: resetAdmin, v: v})
+// SendReset mails such a link at once, for somebody who may do it to this person, and
+// was looked at for it: strangers who have asked for links too often do not keep it
+// from them. What strangers must not learn is told: relay.Conflict says why no link is
+// mailed. relay.Unavailable: links have no address here.
+func (s *Service) SendReset(ctx context.Context, v Visitor, email string) error {
+	not, err := s.sendReset(ctx, &job{reset: email, why: resetAdmin, v: v})
+	if err == nil && not != "" {
+		return relay.E(relay.Conflict, not)
 	}
-	return nil
+	return err
 }
 
-// mailReset mails one link. Who cannot log in gets none, nor who logs in by
-// single sign-on only: a password would be a way around their issuer.
+// mailReset does a job. That no link was mailed is told to nobody.
 func (s *Service) mailReset(ctx context.Context, j job) error {
+	not, err := s.sendReset(ctx, &j)
+	if not == notToday {
+		s.cfg.Logger.Warn("people: reset link not mailed, there were too many in 24 hours", "user", j.reset)
+	}
+	return err
+}
+
+// Why no link is mailed, for those who may know.
+const (
+	notNobody = "There is nobody of this address any more."
+	notShut   = "They could not log in with a new password: %s. That has to change first."
+	notSignOn = "They log in by single sign-on only: a link for a password would be a way around it. Once logged in, they can set one in their profile."
+	notSoon   = "A link was mailed to them a few minutes ago. Have them look for that letter; after five minutes another one can be mailed."
+	notToday  = "As many links as one person gets in a day were mailed to them already. Have them look for the last letter, or try again tomorrow."
+)
+
+// sendReset mails one link, or says why it mails none. Who cannot log in gets none,
+// nor who logs in by single sign-on only: a password would be a way around their
+// issuer.
+func (s *Service) sendReset(ctx context.Context, j *job) (not string, err error) {
 	u, err := s.named(ctx, j.reset)
-	if err != nil || u == nil || s.shut(u) != "" {
-		return err
+	if err != nil {
+		return "", err
+	}
+	if u == nil {
+		return notNobody, nil
+	}
+	if why := s.shut(u); why != "" {
+		return fmt.Sprintf(notShut, why), nil
 	}
 	if s.base() == "" {
-		return errNoURL
+		return "", errNoURL
 	}
 	if u.Password == "" && s.linked(ctx, u.ID) {
-		return nil
+		return notSignOn, nil
 	}
 	now := s.now()
 	open, err := s.cfg.Store.Links(ctx, u.Account, relay.LinkReset)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for _, l := range open {
 		if l.User == u.ID && now.Sub(l.CreatedAt) < resetEvery {
-			return nil
+			return notSoon, nil
 		}
 	}
 	if j.why == resetStranger && s.cfg.Auth.PersonKnown(try(j.v, "RESET", "", u)) {
 		j.why = resetKnown
 	}
 	if !s.resets.take(u.ID, j.why, now) {
-		s.cfg.Logger.Warn("people: reset link not mailed, there were too many in 24 hours", "user", u.Username)
-		return nil
+		return notToday, nil
 	}
+	return "", s.mailLink(ctx, j, u, now)
+}
+
+// mailLink mails a link to somebody who gets one.
+func (s *Service) mailLink(ctx context.Context, j *job, u *relay.User, now time.Time) error {
 	token, hash := newToken()
 	l := relay.Link{
 		Hash: hash, Kind: relay.LinkReset, Account: u.Account, Subuser: u.Subuser, User: u.ID, Email: u.Email,
@@ -132,7 +164,7 @@ func (s *Service) mailReset(ctx context.Context, j job) error {
 		return err
 	}
 	text := fmt.Sprintf("%s for the account %q at %s.\n\nTo set one, open this link:\n\n%s\nThe link works once, and until %s. Your second factor stays as it is: you need it to log in afterwards.\n\n%s\nIf it was not you, do nothing: your password stays.\n",
-		j.why, u.Username, s.product(), s.letter("/reset/"+token.Reveal()), when(l.ExpiresAt), asked(&j, now))
+		j.why, u.Username, s.product(), s.letter("/reset/"+token.Reveal()), when(l.ExpiresAt), asked(j, now))
 	return s.cfg.Mail(ctx, u.Email, s.product()+": Set a new password", text)
 }
 

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postern/internal/relay"
 )
 
 // A stranger may ask for links for ever, every five minutes and from everywhere: the
@@ -49,6 +51,45 @@ func TestResetsOfADay(t *testing.T) {
 		w.pass(24 * time.Hour)
 		if err := w.AskReset(ctx, evil, "ann"); err != nil || mailed() != 8 {
 			t.Errorf("%d letters the next day (%v)", mailed(), err)
+		}
+	})
+}
+
+// Whoever looks after somebody is told at once why no link is mailed; a stranger who
+// asks for the same person never is.
+func TestResetThatIsNotMailedIsSaid(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		off := w.withApp("off", func(u *relay.User) { u.DisabledAt = w.now() })
+		sso := w.person("sso", func(u *relay.User) { u.Password = "" })
+		w.gone(&sso, "https://x.test")
+		for _, v := range []struct{ to, says string }{
+			{off.Email, "the person is disabled"}, {sso.Email, "by single sign-on only"}, {"nobody@example.test", "nobody of this address"}, {"", "nobody of this address"},
+		} {
+			if err := w.SendReset(ctx, home, v.to); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), v.says) {
+				t.Errorf("%q: %v, want a conflict that says %q", v.to, err, v.says)
+			}
+			if err := w.AskReset(ctx, home, v.to); err != nil {
+				t.Errorf("a stranger who asks for %q is told %v", v.to, err)
+			}
+		}
+		ann := w.withApp("ann")
+		for range resetsPerDay[resetAdmin] {
+			if err := w.SendReset(ctx, home, ann.Email); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.SendReset(ctx, home, ann.Email); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "a few minutes ago") {
+				t.Errorf("at once again: %v", err)
+			}
+			w.pass(resetEvery)
+		}
+		if err := w.SendReset(ctx, home, ann.Email); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "try again tomorrow") {
+			t.Errorf("too many in a day: %v", err)
+		}
+		w.jobsDone()
+		if n := w.told(ann.Email, "Set a new password"); n != resetsPerDay[resetAdmin] || len(w.mails) != n {
+			t.Errorf("%d letters to her, %d in all", n, len(w.mails))
 		}
 	})
 }

@@ -16,8 +16,8 @@ import (
 type PeopleServices struct {
 	People People
 	Users  Users
-	// AskReset mails a person a link to a new password, if the address is one's. It
-	// tells nothing of whether it did.
+	// AskReset mails a person a link to a new password. relay.Conflict says why it
+	// does not.
 	AskReset func(ctx context.Context, from netip.Addr, email string) error
 	// LinkWarning says what is wrong with where the links lead that are mailed or
 	// shown; nil or "": nothing is.

@@ -84,6 +84,8 @@ type fakePeople struct {
 	links    []relay.Link
 	sessions map[relay.UserID][]relay.Session
 	reset    []string // who was mailed
+	// notMailed says why no link to a new password is.
+	notMailed error
 	// over is a session that has ended since its request came.
 	over relay.SessionID
 	// meanwhile is what another node does to whoever is changed next.
@@ -162,7 +164,7 @@ func (f *fakePeople) askReset(_ context.Context, _ netip.Addr, email string) err
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reset = append(f.reset, email)
-	return f.fail
+	return errors.Join(f.fail, f.notMailed)
 }
 
 func (f *fakePeople) Users(_ context.Context, account relay.AccountID) ([]relay.User, error) {

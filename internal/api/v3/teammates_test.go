@@ -275,6 +275,8 @@ func TestTeammateReset(t *testing.T) {
 	if f := peopleOf(w); len(f.reset) != 1 || f.reset[0] != u.Email {
 		t.Errorf("mailed %q", f.reset)
 	}
+	peopleOf(w).notMailed = relay.E(relay.Conflict, "A link was mailed a few minutes ago.")
+	c.refused("POST", "/v3/teammates/"+u.Username+"/reset_password", "", 409, "a few minutes ago", "")
 	var v teammateView
 	c.want("POST", "/v3/teammates/"+u.Username+"/reset_factors", "", 200, &v)
 	if v.SecondFactor || v.TOTP {
