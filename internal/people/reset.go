@@ -107,11 +107,14 @@ func (s *Service) mailReset(ctx context.Context, j job) error {
 
 // Why no link is mailed, for those who may know.
 const (
-	notNobody = "There is nobody of this address any more."
-	notShut   = "They could not log in with a new password: %s. That has to change first."
-	notSignOn = "They log in by single sign-on only: a link for a password would be a way around it. Once logged in, they can set one in their profile."
-	notSoon   = "A link was mailed to them a few minutes ago. Have them look for that letter; after five minutes another one can be mailed."
-	notToday  = "As many links as one person gets in a day were mailed to them already. Have them look for the last letter, or try again tomorrow."
+	notNobody   = "There is nobody of this address any more."
+	notShut     = "They could not log in with a new password: %s. That has to change first."
+	notSignOn   = "They log in by single sign-on only: a link for a password would be a way around it. Once logged in, they can set one in their profile."
+	notLeft     = "They have no password, and only single sign-on that lets nobody in any more. Unlink that first: then a link can be mailed."
+	notAbsent   = "They have no password, and come from single sign-on that is not configured here at the moment: the operator of this relay can bring it back."
+	notGoverned = "They come from %s and log in there: a password would not let them in."
+	notSoon     = "A link was mailed to them a few minutes ago. Have them look for that letter; after five minutes another one can be mailed."
+	notToday    = "As many links as one person gets in a day were mailed to them already. Have them look for the last letter, or try again tomorrow."
 )
 
 // sendReset mails one link, or says why it mails none. Who cannot log in gets none,
@@ -131,8 +134,8 @@ func (s *Service) sendReset(ctx context.Context, j *job) (not string, err error)
 	if s.base() == "" {
 		return "", errNoURL
 	}
-	if u.Password == "" && s.linked(ctx, u.ID) {
-		return notSignOn, nil
+	if not, err := s.signOnOnly(ctx, u); err != nil || not != "" {
+		return not, err
 	}
 	now := s.now()
 	open, err := s.cfg.Store.Links(ctx, u.Account, relay.LinkReset)

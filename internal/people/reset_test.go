@@ -59,11 +59,11 @@ func TestResetsOfADay(t *testing.T) {
 // asks for the same person never is.
 func TestResetThatIsNotMailedIsSaid(t *testing.T) {
 	t.Parallel()
-	eachStore(t, func(t *testing.T, w *world) {
+	eachSSO(t, func(*Issuer) {}, func(t *testing.T, w *world, p *idp) {
 		ctx := t.Context()
 		off := w.withApp("off", func(u *relay.User) { u.DisabledAt = w.now() })
 		sso := w.person("sso", func(u *relay.User) { u.Password = "" })
-		w.gone(&sso, "https://x.test")
+		w.gone(&sso, p.URL)
 		for _, v := range []struct{ to, says string }{
 			{off.Email, "the person is disabled"}, {sso.Email, "by single sign-on only"}, {"nobody@example.test", "nobody of this address"}, {"", "nobody of this address"},
 		} {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 // SignOn is a way of single sign-on that a person has, or could have.
@@ -118,17 +120,9 @@ func (s *Service) RemoveSignOn(ctx context.Context, visit *Visit, id string) err
 	if err := s.fresh(visit); err != nil {
 		return err
 	}
-	have, err := s.cfg.Store.Issuances(ctx, visit.User.ID)
+	gone, name, err := s.signOnOf(ctx, &visit.User, id)
 	if err != nil {
 		return err
-	}
-	at := slices.IndexFunc(have, func(i relay.Issuance) bool { return signOnID(&i) == id })
-	if at < 0 {
-		return relay.E(relay.NotFound, "This single sign-on is not linked to your account any more.")
-	}
-	gone, name := &have[at], have[at].Issuer
-	if is := s.issuerOf(&visit.User, gone); is != nil {
-		name = is.Name
 	}
 	may := func(u *relay.User, passkeys int, left []relay.Issuance) error {
 		if err := s.mayLeave(u, gone, left); err != nil {
@@ -143,8 +137,83 @@ func (s *Service) RemoveSignOn(ctx context.Context, visit *Visit, id string) err
 	return nil
 }
 
-// linked reports whether a person has come by single sign-on, at whatever issuer.
-func (s *Service) linked(ctx context.Context, id relay.UserID) bool {
-	all, err := s.cfg.Store.Issuances(ctx, id)
-	return err == nil && len(all) > 0
+// RemoveSignOnOf takes an identity away from somebody, for whoever may do it to this
+// person and has judged it by what was read of them: their grant must be the same
+// still. All their sessions end, and a letter tells them. Errors: ErrSession;
+// relay.NotFound; relay.Conflict as for RemoveSignOn, or for another grant.
+func (s *Service) RemoveSignOnOf(ctx context.Context, by store.By, u *relay.User, id string) error {
+	gone, name, err := s.signOnOf(ctx, u, id)
+	if err != nil {
+		return err
+	}
+	may := func(now *relay.User, passkeys int, left []relay.Issuance) error {
+		if !store.GrantOf(now).Equal(store.GrantOf(u)) {
+			return relay.E(relay.Conflict, "What this person may do was changed at the same moment. Look at it again.")
+		}
+		if err := s.mayLeave(now, gone, left); err != nil {
+			return err
+		}
+		if s.issuerOf(now, gone) == nil {
+			return nil // no way in is lost with it, and without it they can be mailed a link to a password
+		}
+		if s.wayLeft(now, passkeys, left) != nil {
+			return relay.E(relay.Conflict, "They have no password and no passkey: without "+name+" they could not log in. Have them set a password in their profile first, or switch them off.")
+		}
+		return nil
+	}
+	if err := s.cfg.Store.DeleteIssuance(ctx, by, u.ID, gone.Issuer, gone.Subject, relay.SessionID{}, may); err != nil {
+		return err
+	}
+	s.unlinked(ctx, u, name)
+	return nil
+}
+
+// signOnOf finds a person's identity, and what its issuer is called. Errors:
+// relay.NotFound.
+func (s *Service) signOnOf(ctx context.Context, u *relay.User, id string) (i *relay.Issuance, name string, err error) {
+	have, err := s.cfg.Store.Issuances(ctx, u.ID)
+	if err != nil {
+		return nil, "", err
+	}
+	at := slices.IndexFunc(have, func(i relay.Issuance) bool { return signOnID(&i) == id })
+	if at < 0 {
+		return nil, "", relay.E(relay.NotFound, "This single sign-on is not linked any more.")
+	}
+	if is := s.issuerOf(u, &have[at]); is != nil {
+		return &have[at], is.Name, nil
+	}
+	return &have[at], have[at].Issuer, nil
+}
+
+// unlinked tells somebody what was taken away from them. It follows the change, as a
+// notice does.
+func (s *Service) unlinked(ctx context.Context, u *relay.User, name string) {
+	subject := "Single sign-on by " + name + " was removed"
+	text := fmt.Sprintf("Somebody who looks after your account %q has unlinked single sign-on by %s on %s. It lets nobody in as you any more, and all your sessions have ended.\n\nIf you had not linked it, somebody else had a way in: change your password, and look at the passkeys in your profile.\n",
+		u.Username, name, when(s.now()))
+	if err := s.cfg.Mail(context.WithoutCancel(ctx), u.Email, s.product()+": "+subject, text); err != nil {
+		s.cfg.Logger.Error("people: notice not mailed", "user", u.Username, "subject", subject, "error", err)
+	}
+}
+
+// signOnOnly says why somebody who has single sign-on gets no link to a password; "":
+// they may have one. It would be a way around the issuer that they have come by,
+// whichever it was.
+func (s *Service) signOnOnly(ctx context.Context, u *relay.User) (not string, err error) {
+	if is := s.governor(u); is != nil {
+		return fmt.Sprintf(notGoverned, is.Name), nil
+	}
+	if u.Password != "" {
+		return "", nil
+	}
+	have, err := s.cfg.Store.Issuances(ctx, u.ID)
+	switch {
+	case err != nil || len(have) == 0:
+		return "", err
+	case slices.ContainsFunc(have, func(i relay.Issuance) bool { return s.issuerOf(u, &i) != nil }):
+		return notSignOn, nil
+	case strings.HasPrefix(u.InvitedBy, provisioned):
+		return notAbsent, nil
+	}
+	return notLeft, nil
 }

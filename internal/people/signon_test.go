@@ -216,3 +216,95 @@ func TestOnlyLiveSignOnIsAWayIn(t *testing.T) {
 		})
 	}
 }
+
+// Somebody who looks after a person takes a linked identity away from them: what it let
+// in ends at once, everywhere, and the person is told.
+func TestSignOnOfAnotherIsUnlinked(t *testing.T) {
+	t.Parallel()
+	eachSSO(t, func(is *Issuer) { is.Provision = false }, func(t *testing.T, w *world, p *idp) {
+		ctx := t.Context()
+		u := w.withApp("ann")
+		_, visit := w.in("ann")
+		if _, _, _, err := w.sso(p, OIDCStart{Visit: visit}, nil); err != nil {
+			t.Fatal(err)
+		}
+		thief, _, _, err := w.sso(p, OIDCStart{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.pass(60e9)
+		own, _ := w.in("ann")
+		id := w.signOns(&u)[0].ID
+		if err := w.RemoveSignOnOf(ctx, operator, &u, "another"); relay.KindOf(err) != relay.NotFound {
+			t.Errorf("an id that is none: %v", err)
+		}
+		other := u
+		other.Role = relay.RoleCustom
+		if err := w.RemoveSignOnOf(ctx, operator, &other, id); relay.KindOf(err) != relay.Conflict {
+			t.Errorf("judged by a grant that they do not have: %v", err)
+		}
+		if err := w.RemoveSignOnOf(ctx, operator, &u, id); err != nil {
+			t.Fatal(err)
+		}
+		w.dead("whom the identity let in", thief)
+		w.dead("the person's own", own)
+		if got := w.signOns(&u); len(got) != 1 || got[0].ID != "" || got[0].Again {
+			t.Errorf("after: %+v", got)
+		}
+		if _, _, _, err := w.sso(p, OIDCStart{}, nil); !errors.Is(err, ErrSSO) {
+			t.Errorf("let in by what is unlinked: %v", err)
+		}
+		if n := w.told(u.Email, "Single sign-on by Corp was removed"); n != 1 {
+			t.Errorf("%d letters", n)
+		}
+		if err := w.RemoveSignOnOf(ctx, operator, &u, id); relay.KindOf(err) != relay.NotFound {
+			t.Errorf("twice: %v", err)
+		}
+	})
+}
+
+// What keeps a person's own single sign-on keeps it from others too: the issuer that
+// brought them, and the last way in. One that lets nobody in is none: without it a link
+// to a password can be mailed.
+func TestSignOnOfAnotherThatStays(t *testing.T) {
+	t.Parallel()
+	eachSSO(t, func(is *Issuer) { is.SecondFactor = true }, func(t *testing.T, w *world, p *idp) {
+		ctx := t.Context()
+		w.person("owner")
+		token, _, _, err := w.sso(p, OIDCStart{}, map[string]any{"amr": []string{"mfa"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		brought := w.open(token).User
+		if err := w.RemoveSignOnOf(ctx, operator, &brought, w.signOns(&brought)[0].ID); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "comes from Corp") {
+			t.Errorf("from the issuer that brought them: %v", err)
+		}
+		if err := w.SendReset(ctx, home, brought.Email); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "would not let them in") {
+			t.Errorf("a link to whom an issuer brought: %v", err)
+		}
+		lost := w.person("lost", func(u *relay.User) { u.Password, u.InvitedBy = "", "sso Former" })
+		w.gone(&lost, "https://former.test")
+		if err := w.SendReset(ctx, home, lost.Email); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "not configured here") {
+			t.Errorf("a link to whom an absent issuer brought: %v", err)
+		}
+		if err := w.RemoveSignOnOf(ctx, operator, &lost, w.signOns(&lost)[0].ID); relay.KindOf(err) != relay.Conflict {
+			t.Errorf("from an absent issuer that brought them: %v", err)
+		}
+		only := w.person("only", func(u *relay.User) { u.Password = "" })
+		w.gone(&only, p.URL)
+		if err := w.RemoveSignOnOf(ctx, operator, &only, w.signOns(&only)[0].ID); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "could not log in") {
+			t.Errorf("the last way in: %v", err)
+		}
+		left := w.person("left", func(u *relay.User) { u.Password = "" })
+		w.gone(&left, "https://gone.test")
+		if err := w.SendReset(ctx, home, left.Email); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "Unlink that first") {
+			t.Errorf("a link beside an identity: %v", err)
+		}
+		if err := w.RemoveSignOnOf(ctx, operator, &left, w.signOns(&left)[0].ID); err != nil {
+			t.Errorf("one that lets nobody in: %v", err)
+		}
+		if err := w.SendReset(ctx, home, left.Email); err != nil {
+			t.Errorf("a link without it: %v", err)
+		}
+	})
+}
