@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"postern/internal/people"
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/store"
@@ -24,7 +25,7 @@ type PeopleServices struct {
 	LinkWarning func() string
 }
 
-// People invites; *people.Service is one.
+// People invites, and keeps what people have at issuers; *people.Service is one.
 type People interface {
 	// Invite makes a link of the person to be and mails it.
 	Invite(ctx context.Context, by store.By, l relay.Link) (relay.Link, secret.Redacted, error)
@@ -34,6 +35,12 @@ type People interface {
 	// Setup makes a link by which the first owner of an account sets themselves up.
 	// The URL has its token.
 	Setup(ctx context.Context, by store.By, account relay.AccountID, email string) (url string, err error)
+	// SignOns are a person's identities at issuers of single sign-on; those without an
+	// ID could be linked, and are not.
+	SignOns(ctx context.Context, u *relay.User) ([]people.SignOn, error)
+	// RemoveSignOnOf takes one away from somebody who has been judged as they were
+	// read. relay.Conflict: it stays, or they have another grant now.
+	RemoveSignOnOf(ctx context.Context, by store.By, u *relay.User, id string) error
 }
 
 // Users keeps people; *store.Store is one. Absent ones are relay.NotFound; what
@@ -99,7 +106,7 @@ var teammateRoutes = []Route{
 	},
 	{
 		Method: http.MethodGet, Pattern: pathTeammate, Scope: scopePeopleRead, Summary: "Show a person, by username or email",
-		Answers: map[int]any{200: teammateView{}}, Handler: (*API).showTeammate,
+		Answers: map[int]any{200: teammateWhole{}}, Handler: (*API).showTeammate,
 	},
 	{
 		Method: http.MethodPatch, Pattern: pathTeammate, Scope: scopePeopleChange, StepUp: true, Summary: "Change what a person may do; nobody changes that of their own",
@@ -138,6 +145,11 @@ var teammateRoutes = []Route{
 	{
 		Method: http.MethodDelete, Pattern: pathTeammate + "/sessions/{id}", Scope: scopePeopleChange, StepUp: true, Summary: "End one session of a person",
 		Answers: map[int]any{204: nil}, Handler: (*API).endTeammateSession,
+	},
+	{
+		Method: http.MethodDelete, Pattern: pathTeammate + "/single_sign_on/{id}", Scope: scopePeopleChange, StepUp: true,
+		Summary: "Unlink single sign-on from a person; their sessions end. What brought them, or is their last way in, stays",
+		Answers: map[int]any{204: nil}, Handler: (*API).removeTeammateSignOn,
 	},
 	{
 		Method: http.MethodGet, Pattern: pathTeammates + "/{teammate_name}/subuser_access", Scope: scopePeopleRead, ParentOnly: true,

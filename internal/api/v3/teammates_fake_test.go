@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/internal/people"
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/store"
@@ -16,7 +17,7 @@ import (
 
 func init() {
 	setups = append(setups, func(w *world, s *Services) {
-		f := &fakePeople{world: w, sessions: map[relay.UserID][]relay.Session{}}
+		f := &fakePeople{world: w, sessions: map[relay.UserID][]relay.Session{}, signOns: map[relay.UserID][]people.SignOn{}}
 		w.extra["people"] = f
 		s.PeopleServices = PeopleServices{People: f, Users: f, AskReset: f.askReset, LinkWarning: func() string { return f.linkWarning }}
 	})
@@ -24,6 +25,10 @@ func init() {
 		return fixture{Status: status, Make: func(w *world, of relay.Tenant) ask {
 			// With no more than the caller has, so that only the tenant decides.
 			u := w.addUser(of, relay.RoleCustom, "teammates.update")
+			if suffix == "/single_sign_on/id" {
+				s := peopleOf(w).addSignOn(&u)
+				return ask{Path: "/v3/teammates/" + u.Username + "/single_sign_on/" + s.ID}
+			}
 			if suffix == "/sessions/id" {
 				s := peopleOf(w).addSession(u)
 				return ask{Path: "/v3/teammates/" + u.Username + "/sessions/" + s.ID.String()}
@@ -39,24 +44,25 @@ func init() {
 	}
 	sso := of(200, "PATCH", "", `{"first_name":"A","last_name":"B","scopes":["teammates.update"]}`)
 	addFixtures(map[string]fixture{
-		"GET /v3/teammates":                                of200("/v3/teammates"),
-		"POST /v3/teammates":                               plain(201, "/v3/teammates", `{"email":"x@people.example","scopes":["teammates.create"],"is_admin":false}`),
-		"GET /v3/teammates/pending":                        of200("/v3/teammates/pending"),
-		"DELETE /v3/teammates/pending/{token}":             invite(204, ""),
-		"POST /v3/teammates/pending/{token}/resend":        invite(200, "/resend"),
-		"GET /v3/teammates/{username}":                     of(200, "GET", "", ""),
-		"PATCH /v3/teammates/{username}":                   of(200, "PATCH", "", `{"scopes":["teammates.update"],"is_admin":false}`),
-		"DELETE /v3/teammates/{username}":                  of(204, "DELETE", "", ""),
-		"POST /v3/teammates/{username}/disable":            of(200, "POST", "/disable", ""),
-		"POST /v3/teammates/{username}/enable":             of(200, "POST", "/enable", ""),
-		"POST /v3/teammates/{username}/reset_factors":      of(200, "POST", "/reset_factors", ""),
-		"POST /v3/teammates/{username}/reset_password":     of(202, "POST", "/reset_password", ""),
-		"GET /v3/teammates/{username}/sessions":            of(200, "GET", "/sessions", ""),
-		"POST /v3/teammates/{username}/end_sessions":       of(204, "POST", "/end_sessions", ""),
-		"DELETE /v3/teammates/{username}/sessions/{id}":    of(204, "DELETE", "/sessions/id", ""),
-		"GET /v3/teammates/{teammate_name}/subuser_access": of(200, "GET", "/subuser_access", ""),
-		"POST /v3/teammates/setup":                         plain(201, "/v3/teammates/setup", `{"email":"first@people.example"}`),
-		"POST /v3/sso/teammates":                           plain(201, "/v3/sso/teammates", `{"email":"x@people.example","first_name":"A","last_name":"B","scopes":["sso.teammates.create"]}`),
+		"GET /v3/teammates":                                   of200("/v3/teammates"),
+		"POST /v3/teammates":                                  plain(201, "/v3/teammates", `{"email":"x@people.example","scopes":["teammates.create"],"is_admin":false}`),
+		"GET /v3/teammates/pending":                           of200("/v3/teammates/pending"),
+		"DELETE /v3/teammates/pending/{token}":                invite(204, ""),
+		"POST /v3/teammates/pending/{token}/resend":           invite(200, "/resend"),
+		"GET /v3/teammates/{username}":                        of(200, "GET", "", ""),
+		"PATCH /v3/teammates/{username}":                      of(200, "PATCH", "", `{"scopes":["teammates.update"],"is_admin":false}`),
+		"DELETE /v3/teammates/{username}":                     of(204, "DELETE", "", ""),
+		"POST /v3/teammates/{username}/disable":               of(200, "POST", "/disable", ""),
+		"POST /v3/teammates/{username}/enable":                of(200, "POST", "/enable", ""),
+		"POST /v3/teammates/{username}/reset_factors":         of(200, "POST", "/reset_factors", ""),
+		"POST /v3/teammates/{username}/reset_password":        of(202, "POST", "/reset_password", ""),
+		"GET /v3/teammates/{username}/sessions":               of(200, "GET", "/sessions", ""),
+		"POST /v3/teammates/{username}/end_sessions":          of(204, "POST", "/end_sessions", ""),
+		"DELETE /v3/teammates/{username}/sessions/{id}":       of(204, "DELETE", "/sessions/id", ""),
+		"DELETE /v3/teammates/{username}/single_sign_on/{id}": of(204, "DELETE", "/single_sign_on/id", ""),
+		"GET /v3/teammates/{teammate_name}/subuser_access":    of(200, "GET", "/subuser_access", ""),
+		"POST /v3/teammates/setup":                            plain(201, "/v3/teammates/setup", `{"email":"first@people.example"}`),
+		"POST /v3/sso/teammates":                              plain(201, "/v3/sso/teammates", `{"email":"x@people.example","first_name":"A","last_name":"B","scopes":["sso.teammates.create"]}`),
 		"PATCH /v3/sso/teammates/{username}": {Status: 200, Make: func(w *world, of relay.Tenant) ask {
 			a := sso.Make(w, of)
 			a.Path = strings.Replace(a.Path, "/v3/", "/v3/sso/", 1)
@@ -84,6 +90,7 @@ type fakePeople struct {
 	links    []relay.Link
 	sessions map[relay.UserID][]relay.Session
 	reset    []string // who was mailed
+	signOns  map[relay.UserID][]people.SignOn
 	// notMailed says why no link to a new password is.
 	notMailed error
 	// over is a session that has ended since its request came.
@@ -114,6 +121,38 @@ func (f *fakePeople) addSession(u relay.User) relay.Session {
 	}
 	f.sessions[u.ID] = append(f.sessions[u.ID], s)
 	return s
+}
+
+// addSignOn links an identity to a person, who could link another one too.
+func (f *fakePeople) addSignOn(u *relay.User) people.SignOn {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := people.SignOn{ID: "of-" + u.Username, Issuer: "Staff login", Live: true, CreatedAt: t0}
+	f.signOns[u.ID] = []people.SignOn{s, {Issuer: "Another", Live: true}}
+	return s
+}
+
+func (f *fakePeople) SignOns(_ context.Context, u *relay.User) ([]people.SignOn, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.signOns[u.ID]), f.fail
+}
+
+func (f *fakePeople) RemoveSignOnOf(_ context.Context, by store.By, u *relay.User, id string) error {
+	if err := f.seen(u.ID, []store.Grant{store.GrantOf(u)}); err != nil {
+		return err
+	}
+	at := slices.IndexFunc(f.signOns[u.ID], func(s people.SignOn) bool { return s.ID != "" && s.ID == id })
+	switch {
+	case at < 0:
+		return relay.E(relay.NotFound, "This single sign-on is not linked any more.")
+	case f.signOns[u.ID][at].Governs:
+		return relay.E(relay.Conflict, "It brought them.")
+	}
+	return f.edit(by, u.ID, "user.identity.delete", func(*relay.User) {
+		f.signOns[u.ID] = slices.Delete(f.signOns[u.ID], at, at+1)
+		delete(f.sessions, u.ID)
+	})
 }
 
 func (f *fakePeople) Invite(_ context.Context, by store.By, l relay.Link) (relay.Link, secret.Redacted, error) {

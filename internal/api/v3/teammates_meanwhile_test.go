@@ -16,6 +16,7 @@ func TestTeammatesChangedMeanwhile(t *testing.T) {
 		"enable":  {"POST", "/enable", ""},
 		"factors": {"POST", "/reset_factors", ""},
 		"delete":  {"DELETE", "", ""},
+		"unlink":  {"DELETE", "/single_sign_on/", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -26,6 +27,9 @@ func TestTeammatesChangedMeanwhile(t *testing.T) {
 			if name == "enable" {
 				w.users[len(w.users)-1].DisabledAt = t0
 			}
+			if name == "unlink" {
+				tt.suffix += f.addSignOn(&u).ID
+			}
 			// They become an owner, whom hr must not touch.
 			f.meanwhile = func(u *relay.User) { u.Role, u.Scopes = relay.RoleOwner, nil }
 			before := w.users[len(w.users)-1]
@@ -34,8 +38,8 @@ func TestTeammatesChangedMeanwhile(t *testing.T) {
 			if after.Role != relay.RoleOwner || !after.DeletedAt.IsZero() || after.DisabledAt != before.DisabledAt || after.SecondFactor() != before.SecondFactor() {
 				t.Errorf("%+v", after)
 			}
-			if len(w.changes) > 0 {
-				t.Errorf("%q", w.changes)
+			if len(w.changes) > 0 || name == "unlink" && len(f.signOns[u.ID]) != 2 {
+				t.Errorf("%q, %+v", w.changes, f.signOns[u.ID])
 			}
 		})
 	}
@@ -77,7 +81,7 @@ func TestKeysDoNotBringTheirMakerBack(t *testing.T) {
 	}
 	for _, ask := range [][3]string{
 		{"POST", "/v3/teammates/" + gone.Username + "/enable", ""}, {"POST", "/v3/teammates/" + gone.Email + "/reset_factors", ""},
-		{"PATCH", "/v3/teammates/" + gone.Username, `{"role":"auditor"}`},
+		{"PATCH", "/v3/teammates/" + gone.Username, `{"role":"auditor"}`}, {"DELETE", "/v3/teammates/" + gone.Username + "/single_sign_on/" + peopleOf(w).addSignOn(&gone).ID, ""},
 		{"PATCH", "/v3/sso/teammates/" + gone.Username, `{"first_name":"A","last_name":"B","persona":"observer"}`},
 	} {
 		left.refused(ask[0], ask[1], ask[2], 403, "a key that they made", "")

@@ -107,6 +107,9 @@ func TestTeammatesGiveNoMore(t *testing.T) {
 		"owner's role":        {w.person(admin, true), "PATCH", owner.Username, `{"role":"auditor"}`, 403, "Only an owner", ""},
 		"owner's factors":     {w.person(admin, true), "POST", owner.Username + "/reset_factors", "", 403, "Only an owner", ""},
 		"owner's password":    {w.person(admin, true), "POST", owner.Username + "/reset_password", "", 403, "Only an owner", ""},
+		"own single sign-on":  {w.person(hr, true), "DELETE", hr.Username + "/single_sign_on/" + peopleOf(w).addSignOn(&hr).ID, "", 403, "Nobody changes", ""},
+		"owner's sign-on":     {w.person(admin, true), "DELETE", owner.Username + "/single_sign_on/" + peopleOf(w).addSignOn(&owner).ID, "", 403, "Only an owner", ""},
+		"admin's sign-on":     {w.person(hr, true), "DELETE", admin.Username + "/single_sign_on/" + peopleOf(w).addSignOn(&admin).ID, "", 403, "another admin", ""},
 		"owner's sessions":    {w.person(admin, true), "POST", owner.Username + "/end_sessions", "", 403, "Only an owner", ""},
 		"disable an owner":    {program, "POST", owner.Username + "/disable", "", 403, "Only an owner", ""},
 		"delete an owner":     {w.person(admin, true), "DELETE", owner.Username, "", 403, "Only an owner", ""},
@@ -213,7 +216,7 @@ func TestTeammatesApart(t *testing.T) {
 	for _, path := range []string{boss.Username, boss.Email, w.addUser(w.globex, relay.RoleOwner).Username} {
 		for _, what := range []struct{ method, suffix, body string }{
 			{"GET", "", ""}, {"PATCH", "", `{"role":"auditor"}`}, {"DELETE", "", ""}, {"POST", "/disable", ""}, {"POST", "/reset_factors", ""}, {"POST", "/reset_password", ""},
-			{"GET", "/sessions", ""}, {"POST", "/end_sessions", ""},
+			{"GET", "/sessions", ""}, {"POST", "/end_sessions", ""}, {"DELETE", "/single_sign_on/of-" + path, ""},
 		} {
 			c.refused(what.method, "/v3/teammates/"+path+what.suffix, what.body, 404, textNotFound, "")
 		}
@@ -281,6 +284,36 @@ func TestTeammateReset(t *testing.T) {
 	c.want("POST", "/v3/teammates/"+u.Username+"/reset_factors", "", 200, &v)
 	if v.SecondFactor || v.TOTP {
 		t.Errorf("%+v", v)
+	}
+}
+
+// What is linked to a person is seen by whoever sees them, and taken away by whoever may
+// change them; what brought them stays.
+func TestTeammateSignOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := peopleOf(w)
+	u := w.addUser(w.acme, relay.RoleDeveloper)
+	c := w.person(w.addUser(w.acme, relay.RoleOwner), true)
+	path := "/v3/teammates/" + u.Username
+	var v teammateWhole
+	if a := c.want("GET", path, "", 200, &v); len(v.SingleSignOn) != 0 || !strings.Contains(a.Body, `"single_sign_on":[]`) {
+		t.Errorf("with none: %s", a.Body)
+	}
+	s := f.addSignOn(&u)
+	f.addSession(u)
+	c.want("GET", path, "", 200, &v)
+	if want := (signOnView{ID: s.ID, Issuer: "Staff login", Live: true, LinkedAt: t0}); len(v.SingleSignOn) != 1 || v.SingleSignOn[0] != want || v.Username != u.Username {
+		t.Errorf("%+v", v)
+	}
+	w.as(w.acme, "teammates.read").refused("DELETE", path+"/single_sign_on/"+s.ID, "", 403, textNoScope, "")
+	c.refused("DELETE", path+"/single_sign_on/x", "", 404, textNotFound, "")
+	f.signOns[u.ID][0].Governs = true
+	c.refused("DELETE", path+"/single_sign_on/"+s.ID, "", 409, "brought them", "")
+	f.signOns[u.ID][0].Governs = false
+	c.want("DELETE", path+"/single_sign_on/"+s.ID, "", 204, nil)
+	if c.want("GET", path, "", 200, &v); len(v.SingleSignOn) != 0 || len(f.sessions[u.ID]) != 0 {
+		t.Errorf("after: %+v, %+v", v.SingleSignOn, f.sessions)
 	}
 }
 

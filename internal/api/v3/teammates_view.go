@@ -127,14 +127,6 @@ func (a *API) usersOf(c *Call, wide bool) ([]relay.User, error) {
 	return users, nil
 }
 
-func (a *API) showTeammate(c *Call) error {
-	u, err := a.teammate(c, c.R.PathValue("username"))
-	if err != nil {
-		return err
-	}
-	return c.JSON(200, a.viewTeammate(&u))
-}
-
 // teammate finds a person of the tenant. One of another tenant does not exist.
 func (a *API) teammate(c *Call, name string) (relay.User, error) {
 	if name == "" || len(name) > 320 {
