@@ -11,6 +11,7 @@ var keyRoutes = []Route{
 			{Name: "name", Type: "string", Doc: "only those with this in their name, in any case"},
 			{Name: "revoked", Type: "boolean", Doc: "revoked keys too"},
 			{Name: "subusers", Type: "boolean", Doc: "those of all subusers too; needs the scope subusers.read"},
+			{Name: "created_by", Type: "string", Doc: "only those whose created_by is this, such as user and a username behind it"},
 		}),
 		Answers: map[int]any{200: keyList{}}, Handler: (*API).listKeys,
 	},

@@ -40,7 +40,7 @@ func (a *API) listKeys(c *Call) error {
 // the memory does not follow their last use.
 func (a *API) liveKeys(c *Call, limit, offset int) ([]relay.Key, error) {
 	var out []relay.Key
-	known := slices.DeleteFunc(slices.Clone(a.Directory.KeysOf(c.Tenant)), func(k *relay.Key) bool { return !c.isIn(k.Name) })
+	known := slices.DeleteFunc(slices.Clone(a.Directory.KeysOf(c.Tenant)), func(k *relay.Key) bool { return !c.isIn(k.Name) || !c.madeBy(k) })
 	for _, k := range page(known, limit, offset) {
 		read, err := a.Keys.Key(c.R.Context(), k.ID)
 		if err != nil {
@@ -59,8 +59,14 @@ func (a *API) allKeys(c *Call) ([]relay.Key, error) {
 	}
 	keys, err := a.Keys.Keys(c.R.Context(), c.Tenant.Account)
 	return slices.DeleteFunc(keys, func(k relay.Key) bool {
-		return !wide && k.Subuser != c.Tenant.Subuser || !c.Flag("revoked") && !k.RevokedAt.IsZero() || !c.isIn(k.Name)
+		return !wide && k.Subuser != c.Tenant.Subuser || !c.Flag("revoked") && !k.RevokedAt.IsZero() || !c.isIn(k.Name) || !c.madeBy(&k)
 	}), err
+}
+
+// madeBy reports whether a key is of the maker that was asked for, if one was.
+func (c *Call) madeBy(k *relay.Key) bool {
+	by := c.Text("created_by")
+	return by == "" || k.CreatedBy == by
 }
 
 func (a *API) showKey(c *Call) error {

@@ -137,6 +137,40 @@ func TestKeysByName(t *testing.T) {
 	}
 }
 
+// The keys of one maker are asked for by what created_by says, page by page.
+func TestKeyListOfOneMaker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.as(w.acme, "api_keys.read", scopeBehalf)
+	var theirs []string
+	for i, of := range []relay.Tenant{w.acme, w.acme, w.staging, w.globex} {
+		k, _ := w.addKey(of)
+		w.keys[len(w.keys)-1].CreatedBy = "user bob"
+		w.addKey(of)
+		if i < 3 {
+			theirs = append(theirs, k.ID.String())
+		}
+	}
+	for query, want := range map[string][]string{
+		"":               theirs[:2],
+		"&subusers=true": theirs, "&revoked=true": theirs[:2], "&limit=1": theirs[:1], "&limit=1&offset=1": theirs[1:2], "&offset=2": nil,
+	} {
+		var list struct{ Result []keyJSON }
+		c.want("GET", "/v3/api_keys?created_by=user+bob"+query, "", 200, &list)
+		var got []string
+		for _, k := range list.Result {
+			got = append(got, k.ID)
+		}
+		slices.Sort(got)
+		if want = slices.Sorted(slices.Values(want)); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+	}
+	if a := c.want("GET", "/v3/api_keys?created_by=user+bo", "", 200, nil); !strings.Contains(a.Body, `"result":[]`) {
+		t.Errorf("by a part of the name: %s", a.Body)
+	}
+}
+
 func TestKeyListOfSubusers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
