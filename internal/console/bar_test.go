@@ -131,7 +131,8 @@ func TestWhoChangesWhom(t *testing.T) {
 			w := newPages(t, sampleAnswers())
 			w.as(c.role, c.scopes...)
 			person := relay.User{Role: c.whom}
-			b, err := json.Marshal(map[string]any{"username": "bob", "role": c.whom, "scopes": person.Granted(), "second_factor": true})
+			b, err := json.Marshal(map[string]any{"username": "bob", "role": c.whom, "scopes": person.Granted(), "second_factor": true, "password": true,
+				"single_sign_on": []any{map[string]any{"id": "i1", "issuer": "Staff login", "live": true}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,6 +148,14 @@ func TestWhoChangesWhom(t *testing.T) {
 				}
 				w.get("/people/bob/" + path).want(want)
 			}
+			want, unlink := 403, "/people/bob/sso/i1/remove"
+			if len(c.offered) > 0 {
+				want = 200
+			}
+			if got := r.find("a[href="+unlink+"]") != nil; got != (want == 200) {
+				t.Errorf("unlinking single sign-on is offered: %v", got)
+			}
+			w.get(unlink).want(want)
 			if got := r.find(ends) != nil; got != (len(c.offered) > 0) {
 				t.Errorf("the end of a session is offered: %v", got)
 			}

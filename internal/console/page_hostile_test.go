@@ -69,7 +69,7 @@ func openPages(t testing.TB) []string {
 	var out []string
 	fill := strings.NewReplacer("{key}", "k1", "{domain}", "7", "{sender}", "5", "{rule}", "3", "{message}", "m1", "{site}", "example.org",
 		"{subuser_name}", "shop", "{person}", "bob", "{finding}", "f1", "{report}", "r1", "{token}", "t1", "{scope}", "key", "{subject}", "k1",
-		"{action}", "hold", "{session}", "s1", "{address}", "192.0.2.1", "{selector}", "p1", "{$}", "")
+		"{action}", "hold", "{session}", "s1", "{sso}", "i1", "{address}", "192.0.2.1", "{selector}", "p1", "{$}", "")
 	for i := range resourcePages {
 		p := &resourcePages[i]
 		if p.Method != "GET" || strings.HasSuffix(p.Pattern, "/tail") || strings.HasSuffix(p.Pattern, "/export") || strings.HasSuffix(p.Pattern, ".html") || strings.HasSuffix(p.Pattern, "/print") || p.Pattern == "/access/preview" {
@@ -95,7 +95,7 @@ func TestHostileValuesAreText(t *testing.T) {
 		if err := json.Unmarshal([]byte(s), &v); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		b, err := json.Marshal(hostileJSON(v, map[string]bool{"subject=k1": true, "username=bob": true, "address=192.0.2.1": true, "selector=p1": true}))
+		b, err := json.Marshal(hostileJSON(v, map[string]bool{"subject=k1": true, "username=bob": true, "id=i1": true, "address=192.0.2.1": true, "selector=p1": true}))
 		if err != nil {
 			t.Fatal(err)
 		}

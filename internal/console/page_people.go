@@ -28,6 +28,8 @@ var personPages = []page{
 	{Method: "POST", Pattern: "/people/{person}/edit", Title: "Person", Needs: []string{"PATCH " + apiPerson}, Handler: onDesk(editPerson)},
 	{Method: "GET", Pattern: "/people/{person}/do/{action}", Title: "Person", StepUp: true, Needs: []string{"GET " + apiPerson}, Handler: onDesk(showPersonAction)},
 	{Method: "POST", Pattern: "/people/{person}/do/{action}", Title: "Person", Needs: []string{"GET " + apiPerson}, Handler: onDesk(doPersonAction)},
+	{Method: "GET", Pattern: "/people/{person}/sso/{sso}/remove", Title: "Unlink single sign-on", StepUp: true, Needs: []string{needUnlink}, Handler: onDesk(showPersonUnlink)},
+	{Method: "POST", Pattern: "/people/{person}/sso/{sso}/remove", Title: "Unlink single sign-on", Needs: []string{needUnlink}, Handler: onDesk(unlinkPerson)},
 	{Method: "POST", Pattern: "/people/{person}/sessions/{session}/end", Title: "Person", Needs: []string{"DELETE " + apiPerson + "/sessions/{id}"}, Handler: onDesk(endPersonSession)},
 }
 
@@ -53,6 +55,8 @@ type personView struct {
 	SeenAt        time.Time `json:"last_seen_at"`
 	SeenFrom      string    `json:"last_seen_from"`
 	switcher
+
+	SingleSignOn []signOnView `json:"single_sign_on"` // of one person only
 }
 
 func (p *personView) name() string {
@@ -284,7 +288,9 @@ type personPage struct {
 	Next     []link
 	Is       facts
 	Factors  facts
+	SignOns  table
 	Sessions table
+	Keys     table
 }
 
 // person is the one of the path. What cannot be done to them is barred.
@@ -307,6 +313,7 @@ func showPerson(v *desk) error {
 	if x.Username != v.Open.User.Username {
 		p.Next = v.personLinks(&x, here)
 	}
+	p.Next = append(p.Next, v.linkAt("Their logins", query(v.path("/logins"), "tried", x.Username), "GET", apiLogins)...)
 	p.Is.add("User name", words(x.Username))
 	p.Is.add("Address", words(x.Email))
 	role := words(roleWord(x.Role))
@@ -335,7 +342,13 @@ func showPerson(v *desk) error {
 		password = cell{Text: "since", Time: momentOf(v.Now, x.PasswordAt)}
 	}
 	p.Factors.add("Password", password)
-	p.Sessions = v.sessionTable()
+	p.SignOns, p.Sessions = v.signOnTable(&x), v.sessionTable()
+	if p.Keys, err = v.keysMadeBy(&x); err != nil {
+		return err
+	}
+	if v.May("GET", apiKeys) {
+		p.Keys.Empty = "They made none of the keys that there are."
+	}
 	return v.Render(http.StatusOK, "page_person", x.name(), p)
 }
 

@@ -7,12 +7,13 @@ type personAction struct {
 	name, title, text, done string
 	method, pattern, tail   string
 	mails                   bool // a link
+	keys                    bool // those that they made go on: shown before it is done
 	fits                    func(*personView) bool
 }
 
 var personActions = []personAction{
 	{name: "disable", title: "Switch them off", text: "All their sessions end, and they cannot log in until they are switched on again. The keys that they made go on working.",
-		done: "They are switched off.", method: "POST", pattern: apiPerson + "/disable", tail: "disable", fits: func(x *personView) bool { return !x.Disabled }},
+		done: "They are switched off.", method: "POST", pattern: apiPerson + "/disable", tail: "disable", keys: true, fits: func(x *personView) bool { return !x.Disabled }},
 	{name: "enable", title: "Switch them on", text: "They can log in again, as before.", done: "They are switched on.",
 		method: "POST", pattern: apiPerson + "/enable", tail: "enable", fits: func(x *personView) bool { return x.Disabled }},
 	{name: "reset-factors", title: "Take their second factor away", text: "For somebody who has lost it. Their authenticator app, passkeys and recovery codes stop working, and their sessions end; at the next login they set up new ones. Make sure that it is really them who asks.",
@@ -22,7 +23,7 @@ var personActions = []personAction{
 	{name: "end-sessions", title: "End their sessions", text: "They are logged out everywhere.",
 		done: "Their sessions were ended.", method: "POST", pattern: apiPerson + "/end_sessions", tail: "end_sessions", fits: func(*personView) bool { return true }},
 	{name: "delete", title: "Delete them", text: "Their sessions and factors end for good. What they did stays in the record of changes. The keys that they made go on working.",
-		done: "They were deleted.", method: "DELETE", pattern: apiPerson, fits: func(*personView) bool { return true }},
+		done: "They were deleted.", method: "DELETE", pattern: apiPerson, keys: true, fits: func(*personView) bool { return true }},
 }
 
 func (v *desk) personAction() (*personAction, error) {
@@ -50,7 +51,16 @@ func showPersonAction(v *desk) error {
 	if a.name == "delete" || a.name == "disable" || a.name == "reset-factors" {
 		tone = toneDanger
 	}
-	return v.sure(surePage{Notice: notice{Tone: toneWarn, Text: a.text}, Button: button{Text: a.title, Action: here + "/do/" + a.name, Tone: tone}, Back: here}, a.title+": "+x.name())
+	p := surePage{Notice: notice{Tone: toneWarn, Text: a.text}, Button: button{Text: a.title, Action: here + "/do/" + a.name, Tone: tone}, Back: here}
+	if a.name == "reset-factors" {
+		p.Notice.Text += x.signOnsStay()
+	}
+	if a.keys {
+		if p.Table, err = v.keysMadeBy(&x); err != nil {
+			return err
+		}
+	}
+	return v.sure(p, a.title+": "+x.name())
 }
 
 func doPersonAction(v *desk) error {

@@ -16,21 +16,30 @@ const (
 	needDisable = "POST " + apiPerson + "/disable"
 	needEnable  = "POST " + apiPerson + "/enable"
 	needFactors = "POST " + apiPerson + "/reset_factors"
+	needReset   = "POST " + apiPerson + "/reset_password"
+	needUnlink  = "DELETE " + apiPerson + "/single_sign_on/{id}"
 )
 
 // barPerson bars what cannot be done to somebody.
 func (v *desk) barPerson(x *personView) {
 	if x.Username == v.Open.User.Username { // nobody shuts themselves out, or says what they may do
-		v.bar(notice{}, needEdit, needDelete, needDisable, needEnable, needFactors)
+		v.bar(notice{}, needEdit, needDelete, needDisable, needEnable, needFactors, needUnlink)
 		return
 	}
 	if why := v.cannotTouch(x); why.Text != "" {
-		v.bar(why, needEdit, needDelete, needDisable, needEnable, needFactors, "POST "+apiPerson+"/reset_password",
+		v.bar(why, needEdit, needDelete, needDisable, needEnable, needFactors, needReset, needUnlink,
 			"POST "+apiPerson+"/end_sessions", "DELETE "+apiPerson+"/sessions/{id}")
 		return
 	}
 	if x.above(v.rank()) {
 		v.bar(x.keptOff("them", "switch them on again, or delete them"), needEnable, needDelete)
+	}
+	if x.signOnOnly() && !x.Disabled {
+		text := "No link for a new password is mailed to them: a password would be a way around it."
+		if x.issuer() == "" {
+			text += " Once logged in, they can set one in their profile."
+		}
+		v.bar(notice{Tone: toneInfo, Title: "They log in by single sign-on only.", Text: text}, needReset)
 	}
 	// Whoever lets somebody in again, or in with less, may be the one who comes in.
 	if !v.mayGive(x.Role, x.Scopes, x.Restricted) {

@@ -10,7 +10,8 @@ import (
 
 const onePerson = `{"username":"bob","first_name":"Bob","last_name":"Brown","email":"bob@example.com","scopes":["mail.send"],"role":"developer","restricted":true,"subusers":["shop"],
 	"second_factor":true,"totp":true,"passkeys":2,"recovery_codes":1,"password":true,"password_at":"2026-01-01T00:00:00Z","created_at":"2026-01-01T00:00:00Z","invited_by":"user anna",
-	"last_seen_at":"2026-03-04T11:00:00Z","last_seen_from":"192.0.2.9"}`
+	"last_seen_at":"2026-03-04T11:00:00Z","last_seen_from":"192.0.2.9",
+	"single_sign_on":[{"id":"i1","issuer":"Staff login","live":true,"governs":false,"linked_at":"2026-02-01T00:00:00Z","last_used_at":"2026-03-01T00:00:00Z"}]}`
 
 const oneSubuser = `{"disabled":false,"email":"shop@example.com","id":3,"username":"shop","keys":4,"pool":"main","ips":["192.0.2.70"],"created_at":"2026-01-01T00:00:00Z"}`
 
@@ -56,7 +57,7 @@ func TestPersonOfSingleSignOn(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())
 	w.get("/people/bob").says("invited by user anna")
-	if strings.Contains(text(w.get("/people/bob").find("main")), "Single sign-on") {
+	if strings.Contains(text(w.get("/people/bob").find("main")), "brought them") {
 		t.Error("somebody who was invited is shown as brought by single sign-on")
 	}
 	brought := `{"username":"nora","role":"auditor","created_at":"2026-01-01T00:00:00Z","invited_by":"sso Staff login"}`

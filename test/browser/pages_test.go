@@ -78,7 +78,7 @@ func (b *tab) charts(path string) {
 var elsewhere = map[string]bool{
 	"/welcome": true, "/welcome/domain": true, "/welcome/domain/{id}": true, "/welcome/key": true, "/welcome/message/{id}": true, // TestFirstRun
 	"/confirm": true, "/factors/passkey": true, // TestPasskey
-	"/profile/sso/{id}/remove":     true,                                               // TestSingleSignOn
+	"/profile/sso/{id}/remove": true, "/people/{person}/sso/{sso}/remove": true, // TestSingleSignOn
 	"/factors/passkey/{id}/remove": true,                                               // a question as the app's
 	"/changes/export":              true, "/logins/export": true, "/logins/tail": true, // no pages
 	"/domains/{domain}/keys/{selector}/export": true, "/domains/{domain}/dmarc/reports/{day}/{mark}/export": true, // no pages either

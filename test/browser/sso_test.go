@@ -79,6 +79,30 @@ func TestSingleSignOn(t *testing.T) {
 	l.sees("main form button", "to your account")
 	l.judge("")
 
+	// Another owner takes it away from them, and their sessions with it.
+	l.press("Link")
+	l.sees("h1", "Who are you?")
+	l.press("Go on as olaf")
+	l.arrives("/profile")
+	l.sees("main", "linked")
+	other := open(t, w.url())
+	other.join(w.setup(t, "main", "paul@served.test"), "paul", "paul@served.test")
+	other.visit("/people/olaf")
+	other.sees("#single-sign-on", "lets them in")
+	other.judge("person-linked")
+	other.press("Unlink Staff login")
+	other.sees("h1", "Unlink Staff login: ")
+	other.sees("main", "a letter tells them")
+	other.judge("person-unlink")
+	other.press("Unlink Staff login")
+	other.arrives("/people/olaf")
+	other.sees("[role=status]", "Single sign-on was unlinked")
+	if n := other.count("#single-sign-on"); n != 0 {
+		t.Error("it is still linked")
+	}
+	l.visit("/profile")
+	l.arrives("/login")
+
 	for person, says := range map[string]string{"Go on as zoe": "zoe", "I do not agree": "nobody"} {
 		c := w.atIssuer(t, is)
 		c.visit("/login")
