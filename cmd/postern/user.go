@@ -30,6 +30,15 @@ type personView struct {
 	Disabled     bool      `json:"disabled"`
 	Restricted   bool      `json:"restricted"`
 	Subusers     []string  `json:"subusers"`
+
+	SignOns []signOnView `json:"single_sign_on"` // of one person only
+}
+
+// signOnView is single sign-on that is linked to a person.
+type signOnView struct {
+	ID     string `json:"id"`
+	Issuer string `json:"issuer"`
+	Live   bool   `json:"live"`
 }
 
 // linkMade is what the API says besides, where it made or mailed a link.
@@ -49,6 +58,19 @@ func (p *personView) factors() string {
 		return "none"
 	}
 	return strings.Join(all, ", ")
+}
+
+// signOns are what is linked to the person, with the ids that unlink it.
+func (p *personView) signOns() string {
+	var all []string
+	for _, s := range p.SignOns {
+		text := s.Issuer + " (" + s.ID + ")"
+		if !s.Live {
+			text += ", which lets nobody in any more"
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, "; ")
 }
 
 // scopes are those of a custom role. Another role's are in docs/people.md, and
@@ -89,7 +111,7 @@ func (c *cli) userCommand() *cobra.Command {
 		})
 	}
 	cmd.AddCommand(
-		c.userList(w), c.userShow(w), c.userInvite(w), c.userRole(w), c.userSetup(w), c.userSessions(w),
+		c.userList(w), c.userShow(w), c.userInvite(w), c.userRole(w), c.userSetup(w), c.userSessions(w), c.userUnlink(w),
 		c.tenantCommand(w, "withdraw EMAIL", "Take an invitation back", cobra.ExactArgs(1), func(ctx context.Context, cl *client, args []string) error {
 			return c.invitation(ctx, cl, args[0], http.MethodDelete, "", "The invitation of %s is void.")
 		}),
@@ -183,7 +205,7 @@ func (c *cli) userShow(w *whose) *cobra.Command {
 		}
 		return answer(c, p, text, func(p personView) error {
 			return pairs(c.out, "name", p.Username, "email", p.Email, "first name", p.FirstName, "last name", p.LastName, "role", p.Role, "scopes", p.scopes(),
-				"subusers", strings.Join(p.Subusers, " "), "second factor", p.factors(), "recovery codes left", p.Codes, "last seen", p.LastSeenAt, "from", p.LastSeenFrom, "disabled", p.Disabled)
+				"subusers", strings.Join(p.Subusers, " "), "second factor", p.factors(), "recovery codes left", p.Codes, "single sign-on", p.signOns(), "last seen", p.LastSeenAt, "from", p.LastSeenFrom, "disabled", p.Disabled)
 		})
 	})
 }
@@ -294,6 +316,21 @@ func (c *cli) userSessions(w *whose) *cobra.Command {
 	cmd.Flags().StringVar(&end, "end", "", "end the session of this id")
 	cmd.Flags().BoolVar(&all, "end-all", false, "end all of them")
 	return cmd
+}
+
+// userUnlink takes single sign-on away by its id, as "show" has it.
+func (c *cli) userUnlink(w *whose) *cobra.Command {
+	return c.tenantCommand(w, "unlink NAME ID", "Unlink single sign-on from a person, by the id that show tells; their sessions end", cobra.ExactArgs(2), func(ctx context.Context, cl *client, args []string) error {
+		path := "/v3/teammates" + segment(args[0]) + "/single_sign_on" + segment(args[1])
+		_, _, err := call[json.RawMessage](ctx, cl, http.MethodDelete, path, nil, nil)
+		if statusOf(err) == http.StatusNotFound {
+			return &apiError{http.StatusNotFound, "nobody called " + strconv.Quote(args[0]) + " has single sign-on with the id " + strconv.Quote(args[1]) + " (postern user show " + args[0] + ")"}
+		}
+		if err != nil {
+			return err
+		}
+		return c.say("Unlinked from " + args[0] + ", who is logged out everywhere.")
+	})
 }
 
 // invitation does something to the open invitation of an address.
