@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"postern/internal/relay"
 	"postern/internal/store"
 )
 
@@ -58,5 +59,5 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if err != nil {
 		return ctx
 	}
-	return withBy(ctx, store.By{Who: fmt.Sprintf("uid %d", uid), From: FromSocket})
+	return withBy(ctx, store.By{Who: fmt.Sprintf("uid %d", uid), From: FromSocket, Rank: relay.RankOperator})
 }

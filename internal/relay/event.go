@@ -58,20 +58,23 @@ type EventData struct {
 	Source       *Source           `json:"source,omitempty"`
 	Pool         string            `json:"pool,omitempty"`
 
-	Attempt    int       `json:"attempt,omitempty"`
-	Code       int       `json:"code,omitempty"`
-	Enhanced   string    `json:"enhanced,omitempty"`
-	Reply      string    `json:"reply,omitempty"` // the remote's words, or ours
-	Host       string    `json:"host,omitempty"`  // MX name
-	IP         string    `json:"ip,omitempty"`
-	LocalIP    string    `json:"local_ip,omitempty"`
-	TLS        string    `json:"tls,omitempty"` // "TLSv1.3 TLS_AES_128_GCM_SHA256"; "" is plain
-	NextAt     time.Time `json:"next_attempt_at,omitzero"`
-	Reason     string    `json:"reason,omitempty"`
-	By         string    `json:"by,omitempty"` // the person or key behind it
-	Duplicate  bool      `json:"possibly_delivered,omitempty"`
-	Ambiguous  bool      `json:"ambiguous,omitempty"` // the link died after the data: the hop may have it
-	DurationMS int64     `json:"duration_ms,omitempty"`
+	Attempt  int       `json:"attempt,omitempty"`
+	Code     int       `json:"code,omitempty"`
+	Enhanced string    `json:"enhanced,omitempty"`
+	Reply    string    `json:"reply,omitempty"` // the remote's words, or ours
+	Host     string    `json:"host,omitempty"`  // MX name
+	IP       string    `json:"ip,omitempty"`
+	LocalIP  string    `json:"local_ip,omitempty"`
+	TLS      string    `json:"tls,omitempty"` // "TLSv1.3 TLS_AES_128_GCM_SHA256"; "" is plain
+	NextAt   time.Time `json:"next_attempt_at,omitzero"`
+	Reason   string    `json:"reason,omitempty"`
+	By       string    `json:"by,omitempty"` // the person or key behind it
+	// ByRank is how they stood to the message's tenant when they did it; empty: it was
+	// not noted. Who is called By may be somebody else by now.
+	ByRank     string `json:"by_rank,omitempty"`
+	Duplicate  bool   `json:"possibly_delivered,omitempty"`
+	Ambiguous  bool   `json:"ambiguous,omitempty"` // the link died after the data: the hop may have it
+	DurationMS int64  `json:"duration_ms,omitempty"`
 
 	// Rule is why the sender was or was not allowed, Field and Address what decided.
 	Rule    string `json:"sender_rule,omitempty"`

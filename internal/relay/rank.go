@@ -23,6 +23,14 @@ func (r Rank) String() string {
 	return rankNames[r]
 }
 
+// Name is String, but "own" for the tenant itself.
+func (r Rank) Name() string {
+	if r == RankOwn {
+		return "own"
+	}
+	return r.String()
+}
+
 // MarshalText is String.
 func (r Rank) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -244,6 +245,40 @@ func TestMessageFilters(t *testing.T) {
 			got, err := s.Messages(ctx, c.f)
 			if err != nil || len(got) != c.want {
 				t.Errorf("%s: %d messages, want %d (%v)", name, len(got), c.want, err)
+			}
+		}
+	})
+}
+
+// How somebody stood to a message's tenant is noted when they act: their name may be
+// somebody else's later.
+func TestHoldNotesRank(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		ctx := context.Background()
+		sub := relay.SubuserID{ID: relay.NewID(time.Now())}
+		for _, v := range []struct {
+			of   relay.SubuserID
+			by   By
+			want string
+		}{
+			{relay.SubuserID{}, By{Who: "user boss"}, "own"}, {sub, By{Who: "user boss"}, "account"}, {sub, By{Who: "user ann", Subuser: sub}, "own"},
+			{relay.SubuserID{}, By{Who: "uid 0", Rank: relay.RankOperator}, "operator"}, {sub, By{Who: "uid 0", Rank: relay.RankOperator}, "operator"},
+		} {
+			a := mail(t, s, 1, 0, false)
+			a.Message.Subuser = v.of
+			accept(t, s, a)
+			if done, err := s.Hold(ctx, v.by, MessageFilter{IDs: []relay.MessageID{a.Message.ID}}, ""); err != nil || done.Messages != 1 {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			events, err := s.Events(ctx, EventFilter{Message: a.Message.ID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var d relay.EventData
+			if err := json.Unmarshal(events[len(events)-1].Data, &d); err != nil || d.ByRank != v.want || d.By != v.by.Who {
+				t.Errorf("%+v: %+v, %v, want %s", v.by, d, err, v.want)
 			}
 		}
 	})

@@ -151,10 +151,6 @@ func (s *Store) actPage(ctx context.Context, by By, f MessageFilter, a action, l
 	}
 	done.seen = len(all)
 	o := newOp(a.name)
-	data, err := json.Marshal(relay.EventData{By: by.String(), Reason: a.reason})
-	if err != nil {
-		return done, err
-	}
 	for i := range all {
 		m := &all[i].Message
 		done.last = m.ID
@@ -164,7 +160,9 @@ func (s *Store) actPage(ctx context.Context, by By, f MessageFilter, a action, l
 		o.lock(m.ID)
 		done.changed++
 		ev := s.event(a.kind, m, -1, s.cfg.Now())
-		ev.Data = data
+		if ev.Data, err = json.Marshal(relay.EventData{By: by.String(), ByRank: by.RankOver(m.Subuser).Name(), Reason: a.reason}); err != nil {
+			return done, err
+		}
 		if err := s.appendEvents(o, []relay.Event{ev}); err != nil {
 			return done, err
 		}
@@ -249,6 +247,14 @@ func (s *Store) appendQuarantine(o *op, m *relay.Message, reason string) error {
 	}
 	ev.Data = data
 	return s.appendEvents(o, []relay.Event{ev})
+}
+
+// RankOver is how they stand to what is a subuser's, or the account's own.
+func (b By) RankOver(of relay.SubuserID) relay.Rank {
+	if of.IsZero() || b.Subuser == of {
+		return b.Rank
+	}
+	return max(b.Rank, relay.RankAccount)
 }
 
 // String names who and from where, as events and changes show it.

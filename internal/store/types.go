@@ -100,6 +100,8 @@ type By struct {
 	From string // an address, "admin.sock", "command line"
 	// Rank is how they stand to the tenant whose things they change.
 	Rank relay.Rank
+	// Subuser is whose person or key they are; zero: the account's, or nobody's.
+	Subuser relay.SubuserID
 	// Session is the login in which a person does it, Key the key that does; zero: none.
 	// Where that has ended meanwhile the change is refused: ErrSessionOver, ErrKeyOver.
 	Session relay.SessionID

@@ -235,7 +235,9 @@ func TestFactorsAtOnce(t *testing.T) {
 			}
 			errs = atOnce(
 				func() error { return node(0).RemoveTOTP(ctx, testBy, u.ID, relay.SessionID{}, NotLastFactor) },
-				func() error { return node(1).DeletePasskey(ctx, testBy, u.ID, one, relay.SessionID{}, nil, NotLastFactor) },
+				func() error {
+					return node(1).DeletePasskey(ctx, testBy, u.ID, one, relay.SessionID{}, nil, NotLastFactor)
+				},
 			)
 			if left := c.user(u.ID); !left.SecondFactor() || (errs[0] == nil) == (errs[1] == nil) {
 				t.Errorf("no factor is left: %v, %v", errs[0], errs[1])

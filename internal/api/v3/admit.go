@@ -53,7 +53,7 @@ func (a *API) admit(c *Call) error {
 		return err
 	}
 	c.Principal, c.Tenant = p, p.Tenant
-	c.By = store.By{Who: "key " + p.Key.ID.String(), From: c.Addr.String(), Key: p.Key.ID}
+	c.By = store.By{Who: "key " + p.Key.ID.String(), From: c.Addr.String(), Key: p.Key.ID, Subuser: p.Subuser}
 	if !c.route.NoRateLimit {
 		if err := a.rates.take(a, c); err != nil {
 			return err
@@ -207,10 +207,14 @@ func (c *Call) byFor(s relay.SubuserID) store.By {
 	return by
 }
 
-// standsOver reports whether who asks stands above a subuser; everybody does above
-// the account's own.
+// standsOver reports whether who asks stands above a subuser, with all that the
+// account knows and holds; everybody does above what is the account's own. Who is
+// restricted to subusers does not: nothing of the account's own is theirs.
 func (c *Call) standsOver(s relay.SubuserID) bool {
-	return s.IsZero() || c.byFor(s).Rank >= relay.RankAccount
+	if s.IsZero() || c.Operator {
+		return true
+	}
+	return c.Principal.Subuser != s && !restricted(c.Principal)
 }
 
 // tlsName is how login records name a connection's TLS: "TLSv1.3 TLS_AES_…".

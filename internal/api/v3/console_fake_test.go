@@ -330,7 +330,7 @@ func (f *fakeConsole) act(by store.By, ids []relay.MessageID, what string, from 
 		n++
 		qd.Message.State = to
 		f.queued[id] = qd
-		f.events[id] = append(f.events[id], f.event(&qd.Message, relay.EventKind(strings.TrimPrefix(what, "queue.")), -1, "", relay.EventData{By: by.String()}))
+		f.events[id] = append(f.events[id], f.event(&qd.Message, relay.EventKind(strings.TrimPrefix(what, "queue.")), -1, "", relay.EventData{By: by.String(), ByRank: by.RankOver(qd.Message.Subuser).Name()}))
 	}
 	return n, nil
 }

@@ -155,43 +155,41 @@ func (a *API) keptBy(c *Call, f *found) leftCode {
 	if c.Principal.Key != nil && c.Principal.Key.Mode == relay.KeyHold {
 		return leftKey
 	}
-	switch who := holder(f); {
-	case strings.HasPrefix(who, operatorPrefix):
+	switch holder(f) {
+	case relay.RankOperator.Name():
 		return leftOperator
-	case who != "" && !c.standsOver(c.Tenant.Subuser) && !a.ownHolder(c, who):
-		return leftAccount
+	case relay.RankAccount.Name():
+		if !c.standsOver(f.tenant.Subuser) {
+			return leftAccount
+		}
 	}
 	return ""
 }
 
-// holder is who held a message last; "": nobody did, it was so when it came.
-func holder(f *found) (who string) {
+// holder is the rank of who held a message last; "": nobody did, it was so when it
+// came.
+func holder(f *found) (rank string) {
 	for _, e := range f.events {
 		if e.Kind != relay.EventHeld {
 			continue
 		}
 		var d relay.EventData
 		if json.Unmarshal(e.Data, &d) == nil {
-			who, _, _ = strings.Cut(d.By, " on ")
+			rank = rankOf(&d)
 		}
 	}
-	return who
+	return rank
 }
 
-// ownHolder reports whether a key or person is the subuser's own.
-func (a *API) ownHolder(c *Call, who string) bool {
-	kind, name, _ := strings.Cut(who, " ")
-	switch kind {
-	case "key":
-		id, err := relay.ParseID(name)
-		if err != nil {
-			return false
-		}
-		k, err := a.Keys.Key(c.R.Context(), relay.KeyID{ID: id})
-		return err == nil && (relay.Tenant{Account: k.Account, Subuser: k.Subuser}) == c.Tenant
-	case "user":
-		u, err := a.Users.UserNamed(c.R.Context(), name)
-		return err == nil && (relay.Tenant{Account: u.Account, Subuser: u.Subuser}) == c.Tenant
+// rankOf is how somebody who did something to a message stood to its tenant. Of what
+// was done before that was noted, only the operator is known; the rest counts as the
+// account's.
+func rankOf(d *relay.EventData) string {
+	switch {
+	case d.By == "" || d.ByRank != "":
+		return d.ByRank
+	case strings.HasPrefix(d.By, operatorPrefix):
+		return relay.RankOperator.Name()
 	}
-	return false
+	return relay.RankAccount.Name()
 }

@@ -165,6 +165,34 @@ func TestReleaseOfOthersHolds(t *testing.T) {
 	own.want("POST", held(w.person(w.addUser(w.staging, relay.RoleOwner), true)), "", 200, nil)
 	w.as(w.acme, scopeMailAct, scopeBehalf).want("POST", held(own), "", 200, nil)
 
+	// Nothing of the account's own is a restricted person's, nor is it theirs to know.
+	temp := w.person(w.restrict(w.addUser(w.acme, relay.RoleAdmin), w.staging), true).with("on-behalf-of", "staging")
+	path := held(boss)
+	temp.refused("POST", path, "", 403, "The account holds", "")
+	if a := temp.want("GET", strings.TrimSuffix(path, "/release"), "", 200, nil); !strings.Contains(a.Body, `"by":"account"`) {
+		t.Errorf("%s", a.Body)
+	}
+	temp.want("POST", held(own), "", 200, nil)
+
+	// A name that is somebody else's by now changes nothing.
+	left := w.addUser(w.acme, relay.RoleOwner)
+	path = held(w.person(left, true))
+	gone := w.addUser(w.staging, relay.RoleOwner)
+	theirs := held(w.person(gone, true))
+	for i := range w.users {
+		switch w.users[i].ID {
+		case left.ID:
+			w.users[i].Subuser = w.staging.Subuser
+		case gone.ID:
+			w.users[i].Username = "renamed"
+		}
+	}
+	own.refused("POST", path, "", 403, "The account holds", "")
+	if a := w.as(w.staging, scopeMail).want("GET", strings.TrimSuffix(path, "/release"), "", 200, nil); strings.Contains(a.Body, left.Username) {
+		t.Errorf("%s", a.Body)
+	}
+	own.want("POST", theirs, "", 200, nil)
+
 	id := f.addMail(w.acme, "ann@dest.test")
 	f.setState(id, relay.MessageQuarantined)
 	w.as(w.acme, relay.Scopes...).refused("POST", "/v3/messages/"+id.String()+"/release", "", 403, "quarantined", "")

@@ -128,7 +128,7 @@ func (a *API) showJourney(c *Call) error {
 		return err
 	}
 	v := journeyView{ID: f.id, Subuser: a.subuserName(c, f.tenant), Queued: f.queued != nil, Why: []string{}, Categories: []string{}, AcceptedAt: f.id.Time()}
-	key := a.tell(c, &v, f)
+	key := v.tell(c, f)
 	v.recipients(f)
 	if f.queued != nil {
 		if err := a.explain(c, f, &v); err != nil {
@@ -153,7 +153,7 @@ func (a *API) showJourney(c *Call) error {
 }
 
 // tell fills in the message itself and its events, and returns the key.
-func (a *API) tell(c *Call, v *journeyView, f *found) (key relay.KeyID) {
+func (v *journeyView) tell(c *Call, f *found) (key relay.KeyID) {
 	v.Events = []journeyEvent{}
 	for _, e := range f.events {
 		var d relay.EventData
@@ -169,7 +169,7 @@ func (a *API) tell(c *Call, v *journeyView, f *found) (key relay.KeyID) {
 				v.Source = sourceView{s.Addr, s.Helo, s.TLS, s.Mechanism, s.Protocol}
 			}
 		}
-		d.By = a.shownBy(c, d.By)
+		d.By = c.shownBy(&d, f.tenant.Subuser)
 		v.Events = append(v.Events, journeyEvent{At: e.At, Event: e.Kind, N: e.N, Recipient: e.Recipient, Data: d})
 	}
 	if f.queued == nil {
@@ -183,18 +183,14 @@ func (a *API) tell(c *Call, v *journeyView, f *found) (key relay.KeyID) {
 }
 
 // shownBy is who did something to mail, as the asker may know it: a subuser need
-// not learn who its account's people are, nor who works at the installation.
-func (a *API) shownBy(c *Call, by string) string {
-	if by == "" || c.standsOver(c.Tenant.Subuser) {
-		return by
+// not learn who its account's people are, nor who works at the installation; nor need
+// somebody of the account who may see nothing of its own.
+func (c *Call) shownBy(d *relay.EventData, of relay.SubuserID) string {
+	rank := rankOf(d)
+	if rank == "" || rank == relay.RankOwn.Name() || c.standsOver(of) || d.By == c.By.Who || strings.HasPrefix(d.By, c.By.Who+" ") {
+		return d.By
 	}
-	switch who, _, _ := strings.Cut(by, " on "); {
-	case a.ownHolder(c, who):
-		return by
-	case strings.HasPrefix(who, operatorPrefix):
-		return "operator"
-	}
-	return "account"
+	return rank
 }
 
 // operatorPrefix begins the name of whoever came by admin.sock.
