@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -333,6 +334,9 @@ func TestDomainFindingEndsWithTheDomain(t *testing.T) {
 			if err != nil || len(untaken) != len(want) {
 				t.Fatalf("%s: %d ended, %v", what, len(untaken), err)
 			}
+			byID := func(a, b relay.WatchFinding) int { return strings.Compare(a.ID.String(), b.ID.String()) }
+			slices.SortFunc(untaken, byID)
+			slices.SortFunc(want, byID)
 			for i, f := range untaken {
 				if f.ID != want[i].ID || f.State != relay.WatchEnded || !f.DecidedAt.Equal(at) || f.DecidedBy != "watch" || f.Teach {
 					t.Errorf("%s: %+v", what, f)
