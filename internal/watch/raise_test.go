@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -13,48 +14,83 @@ import (
 )
 
 // An attack that goes on is answered as the settings say now: a stricter answer is
-// taken into the open finding, a milder one is not.
+// taken into the open finding, a milder one is not, and none of a rule that is off.
 func TestStricterSettingsReachAnOpenFinding(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1)
-	p := w.program("shop", "192.0.2.7")
-	w.run(p, shapes["office"], 0, 80)
-	answer := relay.WatchHold
-	e := w.engine(func(c *Config) {
-		c.Settings = func(relay.AccountID) relay.WatchSettings {
-			return relay.WatchSettings{Rules: map[relay.WatchRule]relay.WatchRuleSetting{relay.WatchBurst: {Answer: answer}}}
-		}
-	})
-	w.send(p, w.at(80, 11), 400)
-	first, err := e.Observe(t.Context(), w.events, w.logins)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := w.only(of(relay.WatchBurst, first), relay.WatchBurst, p.Key)
-	before := f.Raised // it became critical with the last mails
-	if f.Answer != relay.WatchHold {
-		t.Fatalf("%+v", f)
-	}
-	for _, c := range []struct {
-		set, want relay.WatchAnswer
-		raised    int64
-	}{{relay.WatchHold, relay.WatchHold, 0}, {relay.WatchTell, relay.WatchHold, 0}, {relay.WatchStop, relay.WatchStop, 1}, {relay.WatchRecord, relay.WatchStop, 1}} {
-		e.Saved()
-		answer = c.set
-		w.events, w.logins = nil, nil
-		w.send(p, w.at(80, 11.95), 40)
-		again, err := e.Observe(t.Context(), w.events, w.logins)
-		if err != nil || len(of(relay.WatchBurst, again)) != 0 {
-			t.Fatalf("%v, %v", again, err)
-		}
-		changes, err := e.Changes()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := of(relay.WatchBurst, changes.Findings)
-		if len(got) != 1 || got[0].ID != f.ID || got[0].Answer != c.want || got[0].Raised != before+c.raised {
-			t.Errorf("settings %s: %+v", c.set, got)
-		}
+	thief := netip.MustParseAddr("203.0.113.9")
+	for name, c := range map[string]struct {
+		rule   relay.WatchRule
+		atlas  bool
+		begins func(w *world, p *program)
+		goesOn func(w *world, p *program)
+	}{
+		"a burst": {relay.WatchBurst, false, func(w *world, p *program) { w.send(p, w.at(80, 11), 400) }, func(w *world, p *program) { w.send(p, w.at(80, 11.95), 40) }},
+		"a country": {relay.WatchNetwork, true, func(w *world, p *program) { w.login(p, w.at(80, 11), thief, relay.LoginOK) },
+			func(w *world, p *program) { w.login(p, w.at(80, 11.95), thief.Next(), relay.LoginOK) }},
+		"a network": {relay.WatchNetwork, false, func(w *world, p *program) { w.login(p, w.at(80, 11), thief, relay.LoginOK) },
+			func(w *world, p *program) { w.login(p, w.at(80, 11.95), thief.Next(), relay.LoginOK) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1)
+			p := w.program("shop", "192.0.2.7")
+			w.run(p, shapes["office"], 0, 80)
+			set := relay.WatchRuleSetting{Answer: relay.WatchHold}
+			e := w.engine(func(cfg *Config) {
+				cfg.Settings = func(relay.AccountID) relay.WatchSettings {
+					return relay.WatchSettings{Rules: map[relay.WatchRule]relay.WatchRuleSetting{c.rule: set}}
+				}
+				if c.atlas {
+					withAtlas(cfg)
+				}
+			})
+			c.begins(w, p)
+			first, err := e.Observe(t.Context(), w.events, w.logins)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := w.only(of(c.rule, first), c.rule, p.Key)
+			before := f.Raised // a burst became critical with the last mails
+			if f.Answer != relay.WatchHold {
+				t.Fatalf("%+v", f)
+			}
+			sees := func(want relay.WatchAnswer, raised int64) {
+				t.Helper()
+				e.Saved()
+				w.events, w.logins = nil, nil
+				c.goesOn(w, p)
+				again, err := e.Observe(t.Context(), w.events, w.logins)
+				if err != nil || len(of(c.rule, again)) != 0 {
+					t.Fatalf("%v, %v", again, err)
+				}
+				var got *relay.WatchFinding
+				for _, open := range e.Open() {
+					if open.ID == f.ID {
+						got = &open
+					}
+				}
+				if got == nil || got.Answer != want || got.Raised != before+raised {
+					t.Errorf("settings %+v: %+v", set, got)
+				}
+			}
+			set = relay.WatchRuleSetting{Answer: relay.WatchHold}
+			sees(relay.WatchHold, 0)
+			set = relay.WatchRuleSetting{Answer: relay.WatchTell}
+			sees(relay.WatchHold, 0)
+			set = relay.WatchRuleSetting{Answer: relay.WatchStop, Off: true}
+			sees(relay.WatchHold, 0)
+			set = relay.WatchRuleSetting{Answer: relay.WatchStop}
+			sees(relay.WatchStop, 1)
+			changes, err := e.Changes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := of(c.rule, changes.Findings); len(got) != 1 || got[0].Answer != relay.WatchStop {
+				t.Errorf("not kept: %+v", got)
+			}
+			set = relay.WatchRuleSetting{Answer: relay.WatchRecord}
+			sees(relay.WatchStop, 1)
+		})
 	}
 }
 

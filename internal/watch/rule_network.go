@@ -109,11 +109,16 @@ func (s *scene) reportNetwork(b *baseline, o *origin, country bool, why string, 
 	s.report(f)
 }
 
-// again adds a use to the finding that its network is.
+// again adds a use to the finding that its network is. It is answered as the settings
+// say now, like what is reported anew; a rule that is off asks for nothing.
 func (s *scene) again(rule relay.WatchRule, o *origin) {
+	set, on := s.set(rule)
+	if !on {
+		set.Answer = ""
+	}
 	for _, subject := range []string{o.Country, o.wide.String()} {
 		if f := s.live(rule, subject); subject != "" && f != nil {
-			s.e.add(f, &relay.WatchFinding{Severity: f.Severity, LastAt: s.at.UTC(), Evidence: relay.WatchEvidence{Places: []relay.WatchPlace{o.show()}}})
+			s.e.add(f, &relay.WatchFinding{Severity: f.Severity, LastAt: s.at.UTC(), Answer: set.Answer, Evidence: relay.WatchEvidence{Places: []relay.WatchPlace{o.show()}}})
 			return
 		}
 	}
