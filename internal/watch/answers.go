@@ -160,12 +160,25 @@ func (a *Answers) answered(ctx context.Context, f *relay.WatchFinding, problem s
 // twice, after a crash, is better than not at all.
 func (a *Answers) answer(ctx context.Context, f *relay.WatchFinding, s relay.WatchSettings, t *try) error {
 	if !t.bent {
-		if err := a.bend(ctx, f); err != nil {
+		if err := a.bend(ctx, f, present(f, &s)); err != nil {
 			return err
 		}
 		t.bent = true
 	}
 	return a.tell(ctx, f, &s, t)
+}
+
+// present is what is done to the key: what the finding is to be answered with, or what
+// the settings ask for now where that is milder. The account may have taken the answer
+// back since, and nobody wants it carried out on a key that they enabled again.
+func present(f *relay.WatchFinding, s *relay.WatchSettings) relay.WatchAnswer {
+	switch now := s.Rule(f.Rule); {
+	case now.Off:
+		return relay.WatchRecord
+	case f.Answer.Stricter(now.Answer):
+		return now.Answer
+	}
+	return f.Answer
 }
 
 // tell mails and posts a finding.

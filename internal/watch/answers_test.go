@@ -138,13 +138,19 @@ func newDesk() (*desk, *letters, *Answers, *time.Time) {
 }
 
 func (d *desk) finding(n byte, answer relay.WatchAnswer) *relay.WatchFinding {
-	d.findings = append(d.findings, relay.WatchFinding{ID: relay.WatchID{ID: relay.ID{n}}, Tenant: relay.Tenant{Account: relay.AccountID{ID: relay.ID{9}}}, Key: d.key.ID, KeyName: "shop", State: relay.WatchOpen,
+	d.findings = append(d.findings, relay.WatchFinding{ID: relay.WatchID{ID: relay.ID{n}}, Rule: relay.WatchPlaces, Tenant: relay.Tenant{Account: relay.AccountID{ID: relay.ID{9}}}, Key: d.key.ID, KeyName: "shop", State: relay.WatchOpen,
 		Title: "Key “shop” …", Text: "text", Fix: "fix", Severity: relay.WatchCritical, Answer: answer, FirstAt: began, LastAt: began,
 		Evidence: relay.WatchEvidence{Seen: 4, Unit: "places", Places: []relay.WatchPlace{{Addr: "192.0.2.1", Country: "NG"}}}})
 	return &d.findings[len(d.findings)-1]
 }
 
-func noSettings(relay.AccountID) relay.WatchSettings { return relay.WatchSettings{} }
+// asked are settings that ask for whatever the findings of a desk were answered with.
+func asked(relay.AccountID) relay.WatchSettings { return asking(relay.WatchStop) }
+
+// asking are settings that ask for an answer.
+func asking(answer relay.WatchAnswer) relay.WatchSettings {
+	return relay.WatchSettings{Rules: map[relay.WatchRule]relay.WatchRuleSetting{relay.WatchPlaces: {Answer: answer}}}
+}
 
 // Somebody edits a key while it is slowed: both stand, since the answer is tried again.
 func TestAnswersUndoNobody(t *testing.T) {
@@ -152,11 +158,11 @@ func TestAnswersUndoNobody(t *testing.T) {
 	d, _, a, now := newDesk()
 	d.finding(1, relay.WatchSlow)
 	d.meanwhile = func() { d.key.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}; d.meanwhile = nil }
-	if err := a.Work(t.Context(), noSettings); err == nil || d.key.PerMinute != 900 {
+	if err := a.Work(t.Context(), asked); err == nil || d.key.PerMinute != 900 {
 		t.Errorf("written over an edit: %v, %d a minute", err, d.key.PerMinute)
 	}
 	*now = now.Add(time.Hour)
-	if err := a.Work(t.Context(), noSettings); err != nil || d.key.PerMinute != 10 || len(d.key.Networks) != 1 {
+	if err := a.Work(t.Context(), asked); err != nil || d.key.PerMinute != 10 || len(d.key.Networks) != 1 {
 		t.Errorf("tried again: %v, %+v", err, d.key)
 	}
 }
@@ -180,7 +186,7 @@ func TestAnswers(t *testing.T) {
 			before := d.key
 			d.finding(1, answer)
 			for range 3 { // again after that: nothing more
-				if err := a.Work(t.Context(), noSettings); err != nil {
+				if err := a.Work(t.Context(), asked); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -196,7 +202,7 @@ func TestAnswers(t *testing.T) {
 				}
 			}
 			d.findings[0].State = relay.WatchDismissed
-			if err := a.Work(t.Context(), noSettings); err != nil {
+			if err := a.Work(t.Context(), asked); err != nil {
 				t.Fatal(err)
 			}
 			if d.key.Mode != before.Mode || d.key.PerMinute != before.PerMinute || !d.key.DisabledAt.IsZero() || d.findings[0].Undo != nil {
@@ -211,7 +217,7 @@ func TestRecordDoesNothing(t *testing.T) {
 	t.Parallel()
 	d, l, a, _ := newDesk()
 	d.finding(1, relay.WatchRecord)
-	if err := a.Work(t.Context(), noSettings); err != nil || len(l.mails)+len(l.posts)+len(d.by) != 0 {
+	if err := a.Work(t.Context(), asked); err != nil || len(l.mails)+len(l.posts)+len(d.by) != 0 {
 		t.Errorf("%v, %q", err, l.mails)
 	}
 }
@@ -225,7 +231,7 @@ func TestAnswersOfTwoFindings(t *testing.T) {
 		before := d.key
 		work := func() {
 			t.Helper()
-			if err := a.Work(t.Context(), noSettings); err != nil {
+			if err := a.Work(t.Context(), asked); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -252,12 +258,12 @@ func TestUndoLeavesPeoplesChanges(t *testing.T) {
 	t.Parallel()
 	d, _, a, _ := newDesk()
 	d.finding(1, relay.WatchSlow)
-	if err := a.Work(t.Context(), noSettings); err != nil {
+	if err := a.Work(t.Context(), asked); err != nil {
 		t.Fatal(err)
 	}
 	d.key.PerMinute = 5
 	d.findings[0].State = relay.WatchDismissed
-	if err := a.Work(t.Context(), noSettings); err != nil || d.key.PerMinute != 5 {
+	if err := a.Work(t.Context(), asked); err != nil || d.key.PerMinute != 5 {
 		t.Errorf("%d a minute, %v", d.key.PerMinute, err)
 	}
 }
@@ -271,11 +277,11 @@ func TestCrashWhileAnswering(t *testing.T) {
 	was := int64(900)
 	f.Undo = &relay.WatchUndo{PerMinute: &was, SetMinute: 10} // kept, and the key perhaps changed
 	d.key.PerMinute = 10
-	if err := a.Work(t.Context(), noSettings); err != nil {
+	if err := a.Work(t.Context(), asked); err != nil {
 		t.Fatal(err)
 	}
 	d.findings[0].State = relay.WatchDismissed
-	if err := a.Work(t.Context(), noSettings); err != nil || d.key.PerMinute != 900 {
+	if err := a.Work(t.Context(), asked); err != nil || d.key.PerMinute != 900 {
 		t.Errorf("%d a minute, %v", d.key.PerMinute, err)
 	}
 }

@@ -18,10 +18,10 @@ const (
 	slowPart    = 0.25
 )
 
-// bend slows, holds or stops a finding's key. What it will change is kept before: a
-// crash in between leaves it pending, and the next try changes the key.
-func (a *Answers) bend(ctx context.Context, f *relay.WatchFinding) error {
-	if f.Key.IsZero() || !slices.Contains(relay.WatchBends, f.Answer) {
+// bend slows, holds or stops a finding's key, by an answer. What it will change is kept
+// before: a crash in between leaves it pending, and the next try changes the key.
+func (a *Answers) bend(ctx context.Context, f *relay.WatchFinding, answer relay.WatchAnswer) error {
+	if f.Key.IsZero() || !slices.Contains(relay.WatchBends, answer) {
 		return nil
 	}
 	k, err := a.Store.Key(ctx, f.Key)
@@ -34,31 +34,31 @@ func (a *Answers) bend(ctx context.Context, f *relay.WatchFinding) error {
 	if k.Canary || !k.RevokedAt.IsZero() {
 		return nil // it lets nobody in
 	}
-	if f.Undo.Stands(f.Answer, &k) {
+	if f.Undo.Stands(answer, &k) {
 		return nil
 	}
-	if !f.Undo.Pending(f.Answer, &k) {
-		part, err := a.plan(ctx, f, &k)
+	if !f.Undo.Pending(answer, &k) {
+		part, err := a.plan(ctx, f, answer, &k)
 		if err != nil {
 			return err
 		}
-		undo := f.Undo.With(f.Answer, part)
+		undo := f.Undo.With(answer, part)
 		if err := a.Store.SetWatchUndo(ctx, f.ID, undo); err != nil {
 			return err
 		}
 		f.Undo = undo
 	}
-	return a.change(ctx, f, k)
+	return a.change(ctx, f, answer, k)
 }
 
-// change makes a key what a finding's answer wants, where it is not so yet.
-func (a *Answers) change(ctx context.Context, f *relay.WatchFinding, k relay.Key) error {
-	if !f.Undo.Pending(f.Answer, &k) {
+// change makes a key what an answer of a finding wants, where it is not so yet.
+func (a *Answers) change(ctx context.Context, f *relay.WatchFinding, answer relay.WatchAnswer, k relay.Key) error {
+	if !f.Undo.Pending(answer, &k) {
 		return nil
 	}
 	by := store.By{Who: By, From: "finding " + f.ID.String()}
 	was := k // whoever edits the key meanwhile is not undone: this is tried again
-	switch f.Answer {
+	switch answer {
 	case relay.WatchStop:
 		return a.Store.SetKeyDisabled(ctx, by, k.ID, f.Undo.DisabledAt)
 	case relay.WatchHold:
@@ -71,16 +71,16 @@ func (a *Answers) change(ctx context.Context, f *relay.WatchFinding, k relay.Key
 
 // plan says what an answer will change; nil: the key is so already. Where another
 // finding has changed it so, both have the old value, and the last one restores it.
-func (a *Answers) plan(ctx context.Context, f *relay.WatchFinding, k *relay.Key) (*relay.WatchUndo, error) {
-	if part, err := a.sharedPart(ctx, f, f.Answer, k); err != nil || part != nil {
+func (a *Answers) plan(ctx context.Context, f *relay.WatchFinding, answer relay.WatchAnswer, k *relay.Key) (*relay.WatchUndo, error) {
+	if part, err := a.sharedPart(ctx, f, answer, k); err != nil || part != nil {
 		return part, err
 	}
 	switch {
-	case f.Answer == relay.WatchStop && k.DisabledAt.IsZero():
+	case answer == relay.WatchStop && k.DisabledAt.IsZero():
 		return &relay.WatchUndo{Stopped: true, DisabledAt: a.now().UTC().Truncate(time.Microsecond)}, nil
-	case f.Answer == relay.WatchHold && k.Mode == relay.KeyLive:
+	case answer == relay.WatchHold && k.Mode == relay.KeyLive:
 		return &relay.WatchUndo{Mode: k.Mode}, nil
-	case f.Answer == relay.WatchSlow:
+	case answer == relay.WatchSlow:
 		return a.planSlow(ctx, k)
 	}
 	return nil, nil

@@ -22,7 +22,7 @@ func restored(k relay.Key) relay.Key {
 // work answers and undoes what there is.
 func work(t *testing.T, a *Answers) {
 	t.Helper()
-	if err := a.Work(t.Context(), noSettings); err != nil {
+	if err := a.Work(t.Context(), asked); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -164,7 +164,7 @@ func TestKeyIsChangedOnce(t *testing.T) {
 		d, l, a, now := newDesk()
 		d.finding(1, answer)
 		l.failMail = errors.New("down")
-		if err := a.Work(t.Context(), noSettings); err == nil {
+		if err := a.Work(t.Context(), asked); err == nil {
 			t.Error("a failure is none")
 		}
 		want := restored(d.key)

@@ -125,7 +125,7 @@ func TestNothingIsDoneToWhatIsShut(t *testing.T) {
 			shut(&d.key)
 			before := fmt.Sprint(d.key)
 			d.finding(1, answer)
-			if err := a.Work(t.Context(), noSettings); err != nil || fmt.Sprint(d.key) != before || len(d.by) != 0 || len(l.mails) != 1 {
+			if err := a.Work(t.Context(), asked); err != nil || fmt.Sprint(d.key) != before || len(d.by) != 0 || len(l.mails) != 1 {
 				t.Errorf("%s, %s: %v, changed by %q, %d letters", name, answer, err, d.by, len(l.mails))
 			}
 		}

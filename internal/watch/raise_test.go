@@ -286,6 +286,62 @@ func TestStricterAnswerAndItsUndo(t *testing.T) {
 	sameKey(t, "stopped again", want, d.key)
 }
 
+// What the account does not ask for any more is not done, although the finding was
+// opened when it did: not to a key that a person put back, nor when the finding becomes
+// worse, nor the first time. It is told all the same.
+func TestAnswerThatWasTakenBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		set  relay.WatchSettings
+		want func(k *relay.Key) // of the key that was put back
+	}{
+		"stop":   {asking(relay.WatchStop), func(k *relay.Key) { k.DisabledAt = began }},
+		"hold":   {asking(relay.WatchHold), func(k *relay.Key) { k.Mode = relay.KeyHold }},
+		"slow":   {asking(relay.WatchSlow), func(k *relay.Key) { k.PerMinute = 10 }},
+		"tell":   {asking(relay.WatchTell), func(*relay.Key) {}},
+		"record": {asking(relay.WatchRecord), func(*relay.Key) {}},
+		"off": {relay.WatchSettings{Rules: map[relay.WatchRule]relay.WatchRuleSetting{relay.WatchPlaces: {Answer: relay.WatchStop, Off: true}}},
+			func(*relay.Key) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, l, a, _ := newDesk()
+			f := d.finding(1, relay.WatchStop)
+			f.Severity = relay.WatchWarning
+			work(t, a)
+			d.set(ann, restored(d.key))
+			before, want := d.key, d.key
+			c.want(&want)
+			f.Severity, f.Raised, f.AnsweredAt = relay.WatchCritical, 1, time.Time{}
+			d.finding(2, relay.WatchStop)
+			now := func(relay.AccountID) relay.WatchSettings { return c.set }
+			for range 2 { // the second time there is nothing to do
+				if err := a.Work(t.Context(), now); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sameKey(t, "answered", want, d.key)
+			if len(l.mails) != 3 || d.findings[0].AnsweredAt.IsZero() || d.findings[1].AnsweredAt.IsZero() {
+				t.Errorf("told: %q", l.mails)
+			}
+			for i := range d.findings {
+				d.findings[i].State = relay.WatchDismissed
+			}
+			if err := a.Work(t.Context(), now); err != nil {
+				t.Fatal(err)
+			}
+			sameKey(t, "dismissed", before, d.key)
+		})
+	}
+	// More than the finding is answered with is not done either.
+	d, _, a, _ := newDesk()
+	d.finding(1, relay.WatchHold)
+	work(t, a)
+	if !d.key.DisabledAt.IsZero() || d.key.Mode != relay.KeyHold {
+		t.Errorf("%+v", d.key)
+	}
+}
+
 // A commit that failed, done or not, neither loses a raise nor raises twice.
 func TestRaiseOverFailedCommits(t *testing.T) {
 	t.Parallel()

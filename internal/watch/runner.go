@@ -66,7 +66,7 @@ type Runner struct {
 	held     atomic.Bool   // this node runs the watch
 
 	mu       sync.Mutex
-	settings map[relay.AccountID]relay.WatchSettings // guarded by mu
+	settings map[relay.AccountID]relay.WatchSettings // guarded by mu; nil: not read
 }
 
 // NewRunner makes a runner; Run starts it.
@@ -150,10 +150,7 @@ func (r *Runner) answer(ctx context.Context) {
 		case <-tick.C:
 		case <-r.wake:
 		}
-		if !r.held.Load() || r.cfg.Answers == nil {
-			continue
-		}
-		switch err := r.cfg.Answers.Work(ctx, r.Settings); {
+		switch err := r.work(ctx); {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
@@ -165,6 +162,18 @@ func (r *Runner) answer(ctx context.Context) {
 	}
 }
 
+// work answers what is due, where this node runs the watch. Not before it has read the
+// settings: an answer that they ask for would count as done without it.
+func (r *Runner) work(ctx context.Context) error {
+	r.mu.Lock()
+	known := r.settings != nil
+	r.mu.Unlock()
+	if !known || !r.held.Load() || r.cfg.Answers == nil {
+		return nil
+	}
+	return r.cfg.Answers.Work(ctx, r.Settings)
+}
+
 // Step takes in one piece of the logs, and keeps what was learned of it.
 // more: there is more to read already. An error leaves the runner to
 // begin anew from what is kept.
@@ -173,6 +182,7 @@ func (r *Runner) Step(ctx context.Context) (more bool, err error) {
 	r.held.Store(err == nil && held)
 	if err != nil || !held {
 		r.engine = nil
+		r.set(nil) // old when this node runs the watch again
 		return false, err
 	}
 	defer func() {
@@ -238,9 +248,7 @@ func (r *Runner) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	r.settings = settings
-	r.mu.Unlock()
+	r.set(settings)
 	if r.engine != nil {
 		return nil
 	}
@@ -294,6 +302,12 @@ func (r *Runner) places(ctx context.Context) error {
 		*c.at = *c.begin
 	}
 	return nil
+}
+
+func (r *Runner) set(settings map[relay.AccountID]relay.WatchSettings) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settings = settings
 }
 
 // Settings are those of an account, as they were when the last step began.

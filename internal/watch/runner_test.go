@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -273,5 +274,34 @@ func TestRunnerSaysWhyItStands(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// Nothing is answered before the settings are read: who is told, and what is done to the
+// key, stands in them.
+func TestNothingIsAnsweredWithoutSettings(t *testing.T) {
+	t.Parallel()
+	d := newDecoy(t)
+	if err := d.s.SwapWatchSettings(t.Context(), ann, d.p.Account, relay.WatchSettings{}, relay.WatchSettings{MailTo: []string{"ops@example.test"}}); err != nil {
+		t.Fatal(err)
+	}
+	d.try("203.0.113.9", false)
+	d.after(time.Minute)
+	s, l := &lame{Store: d.s}, &letters{}
+	r := NewRunner(RunnerConfig{Store: s, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return d.clock }, Answers: &Answers{Store: d.s, Mail: l.mail,
+		Account: func(relay.AccountID) (relay.Account, bool) {
+			return relay.Account{OwnerEmail: "owner@example.test"}, true
+		}}})
+	for _, broken := range []bool{true, false} {
+		s.broken.Store(broken)
+		if _, err := r.Step(t.Context()); broken != (err != nil) || !r.Held() {
+			t.Fatal(err)
+		}
+		if err := r.work(t.Context()); err != nil || broken != (len(l.mails) == 0) {
+			t.Errorf("settings unread %t: %q, %v", broken, l.mails, err)
+		}
+	}
+	if len(l.mails) != 1 || !strings.HasPrefix(l.mails[0], "ops@example.test: ") {
+		t.Errorf("%q", l.mails)
 	}
 }
