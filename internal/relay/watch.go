@@ -128,6 +128,9 @@ type WatchFinding struct {
 	AnsweredAt  time.Time   `json:"answered_at,omitzero"`
 	AnswerError string      `json:"answer_error,omitempty"`
 	Undo        *WatchUndo  `json:"undo,omitempty"`
+	// Bent is the answer that last changed the key, as Raised counts them, from 1; 0:
+	// none did. Whoever put the key back since has the last word on that answer.
+	Bent int64 `json:"-"`
 	// Raised is how often it was answered anew, since it became worse or the settings
 	// asked for more.
 	Raised int64 `json:"raised,omitempty"`

@@ -47,7 +47,7 @@ const (
 	selectBaseline  = `SELECT key_id, data FROM watch_baselines WHERE key_id = $1`
 	dropFindings    = `DELETE FROM watch_findings WHERE last_at < $1`
 	dropBaselines   = `DELETE FROM watch_baselines WHERE updated_at < $1 AND length(key_id) > 0`
-	findingColumns  = `data, state, answer, answered_at, answer_error, undo, decided_at, decided_by, teach`
+	findingColumns  = `data, state, answer, answered_at, answer_error, undo, bent, decided_at, decided_by, teach`
 	selectFindings  = `SELECT ` + findingColumns + ` FROM watch_findings`
 	openFindings    = selectFindings + ` WHERE state = 'open' ORDER BY id`
 	openDomains     = selectFindings + ` WHERE state = 'open' AND rule = 'domain' AND account_id = $1 AND subuser_id = $2 ORDER BY id`
@@ -58,6 +58,7 @@ const (
 	undoneFinding = selectFindings + ` WHERE state IN ('dismissed', 'ended') AND undo <> '' ORDER BY id LIMIT 200`
 	setAnswered   = `UPDATE watch_findings SET answered_at = $1, answer_error = $2 WHERE id = $3 AND severity = $4 AND answer = $5`
 	setUndo       = `UPDATE watch_findings SET undo = $1 WHERE id = $2`
+	bendFinding   = `UPDATE watch_findings SET undo = $1, bent = $2 WHERE id = $3 AND state = 'open'`
 	decideFinding = `UPDATE watch_findings SET state = $1, decided_at = $2, decided_by = $3, teach = $4, taken = 0 WHERE id = $5 AND state = 'open'`
 )
 
@@ -132,12 +133,14 @@ func scanFinding(r scanner) (relay.WatchFinding, error) {
 	var f relay.WatchFinding
 	var data, state, answer, answerError, undo, by string
 	var answered, decided, teach int64
-	if err := r.Scan(&data, &state, &answer, &answered, &answerError, &undo, &decided, &by, &teach); err != nil {
+	var bent int64
+	if err := r.Scan(&data, &state, &answer, &answered, &answerError, &undo, &bent, &decided, &by, &teach); err != nil {
 		return f, err
 	}
 	if err := unpackJSON(data, &f, "watch_findings.data"); err != nil {
 		return f, err
 	}
+	f.Bent = bent
 	f.State, f.Answer, f.AnsweredAt, f.AnswerError = relay.WatchState(state), relay.WatchAnswer(answer), timeOf(answered), answerError
 	f.DecidedAt, f.DecidedBy, f.Teach = timeOf(decided), by, teach != 0
 	return f, unpackJSON(undo, &f.Undo, "watch_findings.undo")
@@ -244,8 +247,22 @@ func (s *Store) SetWatchAnswered(ctx context.Context, f relay.WatchFinding, at t
 	return err
 }
 
-// SetWatchUndo keeps what an answer is about to change, or with nil that it was
-// undone.
+// BendWatch keeps what the present answer of a finding is about to change of its key,
+// and that it was this answer. relay.Conflict: the finding is not open any more, and
+// nobody wants it answered.
+func (s *Store) BendWatch(ctx context.Context, f relay.WatchFinding, undo *relay.WatchUndo) error {
+	packed, err := packJSON(undo, undo == nil)
+	if err != nil {
+		return fmt.Errorf("bend key: %w", err)
+	}
+	err = s.setWatch(ctx, bendFinding, packed, f.Raised+1, blob(f.ID.ID))
+	if relay.KindOf(err) == relay.NotFound {
+		return relay.E(relay.Conflict, "The finding was decided at the same moment.")
+	}
+	return err
+}
+
+// SetWatchUndo keeps what is still to be undone of an answer; nil: nothing is.
 func (s *Store) SetWatchUndo(ctx context.Context, id relay.WatchID, undo *relay.WatchUndo) error {
 	packed, err := packJSON(undo, undo == nil)
 	if err != nil {

@@ -87,8 +87,11 @@ func TestWatchFindings(t *testing.T) {
 		// Answers and what they changed.
 		limit := int64(7)
 		undo := &relay.WatchUndo{PerMinute: &limit, SetMinute: 2}
-		if err := s.SetWatchUndo(ctx, second.ID, undo); err != nil {
+		if err := s.BendWatch(ctx, second, undo); err != nil {
 			t.Fatal(err)
+		}
+		if err := s.BendWatch(ctx, first, undo); relay.KindOf(err) != relay.Conflict {
+			t.Errorf("bent by a finding that was dismissed: %v", err)
 		}
 		if err := s.SetWatchAnswered(ctx, second, c.now, "no\x00 way"); err != nil {
 			t.Fatal(err)
@@ -99,7 +102,7 @@ func TestWatchFindings(t *testing.T) {
 			t.Errorf("answered as it was before it was raised: %v", err)
 		}
 		bent, err := s.BentWatch(ctx, second.Key)
-		if err != nil || len(bent) != 1 || *bent[0].Undo.PerMinute != 7 || bent[0].AnsweredAt.IsZero() || bent[0].AnswerError == "" {
+		if err != nil || len(bent) != 1 || *bent[0].Undo.PerMinute != 7 || bent[0].Bent != 1 || bent[0].AnsweredAt.IsZero() || bent[0].AnswerError == "" {
 			t.Errorf("bent: %+v, %v", bent, err)
 		}
 		// Seen again it stays answered; raised it is due again, and the rest is as it was.
@@ -246,7 +249,8 @@ func TestWatchForgetsWhatSomebodyChanged(t *testing.T) {
 		if err := s.PutWatch(ctx, WatchCommit{Findings: []relay.WatchFinding{f}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetWatchUndo(ctx, f.ID, &relay.WatchUndo{PerMinute: &limit, SetMinute: 3, Mode: relay.KeyLive, Stopped: true, DisabledAt: at}); err != nil {
+		f.Raised = 2
+		if err := s.BendWatch(ctx, f, &relay.WatchUndo{PerMinute: &limit, SetMinute: 3, Mode: relay.KeyLive, Stopped: true, DisabledAt: at}); err != nil {
 			t.Fatal(err)
 		}
 		left := func() (out []relay.WatchAnswer) {
@@ -254,6 +258,9 @@ func TestWatchForgetsWhatSomebodyChanged(t *testing.T) {
 			got, err := s.WatchFinding(ctx, f.ID)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if got.Bent != 3 {
+				t.Errorf("what was done is forgotten: %d", got.Bent)
 			}
 			for _, a := range relay.WatchBends {
 				if got.Undo.Part(a) != nil {

@@ -24,6 +24,8 @@ type AnswerStore interface {
 	WatchBaselines(ctx context.Context, keys []relay.KeyID) (map[relay.KeyID][]byte, error)
 	// SetWatchAnswered: relay.Conflict if the finding was raised since f was read.
 	SetWatchAnswered(ctx context.Context, f relay.WatchFinding, at time.Time, problem string) error
+	// BendWatch: relay.Conflict if the finding is not open any more.
+	BendWatch(ctx context.Context, f relay.WatchFinding, undo *relay.WatchUndo) error
 	SetWatchUndo(ctx context.Context, id relay.WatchID, undo *relay.WatchUndo) error
 }
 
@@ -67,7 +69,6 @@ func (t telling) hookID() string {
 
 // try is a finding that could not be told yet.
 type try struct {
-	bent   bool // the key was changed; who changes it back while nobody can be told has the last word
 	mailed map[string]bool
 	posted bool
 	pause  time.Duration
@@ -159,11 +160,8 @@ func (a *Answers) answered(ctx context.Context, f *relay.WatchFinding, problem s
 // answer does what one finding asks for: first to the key, then by telling. Told
 // twice, after a crash, is better than not at all.
 func (a *Answers) answer(ctx context.Context, f *relay.WatchFinding, s relay.WatchSettings, t *try) error {
-	if !t.bent {
-		if err := a.bend(ctx, f, present(f, &s)); err != nil {
-			return err
-		}
-		t.bent = true
+	if err := a.bend(ctx, f, present(f, &s)); err != nil {
+		return err
 	}
 	return a.tell(ctx, f, &s, t)
 }

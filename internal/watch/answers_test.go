@@ -100,6 +100,15 @@ func (d *desk) SetWatchAnswered(_ context.Context, was relay.WatchFinding, at ti
 	return nil
 }
 
+func (d *desk) BendWatch(_ context.Context, was relay.WatchFinding, undo *relay.WatchUndo) error {
+	f := d.of(was.ID)
+	if f.State != relay.WatchOpen {
+		return relay.E(relay.Conflict, "decided")
+	}
+	f.Undo, f.Bent = undo, was.Raised+1
+	return nil
+}
+
 func (d *desk) SetWatchUndo(_ context.Context, id relay.WatchID, undo *relay.WatchUndo) error {
 	d.of(id).Undo = undo
 	return nil

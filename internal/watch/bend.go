@@ -19,9 +19,11 @@ const (
 )
 
 // bend slows, holds or stops a finding's key, by an answer. What it will change is kept
-// before: a crash in between leaves it pending, and the next try changes the key.
+// before: a crash in between leaves it pending, and the next try changes the key. It is
+// changed once: who puts it back while nobody can be told has the last word, over
+// restarts too.
 func (a *Answers) bend(ctx context.Context, f *relay.WatchFinding, answer relay.WatchAnswer) error {
-	if f.Key.IsZero() || !slices.Contains(relay.WatchBends, answer) {
+	if f.Key.IsZero() || !slices.Contains(relay.WatchBends, answer) || f.Bent == f.Raised+1 && f.Undo.Part(answer) == nil {
 		return nil
 	}
 	k, err := a.Store.Key(ctx, f.Key)
@@ -43,10 +45,10 @@ func (a *Answers) bend(ctx context.Context, f *relay.WatchFinding, answer relay.
 			return err
 		}
 		undo := f.Undo.With(answer, part)
-		if err := a.Store.SetWatchUndo(ctx, f.ID, undo); err != nil {
+		if err := a.Store.BendWatch(ctx, *f, undo); err != nil {
 			return err
 		}
-		f.Undo = undo
+		f.Undo, f.Bent = undo, f.Raised+1
 	}
 	return a.change(ctx, f, answer, k)
 }

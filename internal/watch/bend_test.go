@@ -143,7 +143,8 @@ func TestCrashAndAnEdit(t *testing.T) {
 	t.Parallel()
 	d, _, a, _ := newDesk()
 	was := int64(900)
-	d.finding(1, relay.WatchSlow).Undo = &relay.WatchUndo{PerMinute: &was, SetMinute: 10}
+	f := d.finding(1, relay.WatchSlow)
+	f.Undo, f.Bent = &relay.WatchUndo{PerMinute: &was, SetMinute: 10}, 1
 	d.key.PerMinute = 500
 	work(t, a)
 	if d.key.PerMinute != 10 {
@@ -157,26 +158,63 @@ func TestCrashAndAnEdit(t *testing.T) {
 }
 
 // Who enables a key again while nobody can be told has the last word: the key is
-// changed once, however often telling is tried.
+// changed once, however often telling is tried, and by whatever process; when the
+// finding becomes worse, once more.
 func TestKeyIsChangedOnce(t *testing.T) {
 	t.Parallel()
 	eachBend(t, func(t *testing.T, answer relay.WatchAnswer) {
-		d, l, a, now := newDesk()
-		d.finding(1, answer)
-		l.failMail = errors.New("down")
-		if err := a.Work(t.Context(), asked); err == nil {
-			t.Error("a failure is none")
-		}
-		want := restored(d.key)
-		d.set(ann, want)
-		l.failMail = nil
-		*now = now.Add(time.Hour)
-		work(t, a)
-		sameKey(t, "told", want, d.key)
-		if len(l.mails) != 1 || d.findings[0].AnsweredAt.IsZero() {
-			t.Errorf("%q", l.mails)
+		for _, restarts := range []bool{false, true} {
+			d, l, a, now := newDesk()
+			d.finding(1, answer)
+			tries := func(err error) {
+				t.Helper()
+				if l.failMail = err; restarts {
+					a.tries = nil
+				}
+				*now = now.Add(time.Hour)
+				if got := a.Work(t.Context(), asked); (got == nil) != (err == nil) {
+					t.Errorf("%v, want %v", got, err)
+				}
+			}
+			down := errors.New("down")
+			tries(down)
+			bent, want := d.key, restored(d.key)
+			d.set(ann, want)
+			tries(down)
+			sameKey(t, "tried again", want, d.key)
+			tries(nil)
+			sameKey(t, "told", want, d.key)
+			if len(l.mails) != 1 || d.findings[0].AnsweredAt.IsZero() {
+				t.Errorf("%q", l.mails)
+			}
+			d.findings[0].Raised, d.findings[0].AnsweredAt = 1, time.Time{}
+			tries(down)
+			if d.key.PerMinute != bent.PerMinute && answer == relay.WatchSlow || d.key.Mode != bent.Mode || d.key.DisabledAt.IsZero() != bent.DisabledAt.IsZero() {
+				t.Errorf("worse: %+v", d.key)
+			}
+			d.set(ann, want)
+			tries(nil)
+			sameKey(t, "told that it is worse", want, d.key)
 		}
 	})
+}
+
+// A key that was so already when it was to be changed is not changed either when
+// somebody makes it otherwise before anybody is told.
+func TestKeyThatWasSoAlready(t *testing.T) {
+	t.Parallel()
+	d, l, a, now := newDesk()
+	d.key.DisabledAt = began.Add(-time.Hour)
+	d.finding(1, relay.WatchStop)
+	l.failMail = errors.New("down")
+	_ = a.Work(t.Context(), asked)
+	d.set(ann, restored(d.key))
+	l.failMail, a.tries = nil, nil
+	*now = now.Add(time.Hour)
+	work(t, a)
+	if !d.key.DisabledAt.IsZero() || len(l.mails) != 1 {
+		t.Errorf("%+v, %q", d.key, l.mails)
+	}
 }
 
 // Two findings that changed the key in two ways: each takes back its own.
