@@ -86,12 +86,12 @@ func (w *where) String() string {
 // Events returns the events that match, oldest first. With Message set, only
 // days since the message was made are looked at.
 func (s *Store) Events(ctx context.Context, f EventFilter) ([]relay.Event, error) {
-	w := eventWhere(f)
 	since, until := dayRange(micros(f.Since), micros(f.Until))
 	if !f.Message.IsZero() {
-		// An id bears its time; a clock that was wrong by an hour loses nothing.
-		since = max(since, f.Message.Time().UnixMicro()-microsPerDay/24)
+		since = max(since, madeAt(f.Message))
+		f.Since = timeOf(since)
 	}
+	w := eventWhere(f)
 	limit := page(f.Limit, maxEventsPage)
 	all, err := readDays(ctx, s, eventFamily, since, until, f.Newest, limit, w, scanEvent)
 	if err != nil {
@@ -99,6 +99,10 @@ func (s *Store) Events(ctx context.Context, f EventFilter) ([]relay.Event, error
 	}
 	return all, nil
 }
+
+// madeAt is before all events of a message. An id bears its time; a clock that was
+// wrong by an hour loses nothing.
+func madeAt(id relay.MessageID) int64 { return max(1, id.Time().UnixMicro()-microsPerDay/24) }
 
 func eventWhere(f EventFilter) *where {
 	w := &where{}
@@ -240,12 +244,75 @@ func scanEvent(r *sql.Rows) (int64, relay.Event, error) {
 	return pos, e, nil
 }
 
-// MessageHistory returns all events of a message, oldest first, whether it is
-// still queued or has left the queue. No events: relay.NotFound.
+// MaxHistory is how many events of a message are read, half of them from its
+// beginning and half from its end.
+const MaxHistory = 2 * maxEventsPage
+
+// MessageHistory returns the events of a message in the order of their time, whether
+// it is still queued or has left the queue: of more than MaxHistory the first and the
+// last ones. No events: relay.NotFound.
 func (s *Store) MessageHistory(ctx context.Context, id relay.MessageID) ([]relay.Event, error) {
-	all, err := s.Events(ctx, EventFilter{Message: id, Limit: maxEventsPage})
-	if err == nil && len(all) == 0 {
-		err = notFound("message")
+	all, err := s.eventsOf(ctx, id, maxEventsPage, false)
+	if err == nil && len(all) == maxEventsPage {
+		var last []relay.Event
+		last, err = s.eventsOf(ctx, id, maxEventsPage, true)
+		slices.Reverse(last)
+		all = append(all, slices.DeleteFunc(last, func(e relay.Event) bool { return byTime(e, all[maxEventsPage-1]) <= 0 })...)
 	}
-	return all, err
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("history of message %s: %w", id, s.readError(err))
+	case len(all) == 0:
+		return nil, notFound("message")
+	}
+	return all, nil
+}
+
+// LastHold returns the event by which a message was last held or quarantined: by its
+// time, since the positions of two nodes that run side by side tell nothing about
+// which was first. It never was: relay.NotFound.
+func (s *Store) LastHold(ctx context.Context, id relay.MessageID) (relay.Event, error) {
+	all, err := s.eventsOf(ctx, id, 1, true, relay.EventHeld, relay.EventQuarantined)
+	if err != nil {
+		return relay.Event{}, fmt.Errorf("last hold of message %s: %w", id, s.readError(err))
+	}
+	if len(all) == 0 {
+		return relay.Event{}, notFound("hold")
+	}
+	return all[0], nil
+}
+
+// byTime is the order in which a message's events came about: by their time, and of
+// one time as they were committed.
+func byTime(a, b relay.Event) int {
+	return cmp.Or(a.At.Compare(b.At), cmp.Compare(position(a.Epoch, a.Seq), position(b.Epoch, b.Seq)))
+}
+
+// eventsOf reads up to limit events of a message, of all kinds or of some, in the
+// order of byTime: the first ones, or with newest the last ones, backwards. An event
+// is in the table of its own day, so days follow each other.
+func (s *Store) eventsOf(ctx context.Context, id relay.MessageID, limit int, newest bool, kinds ...relay.EventKind) ([]relay.Event, error) {
+	since := madeAt(id)
+	w := eventWhere(EventFilter{Message: id, Kinds: kinds, Since: timeOf(since)})
+	tables, order := s.tables(eventFamily, since, endOfTime), " ORDER BY at, pos"
+	if newest {
+		slices.Reverse(tables)
+		order = " ORDER BY at DESC, pos DESC"
+	}
+	var all []relay.Event
+	for _, t := range tables {
+		query := "SELECT " + eventFamily.columns + " FROM " + t + w.String() + order + " LIMIT " + strconv.Itoa(limit-len(all))
+		err := eachRow(ctx, s.db, query, w.args, func(r *sql.Rows) error {
+			_, e, err := scanEvent(r)
+			all = append(all, e)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(all) >= limit {
+			break
+		}
+	}
+	return all, nil
 }
