@@ -220,6 +220,7 @@ type messageView struct {
 		Host     string    `json:"last_host"`
 	} `json:"recipients"`
 	Events  []mailEvent `json:"events"`
+	Left    bool        `json:"events_left_out"`
 	Why     plainWords  `json:"why"`
 	Queued  bool        `json:"queued"`
 	Preview bool        `json:"body_preview"`
@@ -256,6 +257,7 @@ type messagePage struct {
 	Why        []string
 	Recipients table
 	Journey    []step
+	LeftOut    bool // steps in the middle
 	Live       bool
 }
 
@@ -282,7 +284,7 @@ func showMessage(v *desk) error {
 	if err != nil {
 		return err
 	}
-	p := messagePage{Notices: v.whyNot(), Is: messageFacts(v, &m), Source: sourceFacts(v, &m), Why: m.Why, Live: m.Queued}
+	p := messagePage{Notices: v.whyNot(), Is: messageFacts(v, &m), Source: sourceFacts(v, &m), Why: m.Why, LeftOut: m.Left, Live: m.Queued}
 	here := v.path("/mail", v.id("message"))
 	for _, a := range mailActions {
 		if a.fits(&m) {

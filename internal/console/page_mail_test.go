@@ -84,6 +84,18 @@ func TestMessageJourney(t *testing.T) {
 	w.get("/mail/m1/body").want(404)
 }
 
+// A journey of which the API has left out the middle says so.
+func TestJourneyWithoutItsMiddle(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	const said = "what happened between them is left out"
+	if strings.Contains(w.get("/mail/m1").want(200).body, said) {
+		t.Error("it is said of a journey that is whole")
+	}
+	w.api.on("GET /v3/messages/m1", json.RawMessage(strings.Replace(samples["GET /v3/messages/m1"], `"queued":true`, `"queued":true,"events_left_out":true`, 1)))
+	w.get("/mail/m1").want(200).says(said)
+}
+
 func TestMailActionsAreConfirmed(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())

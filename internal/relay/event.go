@@ -3,6 +3,7 @@ package relay
 import (
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -84,6 +85,21 @@ type EventData struct {
 	Count int64 `json:"count,omitempty"`
 
 	Alert *Alert `json:"alert,omitempty"`
+}
+
+// Stood is how whoever did it stood to the message's tenant then; false: nobody did, it
+// came about by itself. Of what was done before that was noted, only the operator is
+// known, by the name of whoever comes by admin.sock; the rest counts as the account's.
+func (d *EventData) Stood() (rank Rank, somebody bool) {
+	switch {
+	case d.By == "" && d.ByRank == "":
+		return RankOwn, false
+	case d.ByRank == RankOwn.Name():
+		return RankOwn, true
+	case d.ByRank == RankOperator.Name(), d.ByRank == "" && strings.HasPrefix(d.By, "uid "):
+		return RankOperator, true
+	}
+	return RankAccount, true
 }
 
 // AlertKind names what an alert is about.

@@ -37,6 +37,8 @@ type MailIndex interface {
 type MessageStore interface {
 	Message(ctx context.Context, id relay.MessageID) (store.Queued, error)
 	MessageHistory(ctx context.Context, id relay.MessageID) ([]relay.Event, error)
+	// LastHold is the event by which a message was last held or quarantined.
+	LastHold(ctx context.Context, id relay.MessageID) (relay.Event, error)
 	Content(ctx context.Context, id relay.MessageID) (store.Content, error)
 	// TenantQueue sums up what waits of a tenant, and of its subusers if wide.
 	TenantQueue(ctx context.Context, t relay.Tenant, wide bool) (store.TenantQueue, error)

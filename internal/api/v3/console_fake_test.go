@@ -240,6 +240,20 @@ func (f *fakeConsole) MessageHistory(_ context.Context, id relay.MessageID) ([]r
 	return nil, relay.E(relay.NotFound, "There is no such message.")
 }
 
+func (f *fakeConsole) LastHold(_ context.Context, id relay.MessageID) (last relay.Event, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.events[id] {
+		if (e.Kind == relay.EventHeld || e.Kind == relay.EventQuarantined) && !e.At.Before(last.At) {
+			last = e
+		}
+	}
+	if last.At.IsZero() {
+		return last, relay.E(relay.NotFound, "There is no such hold.")
+	}
+	return last, f.fail
+}
+
 type fakeContent string
 
 func (c fakeContent) Size() int64 { return int64(len(c)) }

@@ -30,6 +30,10 @@ func (s *storedMail) MessageHistory(ctx context.Context, id relay.MessageID) ([]
 	return s.at().MessageHistory(ctx, id)
 }
 
+func (s *storedMail) LastHold(ctx context.Context, id relay.MessageID) (relay.Event, error) {
+	return s.at().LastHold(ctx, id)
+}
+
 func (s *storedMail) Content(ctx context.Context, id relay.MessageID) (store.Content, error) {
 	return s.at().Content(ctx, id)
 }

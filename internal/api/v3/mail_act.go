@@ -2,8 +2,10 @@ package v3
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"postern/internal/relay"
 )
@@ -138,58 +140,55 @@ func (a *API) recordMail(c *Call, action string, f *found, reason string) error 
 // A subuser does not release what its account holds, and a key whose mail is held
 // does not release it.
 func (a *API) mayRelease(c *Call, f *found) error {
-	if why := a.keptBy(c, f); why != "" {
-		return refused("", "%s", leftTexts[why])
+	why, err := a.keptBy(c, f)
+	if err == nil && why != "" {
+		err = refused("", "%s", leftTexts[why])
 	}
-	return nil
+	return err
 }
 
-// keptBy is why the caller may not release a held message; "": they may.
-func (a *API) keptBy(c *Call, f *found) leftCode {
-	if c.Operator {
-		return ""
-	}
-	if f.queued.Message.State == relay.MessageQuarantined {
-		return leftQuarantined
-	}
-	if c.Principal.Key != nil && c.Principal.Key.Mode == relay.KeyHold {
-		return leftKey
-	}
-	switch holder(f) {
-	case relay.RankOperator.Name():
-		return leftOperator
-	case relay.RankAccount.Name():
-		if !c.standsOver(f.tenant.Subuser) {
-			return leftAccount
-		}
-	}
-	return ""
-}
-
-// holder is the rank of who held a message last; "": nobody did, it was so when it
-// came.
-func holder(f *found) (rank string) {
-	for _, e := range f.events {
-		if e.Kind != relay.EventHeld {
-			continue
-		}
-		var d relay.EventData
-		if json.Unmarshal(e.Data, &d) == nil {
-			rank = rankOf(&d)
-		}
-	}
-	return rank
-}
-
-// rankOf is how somebody who did something to a message stood to its tenant. Of what
-// was done before that was noted, only the operator is known; the rest counts as the
-// account's.
-func rankOf(d *relay.EventData) string {
+// keptBy is why the caller may not release a message that does not go; "": they may.
+func (a *API) keptBy(c *Call, f *found) (leftCode, error) {
 	switch {
-	case d.By == "" || d.ByRank != "":
-		return d.ByRank
-	case strings.HasPrefix(d.By, operatorPrefix):
-		return relay.RankOperator.Name()
+	case c.Operator:
+		return "", nil
+	case f.queued.Message.State == relay.MessageQuarantined:
+		return leftQuarantined, nil
+	case c.Principal.Key != nil && c.Principal.Key.Mode == relay.KeyHold:
+		return leftKey, nil
 	}
-	return relay.RankAccount.Name()
+	h, err := a.holdOf(c, f)
+	switch {
+	case err != nil:
+		return "", err
+	case h.rank == relay.RankOperator:
+		return leftOperator, nil
+	case h.rank == relay.RankAccount && !c.standsOver(f.tenant.Subuser):
+		return leftAccount, nil
+	}
+	return "", nil
+}
+
+// hold is when a message was last stopped, and how whoever did it stood to its tenant;
+// zero: it never was.
+type hold struct {
+	at   time.Time
+	rank relay.Rank
+}
+
+func (a *API) holdOf(c *Call, f *found) (hold, error) {
+	e, err := a.Messages.LastHold(c.R.Context(), f.id)
+	if relay.KindOf(err) == relay.NotFound && err != nil {
+		return hold{}, nil
+	}
+	if err != nil {
+		return hold{}, err
+	}
+	var d relay.EventData
+	if err := json.Unmarshal(e.Data, &d); err != nil {
+		return hold{}, fmt.Errorf("hold of message %s: %w", f.id, err)
+	}
+	h := hold{at: e.At}
+	h.rank, _ = d.Stood()
+	return h, nil
 }

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"postern/internal/queue"
 	"postern/internal/relay"
+	"postern/internal/store"
 )
 
 func TestFindMail(t *testing.T) {
@@ -108,6 +110,27 @@ func TestJourney(t *testing.T) {
 	c.refused("POST", "/v3/messages/"+id.String()+"/hold", "", 403, textNoScope, "")
 	w.as(w.acme, scopeMailAct).refused("POST", "/v3/messages/"+id.String()+"/hold", "", 409, "has left the queue", "")
 	c.refused("GET", "/v3/messages/x", "", 404, textNotFound, "")
+}
+
+// A long journey tells that its middle is left out, and nothing of a recipient whose end
+// may be in it.
+func TestJourneyOfManyEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := consoleOf(w)
+	id := f.addMail(w.acme, "ann@dest.test", "bob@dest.test", "eve@dest.test")
+	f.happen(id, relay.EventDelivered, 0, relay.EventData{})
+	f.happen(id, relay.EventDelivered, 1, relay.EventData{})
+	f.events[id] = slices.DeleteFunc(f.events[id], func(e relay.Event) bool { return e.N == 1 })
+	for i, want := range []string{"queued", ""} {
+		n := store.MaxHistory - 1 + i
+		f.events[id] = append(f.events[id], slices.Repeat(f.events[id][1:2], n-len(f.events[id]))...)
+		var v journeyView
+		w.as(w.acme, scopeMail).want("GET", "/v3/messages/"+id.String(), "", 200, &v)
+		if v.EventsLeft != (want == "") || len(v.Events) != n || v.Recipients[0].State != "delivered" || v.Recipients[1].State != want || v.Recipients[2].State != "queued" {
+			t.Errorf("of %d: %d, %v, %+v", n, len(v.Events), v.EventsLeft, v.Recipients)
+		}
+	}
 }
 
 // A subuser does not learn the names of its account's people from its mail.

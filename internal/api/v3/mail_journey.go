@@ -36,6 +36,7 @@ type journeyView struct {
 	Key        *journeyKey     `json:"key"`
 	Recipients []recipientView `json:"recipients"`
 	Events     []journeyEvent  `json:"events"`
+	EventsLeft bool            `json:"events_left_out,omitempty" doc:"of 20,000 events and more, the first and the last 10,000 are here"`
 	Why        []string        `json:"why" doc:"what it waits for, in words"`
 	Queued     bool            `json:"queued"`
 	BodyStored bool            `json:"body_stored"`
@@ -77,7 +78,7 @@ type journeyEvent struct {
 	Data      relay.EventData `json:"data"`
 }
 
-// found is a message: its row while it is queued, and its events.
+// found is a message: its row while it is queued, or else its events.
 type found struct {
 	id     relay.MessageID
 	tenant relay.Tenant
@@ -98,34 +99,41 @@ func (a *API) pathMail(c *Call) (*found, error) {
 // does not exist.
 func (a *API) mailOf(c *Call, id relay.MessageID) (*found, error) {
 	f := &found{id: id}
-	ctx := c.R.Context()
-	var err error
-	switch qd, err := a.Messages.Message(ctx, f.id); {
+	switch qd, err := a.Messages.Message(c.R.Context(), f.id); {
 	case err == nil:
 		f.queued, f.tenant = &qd, qd.Message.Tenant
 	case relay.KindOf(err) != relay.NotFound:
 		return nil, err
+	default:
+		if err := a.history(c, f); err != nil {
+			return nil, err
+		}
+		f.tenant = f.events[0].Tenant
 	}
-	if f.queued != nil && !c.visible(f.tenant) {
+	if !c.visible(f.tenant) {
 		return nil, notFound()
 	}
-	f.events, err = a.Messages.MessageHistory(ctx, f.id)
-	if err != nil && (f.queued == nil || relay.KindOf(err) != relay.NotFound) {
-		return nil, hidden(err)
-	}
-	if f.queued == nil {
-		f.tenant = f.events[0].Tenant
-		if !c.visible(f.tenant) {
-			return nil, notFound()
-		}
-	}
 	return f, nil
+}
+
+// history reads the events of a message, which one that is queued may have none of.
+func (a *API) history(c *Call, f *found) (err error) {
+	f.events, err = a.Messages.MessageHistory(c.R.Context(), f.id)
+	if err != nil && f.queued != nil && relay.KindOf(err) == relay.NotFound {
+		return nil
+	}
+	return hidden(err)
 }
 
 func (a *API) showJourney(c *Call) error {
 	f, err := a.pathMail(c)
 	if err != nil {
 		return err
+	}
+	if f.queued != nil {
+		if err := a.history(c, f); err != nil {
+			return err
+		}
 	}
 	v := journeyView{ID: f.id, Subuser: a.subuserName(c, f.tenant), Queued: f.queued != nil, Why: []string{}, Categories: []string{}, AcceptedAt: f.id.Time()}
 	key := v.tell(c, f)
@@ -154,7 +162,7 @@ func (a *API) showJourney(c *Call) error {
 
 // tell fills in the message itself and its events, and returns the key.
 func (v *journeyView) tell(c *Call, f *found) (key relay.KeyID) {
-	v.Events = []journeyEvent{}
+	v.Events, v.EventsLeft = []journeyEvent{}, len(f.events) >= store.MaxHistory
 	for _, e := range f.events {
 		var d relay.EventData
 		_ = json.Unmarshal(e.Data, &d) // what cannot be read is shown as an event without details
@@ -186,23 +194,24 @@ func (v *journeyView) tell(c *Call, f *found) (key relay.KeyID) {
 // not learn who its account's people are, nor who works at the installation; nor need
 // somebody of the account who may see nothing of its own.
 func (c *Call) shownBy(d *relay.EventData, of relay.SubuserID) string {
-	rank := rankOf(d)
-	if rank == "" || rank == relay.RankOwn.Name() || c.standsOver(of) || d.By == c.By.Who || strings.HasPrefix(d.By, c.By.Who+" ") {
+	rank, _ := d.Stood()
+	if rank == relay.RankOwn || c.standsOver(of) || d.By == c.By.Who || strings.HasPrefix(d.By, c.By.Who+" ") {
 		return d.By
 	}
-	return rank
+	return rank.Name()
 }
-
-// operatorPrefix begins the name of whoever came by admin.sock.
-const operatorPrefix = "uid "
 
 // recipients puts together each recipient's state from the events, and, of those
 // that are still queued, from their rows.
 func (v *journeyView) recipients(f *found) {
 	byN := map[int]*recipientView{}
+	unknown := "queued"
+	if v.EventsLeft {
+		unknown = "" // what became of it may be in what is left out
+	}
 	at := func(n int, address string) *recipientView {
 		if byN[n] == nil {
-			byN[n] = &recipientView{N: n, Address: address, State: "queued"}
+			byN[n] = &recipientView{N: n, Address: address, State: unknown}
 		}
 		return byN[n]
 	}

@@ -45,7 +45,7 @@ type manyAction struct {
 	verb   string
 	states []store.MailState // those that a search may ask for
 	// judge is why a queued message is left alone; "": it is not.
-	judge func(*API, *Call, *found) leftCode
+	judge func(*API, *Call, *found) (leftCode, error)
 	do    manyFunc
 }
 
@@ -153,21 +153,21 @@ type leftMail struct {
 	Messages int64    `json:"messages"`
 }
 
-func releasable(a *API, c *Call, f *found) leftCode {
+func releasable(a *API, c *Call, f *found) (leftCode, error) {
 	if f.queued.Message.State == relay.MessageQueued {
-		return leftGoing
+		return leftGoing, nil
 	}
 	return a.keptBy(c, f)
 }
 
-func onTheirWay(_ *API, _ *Call, f *found) leftCode {
+func onTheirWay(_ *API, _ *Call, f *found) (leftCode, error) {
 	if f.queued.Message.State != relay.MessageQueued {
-		return leftHeld
+		return leftHeld, nil
 	}
-	return ""
+	return "", nil
 }
 
-func whatever(*API, *Call, *found) leftCode { return "" }
+func whatever(*API, *Call, *found) (leftCode, error) { return "", nil }
 
 // many is one call: what it asks for, and what has become of it.
 type many struct {
@@ -299,17 +299,9 @@ func ofFilter(err error) error {
 func (m *many) step(ids []relay.MessageID) error {
 	var may []relay.MessageID
 	for _, id := range ids {
-		f, err := m.mailOf(m.c, id)
-		if err != nil && relay.KindOf(err) != relay.NotFound {
+		f, why, err := m.judged(id)
+		if err != nil {
 			return err
-		}
-		why := leftAbsent
-		switch {
-		case err != nil:
-		case f.queued == nil:
-			why = leftGone
-		default:
-			why = m.act.judge(m.API, m.c, f)
 		}
 		if why != "" {
 			m.left[why]++
@@ -326,6 +318,21 @@ func (m *many) step(ids []relay.MessageID) error {
 	m.done.Messages += n
 	m.left[leftMeanwhile] += int64(len(may)) - n
 	return err
+}
+
+// judged finds a message, and why it is left alone; "": it is not.
+func (m *many) judged(id relay.MessageID) (*found, leftCode, error) {
+	f, err := m.mailOf(m.c, id)
+	switch {
+	case err != nil && relay.KindOf(err) == relay.NotFound:
+		return nil, leftAbsent, nil
+	case err != nil:
+		return nil, "", err
+	case f.queued == nil:
+		return f, leftGone, nil
+	}
+	why, err := m.act.judge(m.API, m.c, f)
+	return f, why, err
 }
 
 // count notes whose a message is.

@@ -112,6 +112,25 @@ func TestReleaseManyJudgesEach(t *testing.T) {
 	wantLeft(t, "by the operator", &did, 3, map[leftCode]int64{leftGoing: 14, leftGone: 1, leftAbsent: 2})
 }
 
+// What counts is who held a message last, by the time of it: the log of another node
+// may tell of an older hold behind a newer one.
+func TestHolderIsByTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := consoleOf(w)
+	id := heldMail(w, w.staging, 1, nil)[0]
+	m := f.queued[id].Message
+	operator := f.event(&m, relay.EventHeld, -1, "", relay.EventData{By: "uid 0 on node1", ByRank: "operator"})
+	own := f.event(&m, relay.EventHeld, -1, "", relay.EventData{By: "key x", ByRank: "own"})
+	operator.At, own.At = t0.Add(time.Hour), t0
+	f.events[id] = append(f.events[id], operator, own)
+	c := w.as(w.staging, scopeMailAct)
+	c.refused("POST", "/v3/messages/"+id.String()+"/release", "", 403, leftTexts[leftOperator], "")
+	var did mailManyDone
+	c.want("POST", "/v3/messages/release", idsOf(t, id), 200, &did)
+	wantLeft(t, "release", &did, 0, map[leftCode]int64{leftOperator: 1})
+}
+
 // A key whose mail is held releases nothing, one by one or at once.
 func TestReleaseManyByAHeldKey(t *testing.T) {
 	t.Parallel()
