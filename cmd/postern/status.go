@@ -77,13 +77,18 @@ func behindLine(r *api.Consumer, now time.Time) string {
 
 // consumerNote says what is wrong with a reader; "" if nothing is known to be.
 func consumerNote(r *api.Consumer) string {
+	const stands = "stands: the log of the node that runs it says why"
 	switch {
+	case !r.Configured && !r.Elsewhere:
+		return "not in this node's configuration, and no other node sends it"
+	case !r.Configured && r.Stands:
+		return "not in this node's configuration; " + stands
 	case !r.Configured:
-		return "not in the configuration any more: nobody sends this"
+		return "not in this node's configuration; another node sends it"
 	case r.Error != "":
 		return r.Error
 	case r.Stands:
-		return "stands: the log of the node that runs it says why"
+		return stands
 	}
 	return ""
 }

@@ -50,14 +50,18 @@ func TestStatusShowsReaders(t *testing.T) {
 		{Name: "watch", Stream: "logins", Configured: true, Records: 7, Oldest: now.Add(-2 * time.Hour)},
 		{Name: "export siem", Stream: "changes", Configured: true, Records: 12, Oldest: now.Add(-48 * time.Hour), Stands: true, Error: "dial:\x1b[31m\nrefused"},
 		{Name: "export other", Stream: "events", Configured: true, Records: 3, Oldest: now.Add(-30 * time.Hour), Stands: true},
-		{Name: "export old", Stream: "events", Records: 1, Oldest: now},
+		{Name: "export old", Stream: "events", Records: 1, Oldest: now, Stands: true},
+		{Name: "export far", Stream: "events", Elsewhere: true},
+		{Name: "export far", Stream: "logins", Elsewhere: true, Records: 1, Oldest: now, Stands: true},
 	}, now); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(out.String(), "\n")
 	for i, want := range []string{
 		"", "READER STREAM BEHIND LAST TOOK", "index events none " + show(now) + " -", "watch logins 7 for 2h0m0s - -", "export siem changes 12 for 48h0m0s - dial:?[31m?refused",
-		"export other events 3 for 30h0m0s - stands: the log of the node that runs it says why", "export old events 1 for 0s - not in the configuration any more: nobody sends this",
+		"export other events 3 for 30h0m0s - stands: the log of the node that runs it says why", "export old events 1 for 0s - not in this node's configuration, and no other node sends it",
+		"export far events none - not in this node's configuration; another node sends it",
+		"export far logins 1 for 0s - not in this node's configuration; stands: the log of the node that runs it says why",
 	} {
 		if got := strings.Join(strings.Fields(lines[i]), " "); got != want {
 			t.Errorf("line %d: %q, want %q", i, got, want)

@@ -121,7 +121,7 @@ type Status struct {
 }
 
 // Consumer is a reader of a log: the search index, the counts, the watch, a target of
-// exports. All but Error is the same whichever node is asked.
+// exports. All but the last three members is the same whichever node is asked.
 type Consumer struct {
 	Name    string    `json:"name"`               // index, counts, watch, "export NAME"
 	Stream  string    `json:"stream"`             // events, logins, changes
@@ -131,8 +131,10 @@ type Consumer struct {
 	// Stands: it has taken nothing for a day, although there was something.
 	Stands bool `json:"stands"`
 	// Configured is false of an export, or a stream of it, that is not in the
-	// configuration any more: nobody sends it.
+	// configuration of this node. If it is not Elsewhere either, nobody sends it.
 	Configured bool `json:"configured"`
+	// Elsewhere: another node runs it now.
+	Elsewhere bool `json:"elsewhere"`
 	// Error is why it does not go on, where this node is the one that runs it.
 	Error string `json:"error,omitempty"`
 }

@@ -62,14 +62,14 @@ func (a *App) consumers(ctx context.Context, now time.Time) ([]api.Consumer, err
 		b := &all[i]
 		out = append(out, api.Consumer{
 			Name: b.Consumer, Stream: b.Stream, Records: b.Records, Oldest: b.Oldest, MovedAt: b.MovedAt, Stands: b.Stands(now),
-			Configured: a.configured(b), Error: a.failures.of(b.Consumer, b.Stream),
+			Configured: a.configured(b), Elsewhere: b.HeldBy != 0 && b.HeldBy != a.store.Epoch(), Error: a.failures.of(b.Consumer, b.Stream),
 		})
 	}
 	return out, nil
 }
 
-// configured reports whether a consumer runs; a stream of a target of exports may have
-// left the configuration.
+// configured reports whether this node runs a consumer, when it is its turn; a stream of
+// a target of exports may have left the configuration, or be in another node's alone.
 func (a *App) configured(b *event.Backlog) bool {
 	if slices.Contains([]string{event.NameIndex, event.NameCounts, event.NameWatch}, b.Consumer) {
 		return true

@@ -32,6 +32,7 @@ type Backlog struct {
 	Records  int64  // that it has not read
 	Oldest   time.Time
 	MovedAt  time.Time // when it last took something, or began; zero: never
+	HeldBy   int64     // epoch of the node that runs it; 0: none does, or (SQLite) there is no other
 }
 
 // ExportName is how people read the name of a target of exports.
@@ -89,7 +90,7 @@ func measure(ctx context.Context, s *store.Store, places []place, now time.Time)
 		if err != nil {
 			return nil, fmt.Errorf("backlog of %s in %s: %w", p.name, p.stream, err)
 		}
-		out = append(out, Backlog{Consumer: p.name, Stream: p.stream, Records: behind.Records, Oldest: behind.Oldest, MovedAt: p.MovedAt})
+		out = append(out, Backlog{Consumer: p.name, Stream: p.stream, Records: behind.Records, Oldest: behind.Oldest, MovedAt: p.MovedAt, HeldBy: p.HeldBy})
 	}
 	return out, nil
 }

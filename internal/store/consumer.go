@@ -16,7 +16,11 @@ const maxConsumerName = 64
 
 const (
 	selectConsumer = `SELECT cursor FROM consumers WHERE name = $1`
-	addConsumer    = `INSERT INTO consumers (name, cursor) VALUES ($1, '') ON CONFLICT (name) DO NOTHING`
+	// Of all, with who runs them.
+	selectConsumers     = `SELECT name, cursor, updated_at, 0 FROM consumers ORDER BY name`
+	selectHeldConsumers = `SELECT name, cursor, updated_at,
+		CASE WHEN EXISTS (SELECT 1 FROM nodes WHERE epoch = held_by AND ended_at = 0) THEN held_by ELSE 0 END FROM consumers ORDER BY name`
+	addConsumer = `INSERT INTO consumers (name, cursor) VALUES ($1, '') ON CONFLICT (name) DO NOTHING`
 	// Another node's lease ends by its time, or with the node. (On SQLite there is no
 	// other process, and no lease.)
 	leaseConsumer = `UPDATE consumers SET held_by = $1, held_until = ` + pgNow + ` + $2 WHERE name = $3 AND (held_by = $4 OR held_by = 0
@@ -58,19 +62,30 @@ type Consumer struct {
 	Name    string
 	Cursor  Cursor    // how far it has come
 	MovedAt time.Time // when it last took something, or began; zero: never
+	// HeldBy is the epoch of the node that runs it, 0 if none that lives does. A lease
+	// that has run out counts: who waits for a target renews it late, and still runs it
+	// while nobody else has taken it. (On SQLite always 0.)
+	HeldBy int64
 }
 
 // Consumers returns all that are kept, by name.
 func (s *Store) Consumers(ctx context.Context) ([]Consumer, error) {
-	all, err := list(ctx, s.db, scanConsumer, selectConsumers)
+	all, err := s.listConsumers(ctx, s.db)
 	return read(s, "consumers", all, err)
+}
+
+func (s *Store) listConsumers(ctx context.Context, q querier) ([]Consumer, error) {
+	if s.eng.dialect() == dPostgres {
+		return list(ctx, q, scanConsumer, selectHeldConsumers)
+	}
+	return list(ctx, q, scanConsumer, selectConsumers)
 }
 
 func scanConsumer(r scanner) (Consumer, error) {
 	var c Consumer
 	var cursor string
 	var moved int64
-	if err := r.Scan(&c.Name, &cursor, &moved); err != nil {
+	if err := r.Scan(&c.Name, &cursor, &moved, &c.HeldBy); err != nil {
 		return c, err
 	}
 	c.MovedAt = timeOf(moved)

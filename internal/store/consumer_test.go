@@ -446,6 +446,53 @@ func TestConsumerRow(t *testing.T) {
 	})
 }
 
+// TestConsumersSayWhoRunsThem: a node that lives, with or without a lease that runs;
+// nobody once it has given the lease back or has ended.
+func TestConsumersSayWhoRunsThem(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		ctx := context.Background()
+		s := newTest(t, cfg)
+		if err := s.SetConsumer(ctx, "x", Cursor{}); err != nil {
+			t.Fatal(err)
+		}
+		from := s // who is asked: another node where there is one
+		if cfg.URL != "" {
+			from = newTest(t, cfg)
+		}
+		held := func(step string, want int64) {
+			t.Helper()
+			all, err := from.Consumers(ctx)
+			if err != nil || len(all) != 1 || all[0].Name != "x" || all[0].HeldBy != want {
+				t.Errorf("%s: %+v %v, want %d", step, all, err, want)
+			}
+		}
+		held("nobody has leased it", 0)
+		for _, ttl := range []time.Duration{time.Hour, -time.Second} {
+			if ok, err := s.LeaseConsumer(ctx, "x", ttl); err != nil || !ok {
+				t.Fatalf("lease: %v, %v", ok, err)
+			}
+			if cfg.URL == "" {
+				held("one node alone", 0)
+				return
+			}
+			held("leased for "+ttl.String(), s.epoch)
+		}
+		if err := s.FreeConsumer(ctx, "x"); err != nil {
+			t.Fatal(err)
+		}
+		held("given back", 0)
+		if ok, err := s.LeaseConsumer(ctx, "x", time.Hour); err != nil || !ok {
+			t.Fatalf("lease: %v, %v", ok, err)
+		}
+		killed(t, s, cfg)
+		if _, err := s.db.Exec(`UPDATE nodes SET ended_at = 1 WHERE epoch = $1`, s.epoch); err != nil {
+			t.Fatal(err)
+		}
+		held("that of a dead node", 0)
+	})
+}
+
 // TestCommittedTells wakes who waits for events.
 func TestCommittedTells(t *testing.T) {
 	t.Parallel()

@@ -26,8 +26,6 @@ func ParseExportConsumer(name string) (target, stream string, ok bool) {
 	return strings.Cut(rest, "/")
 }
 
-const selectConsumers = `SELECT name, cursor, updated_at FROM consumers ORDER BY name`
-
 // Prune says which changes PruneChanges removes.
 type Prune struct {
 	Account relay.AccountID // the zero account's are those of the installation
@@ -39,7 +37,7 @@ type Prune struct {
 // checkExported refuses with relay.Conflict what would take changes up to an id away
 // from a target of exports that has not taken them.
 func (s *Store) checkExported(ctx context.Context, q querier, upTo int64) error {
-	all, err := list(ctx, q, scanConsumer, selectConsumers)
+	all, err := s.listConsumers(ctx, q)
 	if err != nil {
 		return err
 	}
