@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -16,14 +17,18 @@ import (
 )
 
 const (
-	// standingState is where it is kept who was told to stand, and the lease of the
-	// node that tells.
-	standingState = "standing"
+	// standingLeased is the name under which the node that tells has its lease, and
+	// standingTold that of the state where it is kept who was told to stand.
+	standingLeased = "standing"
+	standingTold   = "told to stand"
 	// standingGrace is how long a process has run before it tells that something
 	// stands: what stood because postern itself did goes on by then.
 	standingGrace = time.Hour
 	// standingLease bounds how long a node that ended keeps others from telling.
 	standingLease = time.Minute
+	// standingForgotten is for how long no node runs what was told to stand before that
+	// is forgotten: a node may be away for a while, and have it alone.
+	standingForgotten = 30 * 24 * time.Hour
 )
 
 // tellStanding tells the operator of what reads the logs and has taken nothing for a
@@ -32,17 +37,19 @@ func (a *App) tellStanding(ctx context.Context, now time.Time) error {
 	if now.Sub(a.started) < standingGrace {
 		return nil
 	}
-	held, err := a.store.LeaseConsumer(ctx, standingState, standingLease)
+	held, err := a.store.LeaseConsumer(ctx, standingLeased, standingLease)
 	if err != nil || !held {
 		return err
 	}
-	defer func() { _ = a.store.FreeConsumer(context.WithoutCancel(ctx), standingState) }() // it ends by its time
-	told := map[string]time.Time{}
-	if kept, err := a.store.State(ctx, standingState); err != nil {
+	defer func() { _ = a.store.FreeConsumer(context.WithoutCancel(ctx), standingLeased) }() // it ends by its time
+	was, err := a.store.State(ctx, standingTold)
+	if err != nil {
 		return err
-	} else if kept != nil {
-		if err := json.Unmarshal(kept, &told); err != nil {
-			return fmt.Errorf("read state %s: %w", standingState, err)
+	}
+	told := map[string]toldToStand{}
+	if was != nil {
+		if err := json.Unmarshal(was, &told); err != nil {
+			return fmt.Errorf("read state %q: %w", standingTold, err)
 		}
 	}
 	all, err := a.consumers(ctx, now)
@@ -50,15 +57,12 @@ func (a *App) tellStanding(ctx context.Context, now time.Time) error {
 		return err
 	}
 	next, news := standingNews(told, all, now)
-	if maps.EqualFunc(told, next, time.Time.Equal) {
-		return nil
-	}
 	kept, err := json.Marshal(next)
-	if err != nil {
+	if err != nil || bytes.Equal(kept, was) {
 		return err
 	}
 	// Noted first: a second letter every hour is worse than none when this fails.
-	if err := a.store.PutState(ctx, standingState, kept); err != nil {
+	if err := a.store.PutState(ctx, standingTold, kept); err != nil {
 		return err
 	}
 	for _, n := range news {
@@ -75,31 +79,82 @@ func (a *App) tellStanding(ctx context.Context, now time.Time) error {
 // standingLetter is what the operator is told.
 type standingLetter struct{ subject, text string }
 
-// standingNews compares what was told with how it is: whom to remember as told, with
-// the time at which it was, and what to tell now. A consumer goes on when none of its
-// streams stands any more; one that has left the configuration is forgotten.
-func standingNews(told map[string]time.Time, all []api.Consumer, now time.Time) (next map[string]time.Time, news []standingLetter) {
+// toldToStand is a consumer of which it was told that it stands.
+type toldToStand struct {
+	At   time.Time `json:"at"`   // when that was
+	Seen time.Time `json:"seen"` // when a node last ran one of Streams, to a day
+	// Streams are those that stood, with when each had taken something for the last time.
+	Streams map[string]time.Time `json:"streams"`
+}
+
+// standingNews compares what was told with how it is: whom to remember as told, and
+// what to tell now. A consumer of which nothing is kept any more is forgotten.
+func standingNews(told map[string]toldToStand, all []api.Consumer, now time.Time) (next map[string]toldToStand, news []standingLetter) {
 	streams := map[string][]api.Consumer{}
-	for _, c := range all {
-		if c.Configured {
-			streams[c.Name] = append(streams[c.Name], c)
-		}
+	for i := range all {
+		streams[all[i].Name] = append(streams[all[i].Name], all[i])
 	}
-	next = map[string]time.Time{}
+	next = map[string]toldToStand{}
 	for _, name := range slices.Sorted(maps.Keys(streams)) {
-		standing := slices.DeleteFunc(streams[name], func(c api.Consumer) bool { return !c.Stands })
-		at, before := told[name]
-		switch {
-		case len(standing) == 0 && before:
-			news = append(news, goesOnLetter(name, at))
-		case len(standing) > 0 && before:
-			next[name] = at
-		case len(standing) > 0:
-			next[name] = now.UTC()
-			news = append(news, standsLetter(name, standing))
+		is, letter := told[name].judge(name, streams[name], now.UTC())
+		if len(is.Streams) > 0 {
+			next[name] = is
+		}
+		if letter != nil {
+			news = append(news, *letter)
 		}
 	}
 	return next, news
+}
+
+// judge is standingNews of one consumer. The nodes look by turns, and what one of them
+// has not in its configuration another may: that is told by one that has it, and
+// remembered by all. That it goes on is told once none of its streams stands and one
+// that did has taken something: records that went away, pruned or by their age, were
+// not taken.
+func (t toldToStand) judge(name string, streams []api.Consumer, now time.Time) (toldToStand, *standingLetter) {
+	var standing []api.Consumer
+	var here, seen, moved bool
+	for i := range streams {
+		c := &streams[i]
+		runs := c.Configured || c.Elsewhere
+		if runs && c.Stands {
+			standing = append(standing, *c)
+			here = here || c.Configured
+		}
+		if at, stood := t.Streams[c.Stream]; stood {
+			seen = seen || runs
+			moved = moved || c.MovedAt.After(at)
+		}
+	}
+	switch {
+	case len(standing) > 0 && here && !seen:
+		return t.with(standing, now, now), new(standsLetter(name, standing))
+	case len(standing) > 0 && seen:
+		return t.with(standing, t.At, now), nil
+	case len(standing) == 0 && moved:
+		return toldToStand{}, new(goesOnLetter(name, t.At))
+	case seen:
+		return t.with(nil, t.At, now), nil
+	case now.Sub(t.Seen) >= standingForgotten:
+		return toldToStand{}, nil
+	}
+	return t, nil
+}
+
+// with is t with what stands now, told at a time, and seen.
+func (t toldToStand) with(standing []api.Consumer, at, now time.Time) toldToStand {
+	is := toldToStand{At: at, Seen: t.Seen, Streams: maps.Clone(t.Streams)}
+	if now.Sub(is.Seen) >= 24*time.Hour { // not anew each hour: it is written when it changes
+		is.Seen = now
+	}
+	if is.Streams == nil {
+		is.Streams = map[string]time.Time{}
+	}
+	for i := range standing {
+		is.Streams[standing[i].Stream] = standing[i].MovedAt
+	}
+	return is
 }
 
 func standsLetter(name string, standing []api.Consumer) standingLetter {

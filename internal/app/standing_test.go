@@ -18,14 +18,15 @@ import (
 	"postern/internal/secret"
 	"postern/internal/setup"
 	"postern/internal/store"
+	"postern/internal/testkit/pgtest"
 )
 
 // stood is a configuration with an export that has had an event to take for three
-// days, and cannot.
-func stood(t *testing.T) (*config.Config, string) {
+// days, and cannot. url is that of PostgreSQL; "": SQLite.
+func stood(t *testing.T, url string) (*config.Config, string) {
 	t.Helper()
 	dir := t.TempDir()
-	made, err := setup.Init(t.Context(), setup.Options{Dir: filepath.Join(dir, "data"), Hostname: "relay.example.test", Owner: "ops@example.test"})
+	made, err := setup.Init(t.Context(), setup.Options{Dir: filepath.Join(dir, "data"), Hostname: "relay.example.test", Owner: "ops@example.test", StoreURL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +35,7 @@ func stood(t *testing.T) (*config.Config, string) {
 		t.Fatal(err)
 	}
 	conf.Listen, conf.HTTP.Listen, conf.Store.MinFree = []config.Listener{{Name: "submission", Role: config.RoleSubmission, TLS: config.TLSStart, Addresses: []string{"127.0.0.1:0"}}}, nil, 0
+	conf.Admin.Listen = "" // a fixed port, and the tests are parallel
 	out := filepath.Join(dir, "not yet", "history.json")
 	conf.Exports = []config.Export{{Name: "siem", Kind: "file", To: out, Streams: []string{"events"}}}
 	sealer, err := secret.OpenSealer(conf.SealingKeyPath())
@@ -41,7 +43,7 @@ func stood(t *testing.T) (*config.Config, string) {
 		t.Fatal(err)
 	}
 	then := time.Now().Add(-72 * time.Hour)
-	s, _, err := store.Open(t.Context(), store.Config{Path: conf.DatabasePath(), Sealer: sealer, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return then }})
+	s, _, err := store.Open(t.Context(), store.Config{Path: conf.DatabasePath(), URL: url, Sealer: sealer, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return then }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +69,9 @@ func soon(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// An export that has taken nothing for a day is told of by mail and by an alert, once,
-// and once more when it goes on; not while the relay has only just come up. Status
-// knows of it at once, and why.
-func TestStandingExportIsToldOf(t *testing.T) {
-	t.Parallel()
-	conf, out := stood(t)
+// runs is a relay of a configuration, until the test ends.
+func runs(t *testing.T, conf *config.Config) *App {
+	t.Helper()
 	a, err := New(t.Context(), Options{Config: conf, Version: "test", Logger: slog.New(slog.DiscardHandler), Resolver: &dns.Static{Fail: []string{"example.test"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -80,13 +79,28 @@ func TestStandingExportIsToldOf(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	up, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- a.Run(ctx, func() { close(up) }) }()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-	}()
-	<-up
+	})
+	select {
+	case <-up:
+	case err := <-done:
+		done <- err
+		t.Fatal("it does not come up")
+	}
+	return a
+}
+
+// An export that has taken nothing for a day is told of by mail and by an alert, once,
+// and once more when it goes on; not while the relay has only just come up. Status
+// knows of it at once, and why.
+func TestStandingExportIsToldOf(t *testing.T) {
+	t.Parallel()
+	conf, out := stood(t, "")
+	ctx, a := t.Context(), runs(t, conf)
 	siem := func() (c api.Consumer) {
 		t.Helper()
 		st, err := a.Status(ctx)
@@ -153,20 +167,88 @@ func TestStandingExportIsToldOf(t *testing.T) {
 	told("it goes on", "The export siem has taken nothing for a day", "The export siem goes on")
 }
 
+// With two nodes of which one alone has an export, what stands is told once, and once
+// more when it goes on; and status of the other says who has it.
+func TestStandingWithDifferentNodes(t *testing.T) {
+	t.Parallel()
+	conf, out := stood(t, pgtest.Require(t).Database(t))
+	bare := *conf
+	bare.Exports, bare.DataDir = nil, t.TempDir()
+	copied := []error{os.CopyFS(bare.DataDir, os.DirFS(conf.DataDir)), os.Chmod(bare.DataDir, 0o700), os.Chmod(bare.SealingKeyPath(), 0o600)}
+	if err := errors.Join(copied...); err != nil {
+		t.Fatal(err)
+	}
+	ctx, has, other := t.Context(), runs(t, conf), runs(t, &bare)
+	seen := func(by *App) (c api.Consumer) {
+		t.Helper()
+		all, err := by.consumers(ctx, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range all {
+			if c.Name == "export siem" {
+				return c
+			}
+		}
+		t.Fatalf("%+v", all)
+		return c
+	}
+	soon(t, "the export fails", func() bool { return seen(has).Error != "" })
+	if c := seen(has); !c.Configured || c.Elsewhere || !c.Stands {
+		t.Errorf("of the node that has it: %+v", c)
+	}
+	if c := seen(other); c.Configured || !c.Elsewhere || !c.Stands {
+		t.Errorf("of the other: %+v", c)
+	}
+	letters := func(want int) {
+		t.Helper()
+		all, err := has.store.Messages(ctx, store.MessageFilter{Recipient: "ops@example.test"})
+		if err != nil || len(all) != want {
+			t.Errorf("%d letters, want %d: %v", len(all), want, err)
+		}
+	}
+	later := time.Now().Add(standingGrace + time.Minute)
+	look := func() {
+		t.Helper()
+		for _, by := range []*App{other, has} {
+			later = later.Add(time.Hour)
+			if err := by.tellStanding(ctx, later); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 3 {
+		look()
+	}
+	letters(1)
+	if err := os.Mkdir(filepath.Dir(out), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "it goes on", func() bool { return seen(other).Records == 0 })
+	look()
+	look()
+	letters(2)
+}
+
 // What is told of whom.
 func TestStandingNews(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	before := now.Add(-5 * time.Hour)
 	c := func(name, stream string, stands bool) api.Consumer {
-		return api.Consumer{Name: name, Stream: stream, Records: 5, Oldest: before, Stands: stands, Configured: true}
+		return api.Consumer{Name: name, Stream: stream, Records: 5, Oldest: before, MovedAt: before, Stands: stands, Configured: true}
 	}
-	gone := c("export old", "events", true)
-	gone.Configured = false
-	next, news := standingNews(map[string]time.Time{"export a": before, "export b": before, "export old": before}, []api.Consumer{
-		c("watch", "events", true), c("watch", "logins", true), c("export a", "logins", false), c("export a", "changes", true), c("export b", "events", false), c("index", "events", false), gone,
+	stood := func(streams ...string) toldToStand {
+		is := toldToStand{At: before, Seen: before, Streams: map[string]time.Time{}}
+		for _, s := range streams {
+			is.Streams[s] = before.Add(-time.Hour)
+		}
+		return is
+	}
+	next, news := standingNews(map[string]toldToStand{"export a": stood("changes"), "export b": stood("events"), "export gone": stood("events")}, []api.Consumer{
+		c("watch", "events", true), c("watch", "logins", true), c("export a", "logins", false), c("export a", "changes", true), c("export b", "events", false), c("index", "events", false),
 	}, now)
-	if len(next) != 2 || !next["export a"].Equal(before) || !next["watch"].Equal(now) {
+	if len(next) != 2 || !next["export a"].At.Equal(before) || !next["watch"].At.Equal(now) {
 		t.Errorf("told: %v", next)
 	}
 	if len(news) != 2 || news[0].subject != "The export b goes on" || news[1].subject != "The watch has taken nothing for a day" {
@@ -177,10 +259,89 @@ func TestStandingNews(t *testing.T) {
 	}
 }
 
+// A look at one target of exports by a node, and what it tells.
+type standingLook struct {
+	why     string
+	after   time.Duration // since the first look
+	streams []api.Consumer
+	want    string
+}
+
+// Nodes look by turns, and not all of them have the same exports: what stands is told
+// once, whoever looks, and that it goes on when it has taken something, not when what
+// waited has gone away.
+func TestStandingIsToldOnce(t *testing.T) {
+	t.Parallel()
+	const hour, day = time.Hour, 24 * time.Hour
+	begin := time.Now()
+	old, lately := begin.Add(-3*day), begin.Add(30*time.Minute)
+	of := func(stream string, stands bool, moved time.Time) api.Consumer {
+		return api.Consumer{Name: "export siem", Stream: stream, MovedAt: moved, Stands: stands}
+	}
+	has := func(c api.Consumer) api.Consumer { c.Configured = true; return c }
+	knows := func(c api.Consumer) api.Consumer { c.Elsewhere = true; return c }
+	one := func(c ...api.Consumer) []api.Consumer { return c }
+	stuck, taken, gone := of("events", true, old), of("events", false, lately), of("events", false, old)
+	logins, late := of("logins", false, lately), of("logins", true, lately)
+	for name, looks := range map[string][]standingLook{
+		"a node that has it not": {
+			{"no word of what another node has", 0, one(knows(stuck)), ""},
+			{"by the node that has it", hour, one(has(stuck)), "stands"},
+			{"which is away", hour, one(stuck), ""},
+			{"and is back", 2 * hour, one(has(stuck)), ""},
+			{"seen from the other", 3 * hour, one(knows(stuck)), ""},
+			{"again", 60 * day, one(knows(stuck)), ""},
+			{"again", 61 * day, one(has(stuck)), ""},
+			{"it goes on", 62 * day, one(knows(taken)), "goes on"},
+			{"once", 62 * day, one(has(taken)), ""},
+		},
+		"it leaves the configuration": {
+			{"it stands", 0, one(has(stuck)), "stands"},
+			{"for a while", 29 * day, one(stuck), ""},
+			{"and is back", 29 * day, one(has(stuck)), ""},
+			{"for long", 58 * day, one(stuck), ""},
+			{"for a month", 59 * day, one(stuck), ""},
+			{"and is back", 59 * day, one(has(stuck)), "stands"},
+		},
+		"one stream leaves the configuration": {
+			{"it stands", 0, one(has(stuck), has(logins)), "stands"},
+			{"another one does", hour, one(stuck, has(late)), "stands"},
+			{"again", 2 * hour, one(stuck, has(late)), ""},
+		},
+		"what waited is gone": {
+			{"it stands", 0, one(has(stuck), has(logins)), "stands"},
+			{"pruned", hour, one(has(gone), has(logins)), ""},
+			{"there is more", 26 * hour, one(has(stuck), has(logins)), ""},
+			{"it has taken it", 27 * hour, one(has(taken), has(logins)), "goes on"},
+		},
+		"a second stream stands": {
+			{"the first", 0, one(has(stuck), has(logins)), "stands"},
+			{"and the second", hour, one(has(stuck), has(late)), ""},
+			{"one goes on", 2 * hour, one(has(taken), has(late)), ""},
+			{"and stands again", 3 * hour, one(has(of("events", true, lately)), has(late)), ""},
+			{"what waited is gone", 4 * hour, one(has(taken), has(logins)), ""},
+			{"it goes on", 5 * hour, one(has(taken), has(of("logins", false, begin.Add(5*hour)))), "goes on"},
+		},
+	} {
+		told := map[string]toldToStand{}
+		for _, l := range looks {
+			next, news := standingNews(told, l.streams, begin.Add(l.after))
+			told = next
+			got := ""
+			for _, n := range news {
+				got += map[bool]string{true: "goes on", false: "stands"}[strings.HasSuffix(n.subject, "goes on")]
+			}
+			if got != l.want {
+				t.Errorf("%s, %s: told %q, want %q", name, l.why, got, l.want)
+			}
+		}
+	}
+}
+
 // The metrics tell how far the watch is behind.
 func TestWatchHasALag(t *testing.T) {
 	t.Parallel()
-	conf, _ := stood(t)
+	conf, _ := stood(t, "")
 	a, err := New(t.Context(), Options{Config: conf, Version: "test", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
