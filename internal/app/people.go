@@ -92,11 +92,8 @@ func signOnIssuers(in []config.SSO) ([]people.Issuer, error) {
 }
 
 // peopleServices are what the API needs of people.
-func (a *App) peopleServices(listener string) v3.PeopleServices {
+func (a *App) peopleServices() v3.PeopleServices {
 	return v3.PeopleServices{
 		People: a.people, Users: a.store, LinkWarning: func() string { return people.LocalLinks(a.baseURL()) },
-		AskReset: func(ctx context.Context, from netip.Addr, email string) error {
-			return a.people.SendReset(ctx, people.Visitor{Addr: from, Listener: listener}, email)
-		},
 	}
 }

@@ -42,7 +42,7 @@ func (a *App) apiServices(listener string) v3.Services {
 			Subusers: subusers{a.store, a}, Warmups: a.store, AccessLists: a.store, ShutsOut: a.shutsOut, Bans: a.guard, RecordChange: a.store.RecordChange, Records: a.store,
 			CursorKey: a.sealer.Derive("record cursor"), Tokens: a.auth, Revoked: a.store,
 		},
-		PeopleServices:  a.peopleServices(listener),
+		PeopleServices:  a.peopleServices(),
 		AuditServices:   v3.AuditServices{Audit: a.audits},
 		ConsoleServices: a.consoleServices(),
 		WatchServices:   a.watchServices(),

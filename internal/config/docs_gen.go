@@ -150,7 +150,7 @@ var Docs = map[string]string{
 	"SSO.Private":                  "The issuer is in your own network: private addresses are allowed.",
 	"SSO.Provision":                "Make a person at the first login of somebody new whose group has a role. Without\nit, only who was invited comes in.",
 	"SSO.SecondFactor":             "The issuer itself asks for a second factor, and says so (amr or acr); postern's\nown is then not asked for. Who comes without that word is asked.",
-	"SSO.URL":                      "The issuer; its addresses and keys are found by OpenID Connect discovery.",
+	"SSO.URL":                      "The issuer; its addresses and keys are found by OpenID Connect discovery. People\nwhom it brought are known by it: under another URL it is another issuer.",
 	"Sign":                         "Says how DKIM signatures are made.",
 	"Sign.Backend":                 "\"auto\": the system's libcrypto where it is there and passes its self-test,\notherwise Go's own. \"go\": Go's own.",
 	"Sign.Workers":                 "Signatures made at once. 0: half of the CPUs, at least one.",

@@ -42,7 +42,8 @@ type SSO struct {
 	// What the button on the login page says: "Log in with Example".
 	Name string `toml:"name" need:"restart" sample:"Example"`
 
-	// The issuer; its addresses and keys are found by OpenID Connect discovery.
+	// The issuer; its addresses and keys are found by OpenID Connect discovery. People
+	// whom it brought are known by it: under another URL it is another issuer.
 	URL string `toml:"url" need:"restart" sample:"https://login.example.org"`
 
 	// Who postern is there. Register <http.url>/login/sso/callback as redirect URI.
@@ -108,6 +109,11 @@ func (c *Config) checkPeople(v *checker) {
 			v.fail(key+".name", "%q is there twice", s.Name)
 		}
 		seen[strings.ToLower(s.Name)] = true
+		at := "at " + s.Account + " " + s.URL
+		if seen[at] {
+			v.fail(key+".url", "is there twice for the account %q: whom it brings would follow two lists of groups", s.Account)
+		}
+		seen[at] = true
 		for n, text := range s.Groups {
 			if group, role := GroupRole(text); group == "" || !slices.Contains(ssoRoles, role) {
 				v.fail(key+".groups["+strconv.Itoa(n)+"]", "%q is not \"group = role\" with one of the roles %s", text, quotedList(ssoRoles))

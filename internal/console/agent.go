@@ -37,20 +37,14 @@ const ssoMethod = "oidc "
 
 // methodText says how a session was made.
 func methodText(method string) string {
-	switch method {
-	case "password":
-		return "password"
-	case "password+totp":
-		return "password and code"
-	case "password+passkey":
-		return "password and passkey"
-	case "password+recovery":
-		return "password and recovery code"
-	case "passkey":
-		return "passkey"
+	first, second := method, ""
+	for mark, words := range map[string]string{"+totp": " and code", "+passkey": " and passkey", "+recovery": " and recovery code"} {
+		if cut, ok := strings.CutSuffix(method, mark); ok {
+			first, second = cut, words
+		}
 	}
-	if name, ok := strings.CutPrefix(method, ssoMethod); ok {
-		return "single sign-on by " + name
+	if name, ok := strings.CutPrefix(first, ssoMethod); ok {
+		first = "single sign-on by " + name
 	}
-	return method
+	return first + second
 }

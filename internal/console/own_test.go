@@ -92,7 +92,7 @@ func TestProfile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.people.signOns = []SignOn{{Issuer: "corp", Live: true}, {ID: "abc", Issuer: "staff", Live: true, CreatedAt: clock, UsedAt: clock},
-		{ID: "gov", Issuer: "head", Live: true, Governs: true, CreatedAt: clock}, {ID: "old", Issuer: "https://gone.test", CreatedAt: clock}}
+		{ID: "stay", Issuer: "keeper", Live: true, Stays: "It stays, for a reason.", CreatedAt: clock}, {ID: "old", Issuer: "https://gone.test", CreatedAt: clock}}
 	w.people.passkeys = []relay.Passkey{{ID: []byte{1, 2, 255}, Name: `<script>x</script>`, CreatedAt: clock}}
 	w.visit().User.Username = `a"><img src=x>`
 	w.get("/profile").want(200).shows("tbody th", "<script>x</script>").shows("dd", `a"><img`).lacks("main img")
@@ -105,7 +105,8 @@ func TestProfile(t *testing.T) {
 	w.post("/factors/passkey/AQL_/remove").goes("/profile")
 	w.get("/profile").shows("form[action=/login/sso/corp] button", "Link").lacks("form[action=/login/sso/staff]").
 		shows("a[href=/profile/sso/abc/remove]", "Unlink staff").shows("a[href=/profile/sso/old/remove]", "Unlink").
-		shows("dd", "lets nobody in any more").lacks("a[href=/profile/sso/gov/remove]").shows("dd", "Your role follows your groups there")
+		shows("dd", "lets nobody in any more").lacks("a[href=/profile/sso/stay/remove]").shows("dd", "It stays, for a reason.").never("Your role follows")
+	w.get("/profile/sso/stay/remove").want(409).says("It stays, for a reason.")
 	w.get("/profile/sso/abc/remove").want(200).shows("main", "cannot log in by staff any more")
 	w.post("/profile/sso/abc/remove").goes("/profile")
 	w.get("/profile").shows("[role=status]", "staff is unlinked")
@@ -337,3 +338,71 @@ func TestUnknownErrorsStayInside(t *testing.T) {
 
 // hostileText is shown as text wherever it appears (WB-01).
 const hostileText = `"><script>alert(1)</script><img src=x onerror=alert(2)>{{.}}`
+
+// Whom an issuer brought is offered no password: it would not let them in.
+func TestProfileOfSomebodyBrought(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.get("/profile").shows("a[href=/profile/password]", "Change")
+	w.people.signOns = []SignOn{{ID: "gov", Issuer: "Corp", Live: true, Governs: true, Stays: "It brought you.", CreatedAt: clock}}
+	w.get("/profile").want(200).lacks("a[href=/profile/password]").shows("dd", "none needed: you log in by Corp").shows("dd", "Your role follows your groups there")
+	w.get("/profile/password").want(409).says("You log in by Corp")
+}
+
+// Everybody can show again who they are: each by what they have that counts.
+func TestConfirmByWhatThereIs(t *testing.T) {
+	t.Parallel()
+	live := []SignOn{{Issuer: "Lab", Live: true}, {ID: "a", Issuer: "Corp", Live: true}, {ID: "b", Issuer: "Corp", Live: true}, {ID: "c", Issuer: "https://gone.test"}}
+	for what, c := range map[string]struct {
+		edit                    func(*relay.User)
+		method                  string
+		signOns                 []SignOn
+		password, code, passkey bool
+		corp                    int
+	}{
+		"password and app":        {func(*relay.User) {}, "password+totp", nil, true, true, false, 0},
+		"single sign-on and app":  {func(u *relay.User) { u.Password = "" }, "oidc Corp+totp", live, false, false, false, 1},
+		"single sign-on and code": {func(u *relay.User) { u.Password = "" }, "oidc Corp+recovery", live, false, false, false, 1},
+		"single sign-on and key":  {func(u *relay.User) { u.Password, u.TOTP, u.Passkeys = "", nil, 1 }, "oidc Corp+passkey", live, false, false, true, 1},
+		"all of them":             {func(u *relay.User) { u.Passkeys = 1 }, "password+totp", live, true, true, true, 1},
+		"a password alone":        {func(u *relay.User) { u.TOTP = nil }, "password", nil, true, false, false, 0},
+		"nothing any more":        {func(u *relay.User) { u.Password = "" }, "oidc Corp+totp", live[3:], false, false, false, 0},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			v := w.visit()
+			c.edit(&v.User)
+			v.Session.Method, w.people.signOns = c.method, c.signOns
+			r := w.get("/confirm?next=/keys").want(200)
+			there := func(selector string, want bool) {
+				t.Helper()
+				if n := len(r.all(selector)); (n > 0) != want {
+					t.Errorf("%s: %d", selector, n)
+				}
+			}
+			there("input[name=password]", c.password)
+			there("input[name=code]", c.code)
+			there("form[action=/confirm/passkey]", c.passkey)
+			there("form[action=/login/sso/Lab]", false)
+			if n := len(r.all("form[action=/login/sso/Corp]")); n != c.corp {
+				t.Errorf("%d buttons of Corp", n)
+			}
+			if !c.password && !c.passkey && c.corp == 0 {
+				r.says("nothing to show that counts here")
+			}
+		})
+	}
+}
+
+func TestMethodInWords(t *testing.T) {
+	t.Parallel()
+	for method, want := range map[string]string{
+		"password": "password", "password+totp": "password and code", "password+recovery": "password and recovery code", "password+passkey": "password and passkey",
+		"passkey": "passkey", "oidc Corp": "single sign-on by Corp", "oidc Corp+totp": "single sign-on by Corp and code", "oidc A+B+passkey": "single sign-on by A+B and passkey",
+	} {
+		if got := methodText(method); got != want {
+			t.Errorf("%s: %q, want %q", method, got, want)
+		}
+	}
+}

@@ -34,12 +34,8 @@ func (v *desk) barPerson(x *personView) {
 	if x.above(v.rank()) {
 		v.bar(x.keptOff("them", "switch them on again, or delete them"), needEnable, needDelete)
 	}
-	if x.signOnOnly() && !x.Disabled {
-		text := "No link for a new password is mailed to them: a password would be a way around it."
-		if x.issuer() == "" {
-			text += " Once logged in, they can set one in their profile."
-		}
-		v.bar(notice{Tone: toneInfo, Title: "They log in by single sign-on only.", Text: text}, needReset)
+	if why := x.noLink(); why.Text != "" && !x.Disabled {
+		v.bar(why, needReset)
 	}
 	// Whoever lets somebody in again, or in with less, may be the one who comes in.
 	if !v.mayGive(x.Role, x.Scopes, x.Restricted) {

@@ -13,27 +13,27 @@ type signOnView struct {
 	ID       string    `json:"id"`
 	Issuer   string    `json:"issuer"`
 	Live     bool      `json:"live"`
-	Governs  bool      `json:"governs"`
+	Stays    string    `json:"stays"`
 	LinkedAt time.Time `json:"linked_at"`
 	UsedAt   time.Time `json:"last_used_at"`
 }
 
-// signOnOnly reports whether somebody has no password and comes by single sign-on: they
-// are mailed no link to one.
-func (p *personView) signOnOnly() bool { return !p.Password && len(p.SingleSignOn) > 0 }
-
-// stays says why an identity cannot be unlinked; "": it can.
-func (p *personView) stays(s *signOnView) string {
-	other := func(o signOnView) bool { return o.Live && o.ID != s.ID }
+// noLink says why somebody is mailed no link to a password; without text they may be.
+func (p *personView) noLink() notice {
+	lets := slices.ContainsFunc(p.SingleSignOn, func(s signOnView) bool { return s.Live })
+	n := notice{Tone: toneInfo, Title: "They log in by single sign-on only."}
 	switch {
-	case s.Governs && s.Issuer != p.issuer():
-		return "They come from " + p.issuer() + ", which is not configured at the moment: nothing of theirs is unlinked until the operator brings it back."
-	case s.Governs:
-		return "It brought them here, and says what they may do: it stays."
-	case s.Live && !p.Password && p.Passkeys == 0 && !slices.ContainsFunc(p.SingleSignOn, other):
-		return "Without it they could not log in: it stays until they have a password or a passkey."
+	case p.issuer() != "":
+		n.Text = "No link for a new password is mailed to them: a password would not let them in."
+	case p.Password || len(p.SingleSignOn) == 0:
+		return notice{}
+	case lets:
+		n.Text = "No link for a new password is mailed to them: a password would be a way around it. Once logged in, they can set one in their profile."
+	default:
+		n.Title = "They have single sign-on that lets nobody in any more."
+		n.Text = "While it is linked, no link for a new password is mailed to them. Unlink it first."
 	}
-	return ""
+	return n
 }
 
 // signOnTable lists what is linked to a person.
@@ -50,7 +50,7 @@ func (v *desk) signOnTable(x *personView) table {
 			used = words("never")
 		}
 		var end cell
-		if state.Note = x.stays(s); state.Note == "" && v.May("DELETE", apiPerson+"/single_sign_on/{id}") {
+		if state.Note = s.Stays; state.Note == "" && v.May("DELETE", apiPerson+"/single_sign_on/{id}") {
 			end = to("Unlink "+s.Issuer, v.path("/people", v.id("person"), "sso", s.ID)+"/remove")
 		}
 		t.Rows = append(t.Rows, row{Cells: []cell{words(s.Issuer), state, v.at(s.LinkedAt), used, end}})
@@ -83,8 +83,8 @@ func showPersonUnlink(v *desk) error {
 		return notHere()
 	}
 	s := &x.SingleSignOn[at]
-	if why := x.stays(s); why != "" {
-		return relay.E(relay.Forbidden, why)
+	if s.Stays != "" {
+		return relay.E(relay.Forbidden, s.Stays)
 	}
 	here := v.path("/people", v.id("person"))
 	return v.sure(surePage{

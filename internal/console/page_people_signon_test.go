@@ -18,7 +18,8 @@ func linkedTo(rest string, identities ...string) json.RawMessage {
 const (
 	atStaff  = `{"id":"i1","issuer":"Staff login","live":true,"linked_at":"2026-02-01T00:00:00Z"}`
 	atSecond = `{"id":"i2","issuer":"Second login","live":true,"linked_at":"2026-02-01T00:00:00Z"}`
-	brings   = `{"id":"i3","issuer":"Corp","live":true,"governs":true,"linked_at":"2026-02-01T00:00:00Z"}`
+	only     = `{"id":"i1","issuer":"Staff login","live":true,"stays":"Without it there is no way in.","linked_at":"2026-02-01T00:00:00Z"}`
+	brings   = `{"id":"i3","issuer":"Corp","live":true,"governs":true,"stays":"They come from Corp: it stays.","linked_at":"2026-02-01T00:00:00Z"}`
 	past     = `{"id":"i4","issuer":"https://gone.test","live":false,"linked_at":"2026-02-01T00:00:00Z"}`
 )
 
@@ -37,11 +38,10 @@ func TestPersonIsUnlinked(t *testing.T) {
 		"a password":           {linkedTo(`,"password":true`, atStaff), []string{"i1"}, nil, "lets them in"},
 		"a passkey":            {linkedTo(`,"passkeys":1`, atStaff), []string{"i1"}, nil, "never"},
 		"another issuer":       {linkedTo("", atStaff, atSecond), []string{"i1", "i2"}, nil, "Second login"},
-		"nothing else":         {linkedTo("", atStaff), nil, []string{"i1"}, "Without it they could not log in"},
-		"one that is no more":  {linkedTo("", atStaff, past), []string{"i4"}, []string{"i1"}, "lets nobody in any more"},
+		"nothing else":         {linkedTo("", only), nil, []string{"i1"}, "Without it there is no way in."},
+		"one that is no more":  {linkedTo("", only, past), []string{"i4"}, []string{"i1"}, "lets nobody in any more"},
 		"only one of the past": {linkedTo("", past), []string{"i4"}, nil, "lets nobody in any more"},
-		"what brought them":    {linkedTo(`,"password":true,"invited_by":"sso Corp"`, brings, atStaff), []string{"i1"}, []string{"i3"}, "It brought them here"},
-		"an absent issuer's":   {linkedTo(`,"password":true,"invited_by":"sso Former"`, brings), nil, []string{"i3"}, "They come from Former, which is not configured"},
+		"what brought them":    {linkedTo(`,"password":true,"invited_by":"sso Corp"`, brings, atStaff), []string{"i1"}, []string{"i3"}, "They come from Corp: it stays."},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -94,6 +94,11 @@ func TestNoResetLinkBesideSingleSignOn(t *testing.T) {
 	w.get("/people/bob/do/reset-password").want(403).says(says, "they can set one in their profile")
 	w.api.on("GET /v3/teammates/bob", linkedTo(`,"invited_by":"sso Staff login"`, atStaff))
 	w.get("/people/bob").want(200).lacks(link).says(says).never("they can set one in their profile")
+	w.api.on("GET /v3/teammates/bob", linkedTo("", past))
+	w.get("/people/bob").want(200).lacks(link).says("While it is linked, no link for a new password is mailed").never(says)
+	w.get("/people/bob/do/reset-password").want(403).says("Unlink it first")
+	w.api.on("GET /v3/teammates/bob", linkedTo(`,"invited_by":"sso https://former.test","password":true`))
+	w.get("/people/bob").want(200).lacks(link).says("a password would not let them in")
 	for _, rest := range []json.RawMessage{linkedTo(`,"password":true`, atStaff), linkedTo("")} {
 		w.api.on("GET /v3/teammates/bob", rest)
 		w.get("/people/bob").want(200).shows(link, "").never(says)

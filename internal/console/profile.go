@@ -35,6 +35,7 @@ type profilePage struct {
 	FewCodes           bool
 	Passkeys           []passkeyRow
 	SignOns            []SignOn
+	Brought            string // the issuer that the person logs in at, and nowhere else
 }
 
 type passkeyRow struct {
@@ -55,6 +56,7 @@ func (v *visit) profilePage() (*profilePage, error) {
 	if p.SignOns, err = v.People.SignOns(v.R.Context(), u); err != nil {
 		return nil, err
 	}
+	p.Brought = broughtBy(p.SignOns)
 	keys, err := v.People.Passkeys(v.R.Context(), u.ID)
 	if err != nil {
 		return nil, err
@@ -131,6 +133,9 @@ func (c *Console) askRemoveSignOn(v *visit) error {
 		return err
 	}
 	v.crumb("Your profile", "/profile")
+	if s.Stays != "" {
+		return relay.E(relay.Conflict, s.Stays)
+	}
 	return v.render("ask", removeSignOnAsk(&s))
 }
 
@@ -155,7 +160,24 @@ type passwordPage struct {
 	HasPassword bool
 }
 
+// broughtBy is the issuer that says what somebody may do; "": none does.
+func broughtBy(all []SignOn) string {
+	for _, s := range all {
+		if s.Governs {
+			return s.Issuer
+		}
+	}
+	return ""
+}
+
 func (c *Console) showPassword(v *visit) error {
+	ways, err := v.People.SignOns(v.R.Context(), &v.Open.User)
+	if err != nil {
+		return err
+	}
+	if by := broughtBy(ways); by != "" {
+		return relay.E(relay.Conflict, "You log in by "+by+", and a password would not let you in.")
+	}
 	v.crumb("Your profile", "/profile")
 	return v.render("password", &passwordPage{HasPassword: v.Open.User.Password != ""})
 }

@@ -27,25 +27,28 @@ type confirmPage struct {
 	// Stash is the form that was sent too late, without its secrets, as it was
 	// encoded; it comes back as a form of hidden fields after the confirmation.
 	Stash    string
-	Password bool
+	Password bool // it counts: alone, or with a code
 	TOTP     bool
 	HasKey   bool
 	Passkey  PasskeyForm
-	Issuer   string // of single sign-on, if the session was made by it
+	Issuers  []string // of single sign-on that lets the person in
 	Fresh    time.Duration
 }
 
 func (v *visit) confirmPage(next, stash string) *confirmPage {
 	u := &v.Open.User
-	issuer, _ := strings.CutPrefix(v.Open.Session.Method, ssoMethod)
 	// Who has unlinked it meanwhile, or whose issuer is gone, confirms with what is left.
-	ways, err := v.People.SignOns(v.R.Context(), u)
-	if err != nil || !slices.ContainsFunc(ways, func(w SignOn) bool { return w.ID != "" && w.Live && w.Issuer == issuer }) {
-		issuer = ""
+	ways, _ := v.People.SignOns(v.R.Context(), u)
+	var issuers []string
+	for _, w := range ways {
+		if w.ID != "" && w.Live && !slices.Contains(issuers, w.Issuer) {
+			issuers = append(issuers, w.Issuer)
+		}
 	}
+	app := len(u.TOTP) > 0
 	return &confirmPage{
-		Issuer: issuer, Fresh: v.Fresh,
-		Next: next, Stash: stash, Password: u.Password != "", TOTP: len(u.TOTP) > 0, HasKey: u.Passkeys > 0,
+		Issuers: issuers, Fresh: v.Fresh,
+		Next: next, Stash: stash, Password: u.Password != "" && (app || !u.SecondFactor()), TOTP: app, HasKey: u.Passkeys > 0,
 		Passkey: PasskeyForm{Action: "/confirm/passkey", Options: "/confirm/passkey/options", Button: "Use a passkey", Next: next, Stash: stash, Wide: true},
 	}
 }

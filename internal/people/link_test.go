@@ -252,7 +252,7 @@ func TestLettersWithLocalLinks(t *testing.T) {
 		if _, _, err := w.Invite(ctx, operator, relay.Link{Account: acmeID, Email: "new@example.test", Role: relay.RoleAuditor}); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.SendReset(ctx, home, bob.Email); err != nil {
+		if err := w.SendReset(ctx, operator, bob.Email); err != nil {
 			t.Fatal(err)
 		}
 		w.jobsDone()

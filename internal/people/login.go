@@ -204,13 +204,14 @@ func (s *Service) judge(ctx context.Context, u *relay.User, t auth.PersonTry, ok
 }
 
 // shutHere says why a person cannot log in by what they have here. Whom an issuer
-// brought logs in there, where whoever leaves their groups is not let in any more.
+// brought logs in there, where whoever leaves their groups is not let in any more, also
+// while it is not configured.
 func (s *Service) shutHere(u *relay.User) string {
 	if why := s.shut(u); why != "" {
 		return why
 	}
-	if is := s.governor(u); is != nil {
-		return "the person comes from " + is.Name + " and logs in there"
+	if brought(u) {
+		return s.cameBy(u)
 	}
 	return ""
 }

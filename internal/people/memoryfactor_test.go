@@ -1,6 +1,7 @@
 package people
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"slices"
@@ -175,7 +176,7 @@ func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID
 			return err
 		}
 		u := m.whole(m.users[user])
-		if err := m.otherWay(u, may, u.Passkeys-1, "", ""); err != nil {
+		if err := m.otherWay(u, may, id, "", ""); err != nil {
 			return err
 		}
 		m.keys = slices.Delete(m.keys, i, i+1)
@@ -185,11 +186,12 @@ func (m *memory) DeletePasskey(_ context.Context, by store.By, user relay.UserID
 }
 
 // otherWay is WayIn's left in the store.
-func (m *memory) otherWay(u relay.User, may store.WayIn, passkeys int, issuer, subject string) error {
+func (m *memory) otherWay(u relay.User, may store.WayIn, lost []byte, issuer, subject string) error {
 	if may == nil {
 		return nil
 	}
-	return may(&u, passkeys, slices.DeleteFunc(slices.Clone(m.issued), func(o relay.Issuance) bool {
+	keys := slices.DeleteFunc(slices.Clone(m.keys), func(k relay.Passkey) bool { return k.User != u.ID || bytes.Equal(k.ID, lost) })
+	return may(&u, keys, slices.DeleteFunc(slices.Clone(m.issued), func(o relay.Issuance) bool {
 		return o.User != u.ID || o.Issuer == issuer && o.Subject == subject
 	}))
 }
@@ -197,7 +199,7 @@ func (m *memory) otherWay(u relay.User, may store.WayIn, passkeys int, issuer, s
 func (m *memory) DeleteIssuance(_ context.Context, by store.By, user relay.UserID, issuer, subject string, keep relay.SessionID, may store.WayIn) error {
 	return m.edit(by, user, "DeleteIssuance", func(u *relay.User) error {
 		whole := m.whole(*u)
-		if err := m.otherWay(whole, may, whole.Passkeys, issuer, subject); err != nil {
+		if err := m.otherWay(whole, may, nil, issuer, subject); err != nil {
 			return err
 		}
 		at := slices.IndexFunc(m.issued, func(o relay.Issuance) bool {

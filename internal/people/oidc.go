@@ -246,11 +246,15 @@ func (s *Service) enterOIDC(ctx context.Context, v Visitor, is *issuer, f *flow,
 			session.FreshUntil = begun.Add(s.cfg.Fresh)
 		}
 	}
-	if err := s.cfg.Store.TouchIssuance(ctx, is.URL, who.subject, begun); err != nil {
-		return "", relay.Session{}, err
+	var token secret.Redacted
+	err := s.cfg.Store.TouchIssuance(ctx, is.URL, who.subject, begun)
+	if err == nil {
+		token, err = s.open(ctx, session)
 	}
-	token, err := s.open(ctx, session)
-	if err != nil {
+	switch {
+	case relay.KindOf(err) == relay.NotFound || errors.Is(err, ErrLogin): // somebody may have shut out a thief just now
+		return "", relay.Session{}, s.refuseOIDC(ctx, v, u, &notIn{result: relay.LoginUnknown, detail: "the identity was unlinked, or the person switched off, at the same moment"})
+	case err != nil:
 		return "", relay.Session{}, err
 	}
 	t.Partial = level != relay.SessionFull

@@ -1,6 +1,7 @@
 package people
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -41,7 +42,7 @@ func ssoWorld(t *testing.T, build func(testing.TB, ...func(*Config)) *world, cha
 // sso logs in at the issuer.
 func (w *world) sso(p *idp, start OIDCStart, claims map[string]any) (secret.Redacted, relay.Session, string, error) {
 	w.t.Helper()
-	start.Issuer = "Corp"
+	start.Issuer = cmp.Or(start.Issuer, "Corp")
 	to, cookie, err := w.BeginOIDC(w.t.Context(), home, start)
 	if err != nil {
 		w.t.Fatal(err)
@@ -69,7 +70,7 @@ func TestSingleSignOn(t *testing.T) {
 			}
 			w.recorded("first", auth.PersonOIDC, relay.LoginOK)
 			u := w.open(token).User
-			if u.Username != "ann" || u.Email != "ann@corp.test" || u.Role != relay.RoleAdmin || u.Account != acmeID || u.Password != "" || u.InvitedBy != "sso Corp" {
+			if u.Username != "ann" || u.Email != "ann@corp.test" || u.Role != relay.RoleAdmin || u.Account != acmeID || u.Password != "" || w.Invited(&u) != "sso Corp" {
 				t.Errorf("person %+v", u)
 			}
 			// Our own second factor follows, where the issuer is not trusted for it.

@@ -47,8 +47,22 @@ func fault(err error) *notIn {
 // provisioned begins the mark of those whom an issuer brought.
 const provisioned = "sso "
 
-// provisionedBy marks those whom an issuer brought: it says what they may do, too.
-func provisionedBy(is *issuer) string { return provisioned + is.Name }
+// provisionedBy marks those whom an issuer brought: it says what they may do, too. Its
+// name is only what the button says, and may be another one tomorrow.
+func provisionedBy(is *issuer) string { return provisioned + is.URL }
+
+// signedBy is who changes something in an issuer's name.
+func signedBy(is *issuer) store.By { return store.By{Who: provisioned + is.Name, From: is.URL} }
+
+// brought reports whether somebody came by an issuer, whichever it was.
+func brought(u *relay.User) bool { return strings.HasPrefix(u.InvitedBy, provisioned) }
+
+// brings reports whether an issuer is the one that brought somebody: marks of before
+// have its name.
+func (is *issuer) brings(u *relay.User) bool {
+	mark, ok := strings.CutPrefix(u.InvitedBy, provisioned)
+	return ok && (mark == is.URL || mark == is.Name)
+}
 
 // roleOf is the strongest role of somebody's groups; false: they have none.
 func (is *issuer) roleOf(who *identity) (role relay.Role, scopes []string, ok bool) {
@@ -71,8 +85,11 @@ func (is *issuer) roleOf(who *identity) (role relay.Role, scopes []string, ok bo
 // governed sets the role of somebody whom the issuer brought anew: who has left
 // their groups is not let in.
 func (s *Service) governed(ctx context.Context, is *issuer, u *relay.User, who *identity) (*relay.User, *notIn) {
-	if u.InvitedBy != provisionedBy(is) {
+	switch {
+	case !brought(u):
 		return u, nil
+	case !is.brings(u): // also where they have linked it: their groups there say nothing
+		return u, &notIn{result: relay.LoginDisabled, detail: s.cameBy(u)}
 	}
 	role, scopes, ok := is.roleOf(who)
 	if !ok {
@@ -84,7 +101,7 @@ func (s *Service) governed(ctx context.Context, is *issuer, u *relay.User, who *
 	was := store.GrantOf(u)
 	to := was
 	to.Role, to.Scopes = role, scopes
-	err := s.cfg.Store.SetGrant(ctx, store.By{Who: provisionedBy(is), From: is.URL}, u.ID, was, to)
+	err := s.cfg.Store.SetGrant(ctx, signedBy(is), u.ID, was, to)
 	e, _ := errors.AsType[*relay.Error](err)
 	switch {
 	case err == nil:
@@ -117,6 +134,8 @@ func (s *Service) link(ctx context.Context, v Visitor, is *issuer, f *flow, who 
 		return &u, fault(err)
 	case u.Account != account:
 		return &u, &notIn{result: relay.LoginUnknown, detail: "the issuer is another account's"}
+	case brought(&u) && !is.brings(&u):
+		return &u, &notIn{result: relay.LoginDisabled, detail: s.cameBy(&u)}
 	case !slices.ContainsFunc(all, func(x relay.Session) bool { return x.ID == f.Session && x.Level == relay.SessionFull }):
 		return &u, sessionOver()
 	}
@@ -180,13 +199,12 @@ func (s *Service) provision(ctx context.Context, _ Visitor, is *issuer, who *ide
 		return nil, &notIn{result: relay.LoginToken, detail: "the issuer has not verified the e-mail address (email_verified)"}
 	}
 	now := s.now()
-	by := store.By{Who: provisionedBy(is), From: is.URL}
 	u, no := s.firstFree(who, email, func(name string) (relay.User, error) {
 		u := relay.User{
 			ID: relay.UserID{ID: relay.NewID(now)}, Account: account, Username: name, Email: email, FirstName: who.first, LastName: who.last,
 			Role: role, Scopes: scopes, CreatedAt: now, InvitedBy: provisionedBy(is),
 		}
-		return u, s.cfg.Store.CreateUser(ctx, by, u)
+		return u, s.cfg.Store.CreateUser(ctx, signedBy(is), u)
 	})
 	if no != nil {
 		return s.orphan(ctx, is, who, email, account, no)
@@ -198,13 +216,13 @@ func (s *Service) provision(ctx context.Context, _ Visitor, is *issuer, who *ide
 // issuer under the same proven address, and with no way to log in at all.
 func (s *Service) orphan(ctx context.Context, is *issuer, who *identity, email string, account relay.AccountID, no *notIn) (*relay.User, *notIn) {
 	u, err := s.named(ctx, email)
-	if err != nil || u == nil || !strings.EqualFold(u.Email, email) || u.Account != account || u.InvitedBy != provisionedBy(is) || u.Password != "" || u.SecondFactor() {
+	if err != nil || u == nil || !strings.EqualFold(u.Email, email) || u.Account != account || !is.brings(u) || u.Password != "" || u.SecondFactor() {
 		return nil, no
 	}
 	if have, err := s.cfg.Store.Issuances(ctx, u.ID); err != nil || len(have) > 0 {
 		return nil, no
 	}
-	if refused := s.bind(ctx, store.By{Who: provisionedBy(is), From: is.URL}, is, who, u); refused != nil {
+	if refused := s.bind(ctx, signedBy(is), is, who, u); refused != nil {
 		return nil, refused
 	}
 	return s.governed(ctx, is, u, who)
@@ -236,7 +254,7 @@ func (s *Service) firstFree(who *identity, email string, make func(name string) 
 
 // bindOrUndo binds the identity of somebody who was just made.
 func (s *Service) bindOrUndo(ctx context.Context, is *issuer, who *identity, u *relay.User) (*relay.User, *notIn) {
-	by := store.By{Who: provisionedBy(is), From: is.URL}
+	by := signedBy(is)
 	no := s.bind(ctx, by, is, who, u)
 	if no == nil {
 		return u, nil

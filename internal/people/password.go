@@ -53,8 +53,8 @@ func (s *Service) ChangePassword(ctx context.Context, visit *Visit, old, next se
 		return err
 	}
 	u := &visit.User
-	if is := s.governor(u); is != nil {
-		return relay.E(relay.Conflict, "Your account comes from "+is.Name+": you log in there, and need no password here.")
+	if brought(u) {
+		return relay.E(relay.Conflict, "Your account comes from single sign-on: you log in there, and a password would not let you in.")
 	}
 	if u.Password != "" {
 		err := s.tryFactor(ctx, visit, auth.PersonPassword, func(*Visit) error {

@@ -25,7 +25,8 @@ const (
 type job struct {
 	reset string // who asked for a link: a user name or an address
 	why   resetWhy
-	v     Visitor // who asked
+	v     Visitor  // who asked
+	by    store.By // for resetAdmin
 }
 
 // resetWhy is what a reset link is mailed for. Each has a budget of its own for a
@@ -87,9 +88,9 @@ func (s *Service) AskReset(ctx context.Context, v Visitor, email string) error {
 // SendReset mails such a link at once, for somebody who may do it to this person, and
 // was looked at for it: strangers who have asked for links too often do not keep it
 // from them. What strangers must not learn is told: relay.Conflict says why no link is
-// mailed. relay.Unavailable: links have no address here.
-func (s *Service) SendReset(ctx context.Context, v Visitor, email string) error {
-	not, err := s.sendReset(ctx, &job{reset: email, why: resetAdmin, v: v})
+// mailed. relay.Unavailable: links have no address here. ErrSession: theirs has ended.
+func (s *Service) SendReset(ctx context.Context, by store.By, email string) error {
+	not, err := s.sendReset(ctx, &job{reset: email, why: resetAdmin, by: by})
 	if err == nil && not != "" {
 		return relay.E(relay.Conflict, not)
 	}
@@ -111,9 +112,9 @@ const (
 	notShut     = "They could not log in with a new password: %s. That has to change first."
 	notSignOn   = "They log in by single sign-on only: a link for a password would be a way around it. Once logged in, they can set one in their profile."
 	notLeft     = "They have no password, and only single sign-on that lets nobody in any more. Unlink that first: then a link can be mailed."
-	notAbsent   = "They have no password, and come from single sign-on that is not configured here at the moment: the operator of this relay can bring it back."
+	notAbsent   = "They come from single sign-on that is not configured here at the moment: a password would not let them in. The operator of this relay can bring it back."
 	notGoverned = "They come from %s and log in there: a password would not let them in."
-	notSoon     = "A link was mailed to them a few minutes ago. Have them look for that letter; after five minutes another one can be mailed."
+	notSoon     = "A link was made for them a few minutes ago. Have them look for that letter; after five minutes another one can be mailed."
 	notToday    = "As many links as one person gets in a day were mailed to them already. Have them look for the last letter, or try again tomorrow."
 )
 
@@ -158,12 +159,16 @@ func (s *Service) sendReset(ctx context.Context, j *job) (not string, err error)
 
 // mailLink mails a link to somebody who gets one.
 func (s *Service) mailLink(ctx context.Context, j *job, u *relay.User, now time.Time) error {
+	by := j.by
+	if j.why != resetAdmin {
+		by = store.By{Who: "reset", From: "login page"}
+	}
 	token, hash := newToken()
 	l := relay.Link{
 		Hash: hash, Kind: relay.LinkReset, Account: u.Account, Subuser: u.Subuser, User: u.ID, Email: u.Email,
-		CreatedAt: now, CreatedBy: "reset", ExpiresAt: now.Add(resetLife),
+		CreatedAt: now, CreatedBy: by.Who, ExpiresAt: now.Add(resetLife),
 	}
-	if err := s.cfg.Store.CreateLink(ctx, store.By{Who: "reset", From: "login page"}, l); err != nil {
+	if err := s.cfg.Store.CreateLink(ctx, by, l); err != nil {
 		return err
 	}
 	text := fmt.Sprintf("%s for the account %q at %s.\n\nTo set one, open this link:\n\n%s\nThe link works once, and until %s. Your second factor stays as it is: you need it to log in afterwards.\n\n%s\nIf it was not you, do nothing: your password stays.\n",

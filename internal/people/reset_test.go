@@ -42,8 +42,16 @@ func TestResetsOfADay(t *testing.T) {
 			t.Errorf("letter:\n%s", text)
 		}
 		w.pass(resetEvery)
-		if err := w.SendReset(ctx, from(9), u.Email); err != nil || mailed() != 7 {
+		if err := w.SendReset(ctx, operator, u.Email); err != nil || mailed() != 7 {
 			t.Errorf("%d letters, that of an admin is not among them (%v)", mailed(), err)
+		}
+		made, err := w.st.Links(ctx, u.Account, relay.LinkReset)
+		if err != nil || len(made) == 0 {
+			t.Fatalf("%d links, %v", len(made), err)
+		}
+		// The newest one: it replaces those before it.
+		if by := made[len(made)-1].CreatedBy; by != operator.Who {
+			t.Errorf("an admin's link was made by %q", by)
 		}
 		if text := w.mails[len(w.mails)-1].text; !strings.Contains(text, "looks after your account") || strings.Contains(text, "198.18") {
 			t.Errorf("letter:\n%s", text)
@@ -67,7 +75,7 @@ func TestResetThatIsNotMailedIsSaid(t *testing.T) {
 		for _, v := range []struct{ to, says string }{
 			{off.Email, "the person is disabled"}, {sso.Email, "by single sign-on only"}, {"nobody@example.test", "nobody of this address"}, {"", "nobody of this address"},
 		} {
-			if err := w.SendReset(ctx, home, v.to); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), v.says) {
+			if err := w.SendReset(ctx, operator, v.to); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), v.says) {
 				t.Errorf("%q: %v, want a conflict that says %q", v.to, err, v.says)
 			}
 			if err := w.AskReset(ctx, home, v.to); err != nil {
@@ -76,15 +84,15 @@ func TestResetThatIsNotMailedIsSaid(t *testing.T) {
 		}
 		ann := w.withApp("ann")
 		for range resetsPerDay[resetAdmin] {
-			if err := w.SendReset(ctx, home, ann.Email); err != nil {
+			if err := w.SendReset(ctx, operator, ann.Email); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.SendReset(ctx, home, ann.Email); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "a few minutes ago") {
+			if err := w.SendReset(ctx, operator, ann.Email); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "a few minutes ago") {
 				t.Errorf("at once again: %v", err)
 			}
 			w.pass(resetEvery)
 		}
-		if err := w.SendReset(ctx, home, ann.Email); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "try again tomorrow") {
+		if err := w.SendReset(ctx, operator, ann.Email); relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "try again tomorrow") {
 			t.Errorf("too many in a day: %v", err)
 		}
 		w.jobsDone()

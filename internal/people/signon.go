@@ -3,11 +3,14 @@ package people
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-webauthn/webauthn/webauthn"
 
 	"postern/internal/relay"
 	"postern/internal/store"
@@ -17,9 +20,11 @@ import (
 type SignOn struct {
 	ID     string // of the identity, for RemoveSignOn; empty: one can be linked
 	Issuer string // its name, or its URL where it is not configured any more
-	Live   bool   // it lets people in here
-	// Governs: it brought the person and says what they may do, so they cannot leave it.
+	Live   bool   // it lets this person in here
+	// Governs: it brought the person and says what they may do.
 	Governs bool
+	// Stays says why it cannot be unlinked; empty: it can.
+	Stays string
 	// Again: one is linked there, and another one can be.
 	Again bool
 	// Provisions: whoever logs in by it unlinked is somebody new.
@@ -28,23 +33,30 @@ type SignOn struct {
 }
 
 // SignOns are a person's identities at issuers, and then the issuers of their account
-// at which they can link one.
+// at which they can link one: whom an issuer brought links no other.
 func (s *Service) SignOns(ctx context.Context, u *relay.User) ([]SignOn, error) {
 	have, err := s.cfg.Store.Issuances(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := s.cfg.Store.Passkeys(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
 	var all []SignOn
 	for i := range have {
 		row := SignOn{ID: signOnID(&have[i]), Issuer: have[i].Issuer, CreatedAt: have[i].CreatedAt, UsedAt: have[i].UsedAt}
-		row.Governs = s.mayLeave(u, &have[i], without(have, &have[i])) != nil
-		if is := s.issuerOf(u, &have[i]); is != nil {
-			row.Issuer, row.Live, row.Provisions = is.Name, true, is.Provision
+		if no := s.mayUnlink(u, &have[i], keys, without(have, &have[i])); no != nil {
+			row.Stays = no.Error()
+		}
+		if is := s.issuerAt(u, have[i].Issuer); is != nil {
+			row.Issuer, row.Live, row.Provisions = is.Name, s.issuerOf(u, &have[i]) != nil, is.Provision
+			row.Governs = is.brings(u)
 		}
 		all = append(all, row)
 	}
 	for _, is := range s.issuers {
-		if s.letsIn(is, u.Account) {
+		if s.letsIn(is, u.Account) && (!brought(u) || is.brings(u)) {
 			all = append(all, SignOn{Issuer: is.Name, Live: true, Again: slices.ContainsFunc(have, func(i relay.Issuance) bool { return i.Issuer == is.URL })})
 		}
 	}
@@ -55,10 +67,10 @@ func without(all []relay.Issuance, gone *relay.Issuance) []relay.Issuance {
 	return slices.DeleteFunc(slices.Clone(all), func(i relay.Issuance) bool { return i.Issuer == gone.Issuer && i.Subject == gone.Subject })
 }
 
-// signOnID names an identity in a URL of the console, without telling it.
+// signOnID names an identity in a URL and on a command line, without telling it.
 func signOnID(i *relay.Issuance) string {
 	sum := sha256.Sum256([]byte(i.Issuer + "\x00" + i.Subject))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
+	return hex.EncodeToString(sum[:16])
 }
 
 // letsIn reports whether an issuer is an account's.
@@ -67,37 +79,66 @@ func (s *Service) letsIn(is *issuer, account relay.AccountID) bool {
 	return ok && a.ID == account
 }
 
-// issuerOf is the issuer that lets somebody in by an identity of theirs, or nil.
-func (s *Service) issuerOf(u *relay.User, i *relay.Issuance) *issuer {
+// issuerAt is the issuer of a person's account at a URL, or nil.
+func (s *Service) issuerAt(u *relay.User, at string) *issuer {
 	for _, is := range s.issuers {
-		if is.URL == i.Issuer && s.letsIn(is, u.Account) {
+		if is.URL == at && s.letsIn(is, u.Account) {
 			return is
 		}
 	}
 	return nil
+}
+
+// issuerOf is the issuer that lets somebody in by an identity of theirs, or nil: whom
+// another one brought, it does not.
+func (s *Service) issuerOf(u *relay.User, i *relay.Issuance) *issuer {
+	is := s.issuerAt(u, i.Issuer)
+	if is != nil && brought(u) && !is.brings(u) {
+		return nil
+	}
+	return is
 }
 
 // governor is the issuer that brought a person and says what they may do; nil: none
 // that is configured did.
 func (s *Service) governor(u *relay.User) *issuer {
 	for _, is := range s.issuers {
-		if u.InvitedBy == provisionedBy(is) && s.letsIn(is, u.Account) {
+		if is.brings(u) && s.letsIn(is, u.Account) {
 			return is
 		}
 	}
 	return nil
 }
 
+// cameBy says why somebody whom an issuer brought is let in by nothing else.
+func (s *Service) cameBy(u *relay.User) string {
+	if is := s.governor(u); is != nil {
+		return "the person comes from " + is.Name + " and logs in there"
+	}
+	return "the person comes from " + strings.TrimPrefix(u.InvitedBy, provisioned) + ", which is not configured here"
+}
+
+// Invited is who invited somebody, in words: an issuer that brought them by its name,
+// where it is configured.
+func (s *Service) Invited(u *relay.User) string {
+	if is := s.governor(u); is != nil {
+		return provisioned + is.Name
+	}
+	return u.InvitedBy
+}
+
 // mayLeave refuses that a person loses the identity that they were brought by: their
 // role would follow nothing any more. left are their others.
 func (s *Service) mayLeave(u *relay.User, gone *relay.Issuance, left []relay.Issuance) error {
-	if !strings.HasPrefix(u.InvitedBy, provisioned) {
+	if !brought(u) {
 		return nil
 	}
 	is := s.governor(u)
 	switch {
+	case is == nil && strings.Contains(u.InvitedBy, "://") && u.InvitedBy != provisioned+gone.Issuer:
+		return nil // it lets nobody in
 	case is == nil:
-		return &relay.Error{Kind: relay.Conflict, Field: "issuer", Public: "This account comes from an issuer that is not configured here at the moment, so none of its identities can be unlinked. Ask the operator of this relay."}
+		return &relay.Error{Kind: relay.Conflict, Field: "issuer", Public: "This account comes from an issuer that is not configured here at the moment: that cannot be unlinked. The operator of this relay can bring it back."}
 	case gone.Issuer != is.URL, slices.ContainsFunc(left, func(i relay.Issuance) bool { return i.Issuer == is.URL }):
 		return nil
 	}
@@ -105,11 +146,28 @@ func (s *Service) mayLeave(u *relay.User, gone *relay.Issuance, left []relay.Iss
 }
 
 // wayLeft refuses what would leave a person no way to log in.
-func (s *Service) wayLeft(u *relay.User, passkeys int, identities []relay.Issuance) error {
-	if u.Password != "" || passkeys > 0 || slices.ContainsFunc(identities, func(i relay.Issuance) bool { return s.issuerOf(u, &i) != nil }) {
+func (s *Service) wayLeft(u *relay.User, keys []relay.Passkey, identities []relay.Issuance) error {
+	if u.Password != "" || slices.ContainsFunc(keys, alone) || slices.ContainsFunc(identities, func(i relay.Issuance) bool { return s.issuerOf(u, &i) != nil }) {
 		return nil
 	}
-	return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "You have no password: without this you could not log in. Set a password first."}
+	return &relay.Error{Kind: relay.Conflict, Field: "way", Public: "Without this there would be no way to log in to this account. Set a password first, or add a passkey that checks who uses it."}
+}
+
+// alone reports whether a passkey lets somebody in by itself: it checked who used it
+// when it was made (WebAuthn Level 3 §6.1, UV).
+func alone(k relay.Passkey) bool {
+	var c webauthn.Credential
+	return json.Unmarshal(k.Credential, &c) == nil && c.Flags.UserVerified
+}
+
+// mayUnlink judges whether an identity may be taken away from a person. What lets
+// nobody in is no way to log in, and goes also as the last: then a link to a password
+// can be mailed.
+func (s *Service) mayUnlink(u *relay.User, gone *relay.Issuance, keys []relay.Passkey, left []relay.Issuance) error {
+	if err := s.mayLeave(u, gone, left); err != nil || s.issuerOf(u, gone) == nil {
+		return err
+	}
+	return s.wayLeft(u, keys, left)
 }
 
 // RemoveSignOn takes an identity away from its person, who has proven anew who they
@@ -124,11 +182,8 @@ func (s *Service) RemoveSignOn(ctx context.Context, visit *Visit, id string) err
 	if err != nil {
 		return err
 	}
-	may := func(u *relay.User, passkeys int, left []relay.Issuance) error {
-		if err := s.mayLeave(u, gone, left); err != nil {
-			return err
-		}
-		return s.wayLeft(u, passkeys, left)
+	may := func(u *relay.User, keys []relay.Passkey, left []relay.Issuance) error {
+		return s.mayUnlink(u, gone, keys, left)
 	}
 	if err := s.cfg.Store.DeleteIssuance(ctx, byVisit(visit), visit.User.ID, gone.Issuer, gone.Subject, visit.Session.ID, may); err != nil {
 		return err
@@ -146,20 +201,11 @@ func (s *Service) RemoveSignOnOf(ctx context.Context, by store.By, u *relay.User
 	if err != nil {
 		return err
 	}
-	may := func(now *relay.User, passkeys int, left []relay.Issuance) error {
+	may := func(now *relay.User, keys []relay.Passkey, left []relay.Issuance) error {
 		if !store.GrantOf(now).Equal(store.GrantOf(u)) {
 			return relay.E(relay.Conflict, "What this person may do was changed at the same moment. Look at it again.")
 		}
-		if err := s.mayLeave(now, gone, left); err != nil {
-			return err
-		}
-		if s.issuerOf(now, gone) == nil {
-			return nil // no way in is lost with it, and without it they can be mailed a link to a password
-		}
-		if s.wayLeft(now, passkeys, left) != nil {
-			return relay.E(relay.Conflict, "They have no password and no passkey: without "+name+" they could not log in. Have them set a password in their profile first, or switch them off.")
-		}
-		return nil
+		return s.mayUnlink(now, gone, keys, left)
 	}
 	if err := s.cfg.Store.DeleteIssuance(ctx, by, u.ID, gone.Issuer, gone.Subject, relay.SessionID{}, may); err != nil {
 		return err
@@ -179,7 +225,7 @@ func (s *Service) signOnOf(ctx context.Context, u *relay.User, id string) (i *re
 	if at < 0 {
 		return nil, "", relay.E(relay.NotFound, "This single sign-on is not linked any more.")
 	}
-	if is := s.issuerOf(u, &have[at]); is != nil {
+	if is := s.issuerAt(u, have[at].Issuer); is != nil {
 		return &have[at], is.Name, nil
 	}
 	return &have[at], have[at].Issuer, nil
@@ -203,6 +249,9 @@ func (s *Service) signOnOnly(ctx context.Context, u *relay.User) (not string, er
 	if is := s.governor(u); is != nil {
 		return fmt.Sprintf(notGoverned, is.Name), nil
 	}
+	if brought(u) {
+		return notAbsent, nil
+	}
 	if u.Password != "" {
 		return "", nil
 	}
@@ -212,8 +261,6 @@ func (s *Service) signOnOnly(ctx context.Context, u *relay.User) (not string, er
 		return "", err
 	case slices.ContainsFunc(have, func(i relay.Issuance) bool { return s.issuerOf(u, &i) != nil }):
 		return notSignOn, nil
-	case strings.HasPrefix(u.InvitedBy, provisioned):
-		return notAbsent, nil
 	}
 	return notLeft, nil
 }

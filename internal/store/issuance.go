@@ -89,7 +89,7 @@ func (s *Store) DeleteIssuance(ctx context.Context, by By, user relay.UserID, is
 		if err != nil {
 			return note{}, err
 		}
-		if err := may.left(ctx, tx, &u, u.Passkeys, old); err != nil {
+		if err := may.left(ctx, tx, &u, nil, old); err != nil {
 			return note{}, err
 		}
 		if _, err = tx.ExecContext(ctx, `DELETE FROM issuances`+ofIssuer, old.Issuer, old.Subject); err != nil {

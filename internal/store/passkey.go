@@ -12,6 +12,7 @@ import (
 const (
 	passkeyColumns = `id, user_id, name, credential, created_at, used_at`
 	selectPasskeys = `SELECT ` + passkeyColumns + ` FROM passkeys`
+	passkeysOf     = ` WHERE user_id = $1 ORDER BY created_at, id`
 	insertPasskey  = `INSERT INTO passkeys (` + passkeyColumns + `) VALUES ($1, $2, $3, $4, $5, 0)`
 	countPasskeys  = `SELECT count(*) FROM passkeys WHERE user_id = $1`
 	usePasskey     = `UPDATE passkeys SET credential = $1, used_at = $2 WHERE id = $3 AND credential = $4`
@@ -80,7 +81,7 @@ func (s *Store) AddPasskey(ctx context.Context, by By, p relay.Passkey, rules ..
 
 // Passkeys lists a person's passkeys, oldest first.
 func (s *Store) Passkeys(ctx context.Context, user relay.UserID) ([]relay.Passkey, error) {
-	v, err := list(ctx, s.db, scanPasskey, selectPasskeys+` WHERE user_id = $1 ORDER BY created_at, id`, blob(user.ID))
+	v, err := list(ctx, s.db, scanPasskey, selectPasskeys+passkeysOf, blob(user.ID))
 	return read(s, "passkeys", v, err)
 }
 
@@ -151,7 +152,7 @@ func (s *Store) DeletePasskey(ctx context.Context, by By, user relay.UserID, id 
 		if err := mayGo(u, rules); err != nil {
 			return nil, err
 		}
-		if err := may.left(ctx, tx, u, u.Passkeys-1, relay.Issuance{}); err != nil {
+		if err := may.left(ctx, tx, u, id, relay.Issuance{}); err != nil {
 			return nil, err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM passkeys WHERE id = $1`, id); err != nil {

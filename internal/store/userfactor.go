@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -95,20 +96,25 @@ func mayGo(u *relay.User, rules []FactorRule) error {
 }
 
 // WayIn judges, in the step that takes a passkey or an identity at an issuer away,
-// whether the person may lose it: passkeys and identities are what would be left. The
-// store does not know which issuers let people in. nil: they may.
-type WayIn func(u *relay.User, passkeys int, identities []relay.Issuance) error
+// whether the person may lose it: keys and identities are what would be left. The
+// store does not know which of them let people in. nil: they may.
+type WayIn func(u *relay.User, keys []relay.Passkey, identities []relay.Issuance) error
 
-// left asks a WayIn about a locked person.
-func (may WayIn) left(ctx context.Context, tx *sql.Tx, u *relay.User, passkeys int, gone relay.Issuance) error {
+// left asks a WayIn about a locked person, who loses a passkey or an identity.
+func (may WayIn) left(ctx context.Context, tx *sql.Tx, u *relay.User, lost []byte, gone relay.Issuance) error {
 	if may == nil {
 		return nil
 	}
+	keys, err := list(ctx, tx, scanPasskey, selectPasskeys+passkeysOf, blob(u.ID.ID))
+	if err != nil {
+		return err
+	}
+	keys = slices.DeleteFunc(keys, func(k relay.Passkey) bool { return bytes.Equal(k.ID, lost) })
 	identities, err := list(ctx, tx, scanIssuance, selectIssuances+` WHERE user_id = $1 ORDER BY issuer, subject`, blob(u.ID.ID))
 	if err != nil {
 		return err
 	}
-	return may(u, passkeys, slices.DeleteFunc(identities, func(i relay.Issuance) bool { return i.Issuer == gone.Issuer && i.Subject == gone.Subject }))
+	return may(u, keys, slices.DeleteFunc(identities, func(i relay.Issuance) bool { return i.Issuer == gone.Issuer && i.Subject == gone.Subject }))
 }
 
 // errNoSecret: an app without a secret is none. It is a fault of the program.

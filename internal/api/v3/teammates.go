@@ -3,7 +3,6 @@ package v3
 import (
 	"context"
 	"net/http"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -17,9 +16,6 @@ import (
 type PeopleServices struct {
 	People People
 	Users  Users
-	// AskReset mails a person a link to a new password. relay.Conflict says why it
-	// does not.
-	AskReset func(ctx context.Context, from netip.Addr, email string) error
 	// LinkWarning says what is wrong with where the links lead that are mailed or
 	// shown; nil or "": nothing is.
 	LinkWarning func() string
@@ -41,6 +37,11 @@ type People interface {
 	// RemoveSignOnOf takes one away from somebody who has been judged as they were
 	// read. relay.Conflict: it stays, or they have another grant now.
 	RemoveSignOnOf(ctx context.Context, by store.By, u *relay.User, id string) error
+	// SendReset mails a person a link to a new password. relay.Conflict says why it
+	// does not.
+	SendReset(ctx context.Context, by store.By, email string) error
+	// Invited is who invited somebody, in words.
+	Invited(u *relay.User) string
 }
 
 // Users keeps people; *store.Store is one. Absent ones are relay.NotFound; what

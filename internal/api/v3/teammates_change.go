@@ -154,11 +154,8 @@ func (a *API) resetTeammatePassword(c *Call) error {
 	if err := c.mayTouch(&u); err != nil {
 		return err
 	}
-	if a.AskReset == nil {
-		return relay.E(relay.Unavailable, "Mail cannot be sent to people here.")
-	}
-	if err := a.AskReset(c.R.Context(), c.Addr, u.Email); err != nil {
-		return err
+	if err := a.People.SendReset(c.R.Context(), c.By, u.Email); err != nil {
+		return hidden(err)
 	}
 	return c.Empty(http.StatusAccepted)
 }

@@ -19,7 +19,7 @@ func init() {
 	setups = append(setups, func(w *world, s *Services) {
 		f := &fakePeople{world: w, sessions: map[relay.UserID][]relay.Session{}, signOns: map[relay.UserID][]people.SignOn{}}
 		w.extra["people"] = f
-		s.PeopleServices = PeopleServices{People: f, Users: f, AskReset: f.askReset, LinkWarning: func() string { return f.linkWarning }}
+		s.PeopleServices = PeopleServices{People: f, Users: f, LinkWarning: func() string { return f.linkWarning }}
 	})
 	of := func(status int, method, suffix, body string) fixture {
 		return fixture{Status: status, Make: func(w *world, of relay.Tenant) ask {
@@ -199,10 +199,17 @@ func (f *fakePeople) Setup(_ context.Context, by store.By, account relay.Account
 	return "https://relay.example/setup/the-secret", f.noted(by, "link.create "+email)
 }
 
-func (f *fakePeople) askReset(_ context.Context, _ netip.Addr, email string) error {
+func (f *fakePeople) Invited(u *relay.User) string {
+	if u.InvitedBy == "sso https://corp.test" {
+		return "sso Corp"
+	}
+	return u.InvitedBy
+}
+
+func (f *fakePeople) SendReset(_ context.Context, by store.By, email string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.reset = append(f.reset, email)
+	f.reset = append(f.reset, email+" "+by.Who)
 	return errors.Join(f.fail, f.notMailed)
 }
 

@@ -16,7 +16,8 @@ type signOnView struct {
 	ID       string    `json:"id"`
 	Issuer   string    `json:"issuer" doc:"its name, or its URL where it is not configured any more"`
 	Live     bool      `json:"live" doc:"it lets them in"`
-	Governs  bool      `json:"governs" doc:"it brought them and says what they may do: it cannot be unlinked"`
+	Governs  bool      `json:"governs" doc:"it brought them and says what they may do"`
+	Stays    string    `json:"stays,omitempty" doc:"why it cannot be unlinked; missing: it can"`
 	LinkedAt time.Time `json:"linked_at"`
 	UsedAt   time.Time `json:"last_used_at,omitzero"`
 }
@@ -33,7 +34,7 @@ func (a *API) showTeammate(c *Call) error {
 	out := teammateWhole{teammateView: a.viewTeammate(&u), SingleSignOn: []signOnView{}}
 	for _, s := range all {
 		if s.ID != "" { // others could be linked, and are not
-			out.SingleSignOn = append(out.SingleSignOn, signOnView{s.ID, s.Issuer, s.Live, s.Governs, s.CreatedAt, s.UsedAt})
+			out.SingleSignOn = append(out.SingleSignOn, signOnView{s.ID, s.Issuer, s.Live, s.Governs, s.Stays, s.CreatedAt, s.UsedAt})
 		}
 	}
 	return c.JSON(http.StatusOK, out)

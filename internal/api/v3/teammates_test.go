@@ -273,9 +273,10 @@ func TestTeammateReset(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	u := w.addUser(w.acme, relay.RoleDeveloper)
-	c := w.person(w.addUser(w.acme, relay.RoleOwner), true)
+	owner := w.addUser(w.acme, relay.RoleOwner)
+	c := w.person(owner, true)
 	c.want("POST", "/v3/teammates/"+u.Username+"/reset_password", "", 202, nil)
-	if f := peopleOf(w); len(f.reset) != 1 || f.reset[0] != u.Email {
+	if f := peopleOf(w); len(f.reset) != 1 || f.reset[0] != u.Email+" user "+owner.Username {
 		t.Errorf("mailed %q", f.reset)
 	}
 	peopleOf(w).notMailed = relay.E(relay.Conflict, "A link was mailed a few minutes ago.")

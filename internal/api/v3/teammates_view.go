@@ -58,7 +58,7 @@ func (a *API) viewTeammate(u *relay.User) teammateView {
 		UserType: userType(u.Role), IsAdmin: isAdmin(u.Role), Role: u.Role, Restricted: u.Restricted, Subusers: a.subuserNames(u.Subusers),
 		SecondFactor: u.SecondFactor(), TOTP: len(u.TOTP) > 0, Passkeys: u.Passkeys, RecoveryCodes: u.RecoveryCodes,
 		Password: u.Password != "", PasswordAt: u.PasswordAt, Disabled: !u.DisabledAt.IsZero(), DisabledAt: u.DisabledAt, DisabledBy: u.DisabledRank,
-		CreatedAt: u.CreatedAt, InvitedBy: u.InvitedBy, SeenAt: u.SeenAt, SeenFrom: u.SeenFrom,
+		CreatedAt: u.CreatedAt, InvitedBy: a.People.Invited(u), SeenAt: u.SeenAt, SeenFrom: u.SeenFrom,
 	}
 	if s, ok := a.Directory.Subuser(u.Subuser); ok && !u.Subuser.IsZero() {
 		v.Subuser = s.Name
