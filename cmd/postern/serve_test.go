@@ -78,7 +78,7 @@ func TestServeNotifies(t *testing.T) {
 	stop := serving(t, conf)
 	told := func() string {
 		b := make([]byte, 256)
-		_ = l.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = l.SetReadDeadline(time.Now().Add(awaitTime))
 		n, _ := l.Read(b)
 		return string(b[:n])
 	}
@@ -171,7 +171,7 @@ func TestSignalsOpenTheLogAnew(t *testing.T) {
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // until it has come for certain: after the stop it would end the process
 	stop()
 }
 
