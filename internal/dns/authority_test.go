@@ -450,7 +450,7 @@ func TestAuthorityQuestions(t *testing.T) {
 func TestAuthoritySilence(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, func(string, *mdns.Msg) []*mdns.Msg { return nil })
-	a := dns.NewAuthority(dns.AuthorityConfig{Resolver: world(1), Port: l.port, Allow: loopback, Timeout: 100 * time.Millisecond, PerServer: -1})
+	a := dns.NewAuthority(dns.AuthorityConfig{Resolver: world(1), Port: l.port, Allow: loopback, Timeout: time.Second, PerServer: -1})
 	got, err := a.Ask(t.Context(), "example.test", "TXT")
 	must(t, err)
 	if len(got.Told) != 1 || !errors.Is(got.Told[0].Err, dns.ErrTemporary) || l.questions("127.0.0.1") != 2 {

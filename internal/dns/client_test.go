@@ -304,7 +304,7 @@ func TestClientGoesThroughServers(t *testing.T) {
 		asked[2].Add(1)
 		return []*mdns.Msg{reply(t, q, 0, q.Question[0].Name+" 60 IN TXT v")}
 	})
-	c := client(t, dns.Config{Servers: []string{bad, silent, good}, Timeout: 200 * time.Millisecond, CacheBytes: -1})
+	c := client(t, dns.Config{Servers: []string{bad, silent, good}, Timeout: 2 * time.Second, CacheBytes: -1})
 	for i := range 3 {
 		if got := ask(c, "TXT", "a.example.test"); got != "[v]" {
 			t.Fatalf("look-up %d: %s", i, got)

@@ -62,7 +62,7 @@ func TestAuthorityAsksTheZoneAbove(t *testing.T) {
 			l := newLab(t, servers...)
 			a := l.authority(w)
 			if tt.what == "silence" {
-				a = dns.NewAuthority(dns.AuthorityConfig{Resolver: w, Port: l.port, Allow: loopback, Timeout: 300 * time.Millisecond, PerServer: -1})
+				a = dns.NewAuthority(dns.AuthorityConfig{Resolver: w, Port: l.port, Allow: loopback, Timeout: 2 * time.Second, PerServer: -1})
 			}
 			for range 2 { // and the second time it is known
 				got, err := a.Ask(t.Context(), "x.example.test", "TXT")
