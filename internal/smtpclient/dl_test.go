@@ -126,7 +126,7 @@ type pausing struct {
 func (p *pausing) Read(b []byte) (int, error) {
 	if !p.waited && p.conn.writes.Load() > 3 {
 		p.waited = true
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(time.Second) // a loaded machine
 	}
 	return p.Reader.Read(b)
 }
