@@ -66,7 +66,7 @@ func startSink(t testing.TB, args ...string) string {
 		}
 	})
 	address := regexp.MustCompile(`(?m)^smtp (\S+)$`)
-	for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(5 * time.Millisecond) {
+	for begin := time.Now(); time.Since(begin) < awaitTime; time.Sleep(5 * time.Millisecond) {
 		if m := address.FindStringSubmatch(out.String()); m != nil {
 			return m[1]
 		}
@@ -78,7 +78,7 @@ func startSink(t testing.TB, args ...string) string {
 // command runs a command line to its end.
 func command(t testing.TB, in string, args ...string) (code int, out, errs string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), awaitTime)
 	defer cancel()
 	var o, e output
 	code = run(ctx, args, streams{in: strings.NewReader(in), out: &o, err: &e})
@@ -165,7 +165,7 @@ func authServer(t testing.TB, f cert.Files) (addr string, commands func() []stri
 }
 
 func converse(conn net.Conn) (lines []string) {
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(awaitTime))
 	say := func(s string) { _, _ = conn.Write([]byte(s + "\r\n")) }
 	say("220 relay.test ESMTP")
 	for r := bufio.NewScanner(conn); r.Scan(); {

@@ -115,12 +115,12 @@ type smtpConn struct {
 
 func dialSMTP(t *testing.T, addr string) *smtpConn {
 	t.Helper()
-	raw, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	raw, err := net.DialTimeout("tcp", addr, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { raw.Close() })
-	raw.SetDeadline(time.Now().Add(20 * time.Second))
+	raw.SetDeadline(time.Now().Add(time.Minute))
 	c := &smtpConn{textproto.NewConn(raw), raw}
 	if _, _, err := c.ReadResponse(220); err != nil {
 		t.Fatal(err)

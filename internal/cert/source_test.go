@@ -285,7 +285,7 @@ func handshake(t testing.TB, server, client *tls.Config) (tls.ConnectionState, e
 		}
 		defer conn.Close()
 		s := tls.Server(conn, server)
-		_ = s.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = s.SetDeadline(time.Now().Add(time.Minute))
 		err = s.Handshake()
 		if err == nil {
 			_, err = s.Write([]byte("x")) // carries the session tickets
@@ -298,7 +298,7 @@ func handshake(t testing.TB, server, client *tls.Config) (tls.ConnectionState, e
 	}
 	c := tls.Client(conn, client)
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	err = c.Handshake()
 	if err == nil {
 		_, err = c.Read(make([]byte, 1))

@@ -170,7 +170,7 @@ func (w *world) request(domain string, locals ...string) Request {
 // deliver makes an attempt and checks what holds for every one of them.
 func (w *world) deliver(r Request) Result {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return w.deliverCtx(ctx, r)
 }

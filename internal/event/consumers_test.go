@@ -43,9 +43,9 @@ func opened(t *testing.T, now func() time.Time) *store.Store {
 // until waits for something that a follower does.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !is(); {
+	for end := time.Now().Add(time.Minute); !is(); {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 30 s", what)
+			t.Fatalf("%s: not within a minute", what)
 		}
 		select {
 		case <-t.Context().Done():

@@ -42,7 +42,7 @@ func TestInboxWait(t *testing.T) {
 	t.Parallel()
 	b := newInbox(2, 1<<20)
 	b.put(Message{ID: "a"})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if m, err := b.Wait(ctx, func(m Message) bool { return m.ID == "a" }); err != nil || m.ID != "a" {
 		t.Errorf("one that was there: %q, %v", m.ID, err)

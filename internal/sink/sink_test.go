@@ -72,7 +72,7 @@ func dial(tb testing.TB, addr string) *smtp.Client {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	c, err := smtp.NewClient(conn, "mx.inbox.test")
 	if err != nil {
 		tb.Fatal(err)
@@ -263,7 +263,7 @@ func TestSinkBreaksConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			_, _ = io.WriteString(conn, "EHLO x.test\r\nMAIL FROM:<>\r\nRCPT TO:<b@inbox.test>\r\nDATA\r\n")
 			_, _ = io.WriteString(conn, "hello\r\n.\r\n")
 			got, _ := io.ReadAll(conn)

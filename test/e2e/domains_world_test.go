@@ -285,7 +285,7 @@ func (w *domainWorld) verified(t testing.TB, name, more string, flags ...string)
 func (w *domainWorld) bothSign(t testing.TB, name, account string) {
 	t.Helper()
 	var d domainSeen
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if d = w.domain(t, name, "--account", account); len(d.inState("signing")) == 2 {
 			return
 		}

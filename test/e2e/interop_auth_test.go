@@ -41,7 +41,7 @@ func (r *ownRelay) addKey(t testing.TB, args ...string) madeKey {
 // its sender had logged in, and the key.
 func (r *ownRelay) cameBy(t testing.TB, subject string) (mechanism, key string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		for line := range strings.Lines(r.postern(t, "events", "--event", "received", "--limit", "1000", "--json")) {
 			var e struct {
 				Key  string `json:"api_key_id"`

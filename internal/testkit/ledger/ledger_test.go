@@ -202,7 +202,7 @@ func TestSinkJudge(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		conn.SetDeadline(time.Now().Add(time.Minute))
 		io.WriteString(conn, "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<"+to+">\r\nDATA\r\nX-Ledger-Id: m\r\n\r\n..b\r\n.\r\nQUIT\r\n")
 		var last []string
 		for scan := bufio.NewScanner(conn); scan.Scan(); {
@@ -280,7 +280,7 @@ func TestZone(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		conn.SetDeadline(time.Now().Add(time.Minute))
 		conn.Write([]byte("noise")) // must be ignored
 		conn.Write(packed)
 		buf := make([]byte, 1024)
