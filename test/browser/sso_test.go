@@ -49,6 +49,19 @@ func TestSingleSignOn(t *testing.T) {
 	}
 	b.visit("/keys/new")
 	b.sees("main", "There is no such page, or it is not for you")
+	// Who has no password shows at their issuer again who they are.
+	b.visit("/profile")
+	b.sees("main", "none needed: you log in by Staff login")
+	b.visit("/confirm?next=/factors/passkey")
+	b.sees("h1", "Confirm that it is you")
+	if n := b.count("main input[type=password], main input[name=code]"); n != 0 {
+		t.Errorf("asked for a password or a code that would not count, %d fields", n)
+	}
+	b.judge("")
+	b.press("Confirm with Staff login")
+	b.sees("h1", "Who are you?")
+	b.press("Go on as nora")
+	b.arrives("/factors/passkey")
 	owner.visit("/people/nora")
 	owner.sees("main", "Auditor")
 	owner.sees("main", "by their groups at Staff login, set anew at each login")
