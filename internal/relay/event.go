@@ -87,6 +87,10 @@ type EventData struct {
 	Alert *Alert `json:"alert,omitempty"`
 }
 
+// ByRestricted is the ByRank of a person of the account who is restricted to some of
+// its subusers: what they do counts as the subuser's own, but they are not of it.
+const ByRestricted = "restricted"
+
 // Stood is how whoever did it stood to the message's tenant then; false: nobody did, it
 // came about by itself. Of what was done before that was noted, only the operator is
 // known, by the name of whoever comes by admin.sock; the rest counts as the account's.
@@ -94,7 +98,7 @@ func (d *EventData) Stood() (rank Rank, somebody bool) {
 	switch {
 	case d.By == "" && d.ByRank == "":
 		return RankOwn, false
-	case d.ByRank == RankOwn.Name():
+	case d.ByRank == RankOwn.Name(), d.ByRank == ByRestricted:
 		return RankOwn, true
 	case d.ByRank == RankOperator.Name(), d.ByRank == "" && strings.HasPrefix(d.By, "uid "):
 		return RankOperator, true

@@ -11,6 +11,7 @@ func TestStood(t *testing.T) {
 	}{
 		{EventData{}, RankOwn, false},
 		{EventData{By: "user ann", ByRank: "own"}, RankOwn, true},
+		{EventData{By: "user ann", ByRank: ByRestricted}, RankOwn, true},
 		{EventData{By: "user ann", ByRank: "account"}, RankAccount, true},
 		{EventData{By: "uid 0", ByRank: "operator"}, RankOperator, true},
 		{EventData{By: "uid 0", ByRank: "own"}, RankOwn, true}, // as it was noted

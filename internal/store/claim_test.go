@@ -264,6 +264,7 @@ func TestHoldNotesRank(t *testing.T) {
 			want string
 		}{
 			{relay.SubuserID{}, By{Who: "user boss"}, "own"}, {sub, By{Who: "user boss"}, "account"}, {sub, By{Who: "user ann", Subuser: sub}, "own"},
+			{sub, By{Who: "user eve", Restricted: true}, "restricted"}, {sub, By{Who: "user eve", Restricted: true, Rank: relay.RankAccount}, "restricted"},
 			{relay.SubuserID{}, By{Who: "uid 0", Rank: relay.RankOperator}, "operator"}, {sub, By{Who: "uid 0", Rank: relay.RankOperator}, "operator"},
 		} {
 			a := mail(t, s, 1, 0, false)
@@ -281,5 +282,47 @@ func TestHoldNotesRank(t *testing.T) {
 				t.Errorf("%+v: %+v, %v, want %s", v.by, d, err, v.want)
 			}
 		}
+	})
+}
+
+// Whoever stands above those who hold a message holds it anew; nobody else does, and
+// nobody what is quarantined.
+func TestHoldOverAHold(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		ctx := context.Background()
+		sub := relay.SubuserID{ID: relay.NewID(time.Now())}
+		a := mail(t, s, 1, 0, false)
+		a.Message.Subuser = sub
+		a.Message.State = relay.MessageHeld // by the mode of its key
+		accept(t, s, a)
+		f := MessageFilter{IDs: []relay.MessageID{a.Message.ID}}
+		own, account, operator := By{Who: "user ann", Subuser: sub}, By{Who: "user boss"}, By{Who: "uid 0", Rank: relay.RankOperator}
+		for i, step := range []struct {
+			by   By
+			want int64
+		}{
+			{own, 0}, {By{Who: "user eve", Restricted: true}, 0}, {account, 1}, {account, 0}, {own, 0}, {operator, 1}, {account, 0}, {operator, 0},
+		} {
+			if done, err := s.Hold(ctx, step.by, f, step.by.Who); err != nil || done.Messages != step.want {
+				t.Errorf("step %d: %+v, %v", i, done, err)
+			}
+		}
+		q, err := s.Message(ctx, a.Message.ID)
+		if err != nil || q.Message.State != relay.MessageHeld || q.Message.Reason != "uid 0" {
+			t.Errorf("%+v, %v", q.Message, err)
+		}
+		var d relay.EventData
+		if e, err := s.LastHold(ctx, a.Message.ID); err != nil || json.Unmarshal(e.Data, &d) != nil || d.ByRank != "operator" {
+			t.Errorf("%+v, %v", e, err)
+		}
+		if err := s.Quarantine(ctx, a.Message.ID, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := s.Hold(ctx, operator, f, ""); err != nil || done.Messages != 0 {
+			t.Errorf("of a quarantined one: %+v, %v", done, err)
+		}
+		checkInvariants(t, s)
 	})
 }

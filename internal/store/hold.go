@@ -42,13 +42,16 @@ type action struct {
 	reason string
 	// apply adds the statements for one message; false: nothing to do.
 	apply func(o *op, m *relay.Message) bool
+	// again, where it is not nil, says whether it is done to a held message anew.
+	again func(ctx context.Context, by By, m *relay.Message) (bool, error)
 }
 
 // Hold keeps matching messages from further attempts until they are released.
-// Attempts under way finish.
+// Attempts under way finish. One that is held already is held anew by whoever stands
+// above those who hold it: from then on they do not release it.
 func (s *Store) Hold(ctx context.Context, by By, f MessageFilter, reason string) (Acted, error) {
-	return s.act(ctx, by, f, action{name: "queue.hold", kind: relay.EventHeld, reason: reason, apply: func(o *op, m *relay.Message) bool {
-		if m.State != relay.MessageQueued {
+	return s.act(ctx, by, f, action{name: "queue.hold", kind: relay.EventHeld, reason: reason, again: s.holdsOver, apply: func(o *op, m *relay.Message) bool {
+		if m.State == relay.MessageQuarantined {
 			return false
 		}
 		id := blob(m.ID.ID)
@@ -56,6 +59,21 @@ func (s *Store) Hold(ctx context.Context, by By, f MessageFilter, reason string)
 		o.add(stmtSetHeld, int64(1), id)
 		return true
 	}})
+}
+
+// holdsOver reports whether somebody stands above those who hold a message, or above
+// its tenant where it was held as it came in.
+func (s *Store) holdsOver(ctx context.Context, by By, m *relay.Message) (bool, error) {
+	var d relay.EventData
+	e, err := s.LastHold(ctx, m.ID)
+	if err == nil {
+		err = json.Unmarshal(e.Data, &d)
+	}
+	if err != nil && relay.KindOf(err) != relay.NotFound {
+		return false, err
+	}
+	rank, _ := d.Stood()
+	return by.RankOver(m.Subuser) > rank, nil
 }
 
 // Release lets matching held or quarantined messages go on, as they were due. A
@@ -154,13 +172,20 @@ func (s *Store) actPage(ctx context.Context, by By, f MessageFilter, a action, l
 	for i := range all {
 		m := &all[i].Message
 		done.last = m.ID
+		if m.State == relay.MessageHeld && a.again != nil {
+			if anew, err := a.again(ctx, by, m); err != nil {
+				return done, err
+			} else if !anew {
+				continue
+			}
+		}
 		if !a.apply(o, m) {
 			continue
 		}
 		o.lock(m.ID)
 		done.changed++
 		ev := s.event(a.kind, m, -1, s.cfg.Now())
-		if ev.Data, err = json.Marshal(relay.EventData{By: by.String(), ByRank: by.RankOver(m.Subuser).Name(), Reason: a.reason}); err != nil {
+		if ev.Data, err = json.Marshal(relay.EventData{By: by.String(), ByRank: by.Stands(m.Subuser), Reason: a.reason}); err != nil {
 			return done, err
 		}
 		if err := s.appendEvents(o, []relay.Event{ev}); err != nil {
@@ -249,12 +274,23 @@ func (s *Store) appendQuarantine(o *op, m *relay.Message, reason string) error {
 	return s.appendEvents(o, []relay.Event{ev})
 }
 
-// RankOver is how they stand to what is a subuser's, or the account's own.
+// RankOver is how they stand to mail that is a subuser's, or the account's own.
 func (b By) RankOver(of relay.SubuserID) relay.Rank {
-	if of.IsZero() || b.Subuser == of {
+	switch {
+	case b.Restricted:
+		return relay.RankOwn
+	case of.IsZero() || b.Subuser == of:
 		return b.Rank
 	}
 	return max(b.Rank, relay.RankAccount)
+}
+
+// Stands is RankOver as an event notes it.
+func (b By) Stands(of relay.SubuserID) string {
+	if b.Restricted && !of.IsZero() {
+		return relay.ByRestricted
+	}
+	return b.RankOver(of).Name()
 }
 
 // String names who and from where, as events and changes show it.

@@ -102,6 +102,9 @@ type By struct {
 	Rank relay.Rank
 	// Subuser is whose person or key they are; zero: the account's, or nobody's.
 	Subuser relay.SubuserID
+	// Restricted: of the account, but nothing of its own is theirs. What they do to a
+	// subuser's mail counts as the subuser's own.
+	Restricted bool
 	// Session is the login in which a person does it, Key the key that does; zero: none.
 	// Where that has ended meanwhile the change is refused: ErrSessionOver, ErrKeyOver.
 	Session relay.SessionID
