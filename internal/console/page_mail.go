@@ -223,6 +223,7 @@ type messageView struct {
 	Left    bool        `json:"events_left_out"`
 	Why     plainWords  `json:"why"`
 	Queued  bool        `json:"queued"`
+	Kept    string      `json:"kept"` // why the person may not release it
 	Preview bool        `json:"body_preview"`
 }
 

@@ -5,8 +5,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-
-	"postern/internal/relay"
 )
 
 // plainWords are sentences, however the API puts them: one, several, or several in
@@ -67,22 +65,16 @@ var mailActions = []mailAction{
 func (m *messageView) stopped() bool { return m.State == "held" || m.State == "quarantined" }
 
 // barMessage bars what cannot be done to a message: what the operator has stopped goes
-// on by their word only, and what an account has stopped not by its subuser's. To a
-// subuser both are told by what they are, not by name.
+// on by their word only, and what an account has stopped not by its subuser's. The API
+// says which it is: it knows how whoever did it stood to the message's tenant then.
 func (v *desk) barMessage(m *messageView) {
-	held := mailEvent{}
-	for _, e := range m.Events {
-		if e.Event == string(relay.EventHeld) && !e.At.Before(held.At) {
-			held = e
-		}
-	}
 	var why notice
-	switch {
-	case m.State == string(relay.MessageQuarantined):
+	switch m.Kept {
+	case "quarantined":
 		why = notice{Tone: toneWarn, Title: "The relay put this message aside.", Text: "Only the operator of this relay releases it. Ask the operator."}
-	case m.State == string(relay.MessageHeld) && (held.Data.By == "operator" || strings.HasPrefix(held.Data.By, "uid ")):
+	case "operator_holds":
 		why = notice{Tone: toneWarn, Title: "The operator of this relay holds this message.", Text: "Nobody else can release it. Ask the operator."}
-	case m.State == string(relay.MessageHeld) && held.Data.By == "account":
+	case "account_holds":
 		why = notice{Tone: toneWarn, Title: "Your account holds this message.", Text: "Its people release it: ask them."}
 	default:
 		return

@@ -338,15 +338,29 @@ func (f *fakeConsole) act(by store.By, ids []relay.MessageID, what string, from 
 	}
 	for _, id := range ids {
 		qd := f.queued[id]
-		if !slices.Contains(from, qd.Message.State) {
+		if !slices.Contains(from, qd.Message.State) && (what != "queue.held" || !f.holdsOver(by, &qd.Message)) {
 			continue
 		}
 		n++
 		qd.Message.State = to
 		f.queued[id] = qd
-		f.events[id] = append(f.events[id], f.event(&qd.Message, relay.EventKind(strings.TrimPrefix(what, "queue.")), -1, "", relay.EventData{By: by.String(), ByRank: by.RankOver(qd.Message.Subuser).Name()}))
+		f.events[id] = append(f.events[id], f.event(&qd.Message, relay.EventKind(strings.TrimPrefix(what, "queue.")), -1, "", relay.EventData{By: by.String(), ByRank: by.Stands(qd.Message.Subuser)}))
 	}
 	return n, nil
+}
+
+func (f *fakeConsole) holdsOver(by store.By, m *relay.Message) bool {
+	var d relay.EventData
+	for _, e := range f.events[m.ID] {
+		if e.Kind == relay.EventHeld {
+			d = relay.EventData{}
+			if err := json.Unmarshal(e.Data, &d); err != nil {
+				f.t.Fatal(err)
+			}
+		}
+	}
+	rank, _ := d.Stood()
+	return m.State == relay.MessageHeld && by.RankOver(m.Subuser) > rank
 }
 
 var (

@@ -147,6 +147,14 @@ func (a *API) mayRelease(c *Call, f *found) error {
 	return err
 }
 
+// kept is keptBy; "" of what is not held at all.
+func (a *API) kept(c *Call, f *found) (leftCode, error) {
+	if f.queued.Message.State == relay.MessageQueued {
+		return "", nil
+	}
+	return a.keptBy(c, f)
+}
+
 // keptBy is why the caller may not release a message that does not go; "": they may.
 func (a *API) keptBy(c *Call, f *found) (leftCode, error) {
 	switch {

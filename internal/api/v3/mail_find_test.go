@@ -196,6 +196,25 @@ func TestReleaseOfOthersHolds(t *testing.T) {
 		t.Errorf("%s", a.Body)
 	}
 	temp.want("POST", held(own), "", 200, nil)
+	kept := func(c *client, path string) leftCode {
+		var v journeyView
+		c.want("GET", strings.TrimSuffix(path, "/release"), "", 200, &v)
+		return v.Kept
+	}
+	if got := kept(temp, path); got != leftAccount {
+		t.Errorf("kept %q", got)
+	}
+	// What they hold themselves they release, and the subuser, which is not told their name.
+	mine := held(temp)
+	a := w.as(w.staging, scopeMail).want("GET", strings.TrimSuffix(mine, "/release"), "", 200, nil)
+	if got := kept(temp, mine); got != "" || !strings.Contains(a.Body, `"by":"account"`) {
+		t.Errorf("kept %q: %s", got, a.Body)
+	}
+	temp.want("POST", mine, "", 200, nil)
+	own.want("POST", held(temp), "", 200, nil)
+	if got := kept(temp, mine); got != "" {
+		t.Errorf("what goes is kept: %q", got)
+	}
 
 	// A name that is somebody else's by now changes nothing.
 	left := w.addUser(w.acme, relay.RoleOwner)

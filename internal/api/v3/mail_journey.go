@@ -38,6 +38,7 @@ type journeyView struct {
 	Events     []journeyEvent  `json:"events"`
 	EventsLeft bool            `json:"events_left_out,omitempty" doc:"of 20,000 events and more, the first and the last 10,000 are here"`
 	Why        []string        `json:"why" doc:"what it waits for, in words"`
+	Kept       leftCode        `json:"kept,omitempty" doc:"why the asker may not release it: quarantined, operator_holds, account_holds or key_holds"`
 	Queued     bool            `json:"queued"`
 	BodyStored bool            `json:"body_stored"`
 	Preview    bool            `json:"body_preview" doc:"the body is stored and the account's policy lets it be shown"`
@@ -142,6 +143,9 @@ func (a *API) showJourney(c *Call) error {
 		if err := a.explain(c, f, &v); err != nil {
 			return err
 		}
+		if v.Kept, err = a.kept(c, f); err != nil {
+			return err
+		}
 	} else {
 		v.State = endState(v.Recipients)
 	}
@@ -195,6 +199,9 @@ func (v *journeyView) tell(c *Call, f *found) (key relay.KeyID) {
 // somebody of the account who may see nothing of its own.
 func (c *Call) shownBy(d *relay.EventData, of relay.SubuserID) string {
 	rank, _ := d.Stood()
+	if d.ByRank == relay.ByRestricted {
+		rank = relay.RankAccount // whose person they are
+	}
 	if rank == relay.RankOwn || c.standsOver(of) || d.By == c.By.Who || strings.HasPrefix(d.By, c.By.Who+" ") {
 		return d.By
 	}

@@ -19,7 +19,7 @@ import (
 // mailManyRoutes do to many messages what those of mail_act.go do to one: each is
 // judged as there, and what may not be done to one is left alone and counted.
 var mailManyRoutes = []Route{
-	mailMany(&manyAction{verb: "hold", states: onTheWay, judge: onTheirWay, do: QueueKeeper.Hold},
+	mailMany(&manyAction{verb: "hold", states: append([]store.MailState{store.MailHeld}, onTheWay...), judge: holdable, do: QueueKeeper.Hold},
 		"Keep queued messages from further attempts until they are released"),
 	mailMany(&manyAction{verb: "release", states: []store.MailState{store.MailHeld}, judge: releasable, do: withoutReason(QueueKeeper.Release)},
 		"Let held messages go on"),
@@ -81,7 +81,7 @@ type mailSought struct {
 	ID      string `json:"id,omitempty" doc:"how it begins"`
 	Key     string `json:"key,omitempty" doc:"id or name"`
 	Domain  string `json:"domain,omitempty"`
-	State   string `json:"state" doc:"held (quarantined mail, too), of release and cancel; processed or deferred, of hold, retry and cancel"`
+	State   string `json:"state" doc:"held (quarantined mail, too), of hold, release and cancel; processed or deferred, of hold, retry and cancel"`
 	Subject string `json:"subject,omitempty"`
 	Since   string `json:"since,omitempty"`
 	Until   string `json:"until,omitempty" doc:"required without dry_run, which answers it: mail that comes in after the count is left alone"`
@@ -158,6 +158,19 @@ func releasable(a *API, c *Call, f *found) (leftCode, error) {
 		return leftGoing, nil
 	}
 	return a.keptBy(c, f)
+}
+
+// holdable: what is held is held anew by whoever stands above those who hold it.
+func holdable(a *API, c *Call, f *found) (leftCode, error) {
+	switch f.queued.Message.State {
+	case relay.MessageQueued:
+		return "", nil
+	case relay.MessageHeld:
+		if h, err := a.holdOf(c, f); err != nil || c.By.RankOver(f.tenant.Subuser) > h.rank {
+			return "", err
+		}
+	}
+	return leftHeld, nil
 }
 
 func onTheirWay(_ *API, _ *Call, f *found) (leftCode, error) {
@@ -332,7 +345,23 @@ func (m *many) judged(id relay.MessageID) (*found, leftCode, error) {
 		return f, leftGone, nil
 	}
 	why, err := m.act.judge(m.API, m.c, f)
+	if err == nil && why == "" {
+		why, err = m.changed(f)
+	}
 	return f, why, err
+}
+
+// changed reports what was stopped after it was counted: to release it, or to let it
+// bounce, was not asked for.
+func (m *many) changed(f *found) (leftCode, error) {
+	if m.in.Filter == nil || m.in.DryRun || store.MailState(m.in.Filter.State) != store.MailHeld {
+		return "", nil
+	}
+	h, err := m.holdOf(m.c, f)
+	if err == nil && h.at.After(m.done.Until) {
+		return leftMeanwhile, nil
+	}
+	return "", err
 }
 
 // count notes whose a message is.
@@ -392,7 +421,11 @@ func (m *many) answer() *mailManyDone {
 	out.Left = []leftMail{}
 	for _, code := range leftOrder {
 		if n := m.left[code]; n > 0 {
-			out.Left = append(out.Left, leftMail{Code: code, Why: leftTexts[code], Messages: n})
+			why := leftTexts[code]
+			if code == leftHeld && m.act.verb == "hold" {
+				why = "It is held already."
+			}
+			out.Left = append(out.Left, leftMail{Code: code, Why: why, Messages: n})
 		}
 	}
 	if m.in.Filter == nil || !m.in.DryRun {

@@ -131,6 +131,88 @@ func TestHolderIsByTime(t *testing.T) {
 	wantLeft(t, "release", &did, 0, map[leftCode]int64{leftOperator: 1})
 }
 
+// Somebody above holds anew what those below hold, or what is held as it came in: from
+// then on they do not release it. Nobody does so to what their own hold, or those above.
+func TestHoldOverAHold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	own, account, operator := w.as(w.staging, scopeMailAct, scopeMail), w.as(w.acme, scopeMailAct, scopeMail, scopeBehalf), w.operator("acme")
+	for i, step := range []struct {
+		first, second *client
+		changed       bool
+		own           leftCode // why the subuser does not release it then
+	}{
+		{nil, own, false, ""}, {nil, account, true, leftAccount}, {nil, operator, true, leftOperator},
+		{own, own, false, ""}, {own, account, true, leftAccount}, {own, operator, true, leftOperator},
+		{account, own, false, leftAccount}, {account, account, false, leftAccount}, {account, operator, true, leftOperator},
+		{operator, own, false, leftOperator}, {operator, account, false, leftOperator}, {operator, operator, false, leftOperator},
+	} {
+		for _, many := range []bool{false, true} {
+			id := heldMail(w, w.staging, 1, step.first)[0]
+			if many {
+				want := map[leftCode]int64{leftHeld: 1}
+				var did mailManyDone
+				if a := step.second.want("POST", "/v3/messages/hold", idsOf(t, id), 200, &did); step.changed {
+					want = nil
+				} else if !strings.Contains(a.Body, "It is held already.") {
+					t.Errorf("%d: %s", i, a.Body)
+				}
+				wantLeft(t, "hold", &did, int64(1-len(want)), want)
+			} else {
+				var did mailActed
+				if step.second.want("POST", "/v3/messages/"+id.String()+"/hold", "", 200, &did); did.Changed != step.changed {
+					t.Errorf("%d: %+v", i, did)
+				}
+			}
+			if step.own != "" {
+				own.refused("POST", "/v3/messages/"+id.String()+"/release", "", 403, leftTexts[step.own], "")
+			} else {
+				own.want("POST", "/v3/messages/"+id.String()+"/release", "", 200, nil)
+			}
+		}
+	}
+	w.pass(time.Minute)
+	var did mailManyDone // by a search, too; what is quarantined is the operator's in any case
+	consoleOf(w).setState(heldMail(w, w.staging, 1, nil)[0], relay.MessageQuarantined)
+	w.pass(time.Minute)
+	account.with("on-behalf-of", "staging").want("POST", "/v3/messages/hold", `{"dry_run":true,"filter":{"state":"held"}}`, 200, &did)
+	if left := leftOf(&did); did.Messages != 0 || left[leftHeld] == 0 {
+		t.Errorf("%+v", did)
+	}
+}
+
+// What a colleague stops after the count is neither released nor cancelled with what
+// was counted, though it had come in before.
+func TestManyOfWhatIsHeldMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"release", "cancel", "hold"} {
+		w := newWorld(t)
+		f := consoleOf(w)
+		c := w.as(w.acme, scopeMailAct, scopeMail)
+		above := c
+		if verb == "hold" {
+			c = w.operator("acme")
+		}
+		heldMail(w, w.acme, 3, nil)
+		late := f.addMail(w.acme, "ann@dest.test")
+		w.pass(time.Minute)
+		var count, did mailManyDone
+		path := "/v3/messages/" + verb
+		c.want("POST", path, `{"filter":{"state":"held"},"dry_run":true}`, 200, &count)
+		wantLeft(t, "count", &count, 3, nil)
+		w.pass(time.Minute)
+		above.want("POST", "/v3/messages/"+late.String()+"/hold", "", 200, nil)
+		c.want("POST", path, `{"filter":{"state":"held","until":"`+count.Until.Format(time.RFC3339Nano)+`"}}`, 200, &did)
+		wantLeft(t, verb, &did, 3, map[leftCode]int64{leftMeanwhile: 1})
+		if f.queued[late].Message.State != relay.MessageHeld {
+			t.Errorf("%s: what was held meanwhile is %s", verb, f.queued[late].Message.State)
+		}
+		did = mailManyDone{} // by its id it is meant
+		c.want("POST", path, idsOf(t, late), 200, &did)
+		wantLeft(t, verb+" by id", &did, 1, nil)
+	}
+}
+
 // A key whose mail is held releases nothing, one by one or at once.
 func TestReleaseManyByAHeldKey(t *testing.T) {
 	t.Parallel()
@@ -261,7 +343,7 @@ func TestReleaseManySearches(t *testing.T) {
 			t.Errorf("%.80s: %+v", body, e)
 		}
 	}
-	for verb, state := range map[string]string{"release": "deferred", "hold": "held", "retry": "held"} {
+	for verb, state := range map[string]string{"release": "deferred", "hold": "delivered", "retry": "held"} {
 		c.refused("POST", "/v3/messages/"+verb, `{"dry_run":true,"filter":{"state":"`+state+`"}}`, 400, "Say which mail to "+verb, "filter.state")
 	}
 }

@@ -35,7 +35,7 @@ func (a *API) admitPerson(c *Call) error {
 		return relay.E(relay.Unauthenticated, textNoKey)
 	}
 	c.Principal, c.Tenant = &own, own.Tenant
-	c.By = store.By{Who: "user " + p.User.Username, Session: p.Session, Subuser: p.Subuser}
+	c.By = store.By{Who: "user " + p.User.Username, Session: p.Session, Subuser: p.Subuser, Restricted: restricted(p)}
 	if c.Addr.IsValid() {
 		c.By.From = c.Addr.String()
 	}
