@@ -93,7 +93,8 @@ func (c *cli) auditHead(w *whose) *cobra.Command {
 
 func (c *cli) auditPrune(w *whose) *cobra.Command {
 	var before string
-	var installation, unexported bool
+	var installation bool
+	var unexported []string
 	cmd := c.tenantCommand(w, "prune --before TIME", "Remove old records; a signed checkpoint stays", cobra.NoArgs, func(ctx context.Context, cl *client, _ []string) error {
 		t, err := parseSince(before, time.Now())
 		if err != nil {
@@ -106,8 +107,8 @@ func (c *cli) auditPrune(w *whose) *cobra.Command {
 		if installation {
 			in["installation"] = true
 		}
-		if unexported {
-			in["unexported"] = true
+		if len(unexported) > 0 {
+			in["unexported"] = unexported
 		}
 		_, text, err := call[json.RawMessage](ctx, cl, http.MethodPost, "/v3/changes/prune", nil, in)
 		if err != nil {
@@ -117,7 +118,7 @@ func (c *cli) auditPrune(w *whose) *cobra.Command {
 	})
 	cmd.Flags().StringVar(&before, "before", "", "a time (RFC 3339), a date, or so long ago, such as 400d")
 	cmd.Flags().BoolVar(&installation, "installation", false, "of the installation's own chain instead of an account's")
-	cmd.Flags().BoolVar(&unexported, "unexported", false, "also what an [[export]] has not taken yet; it never gets that")
+	cmd.Flags().StringSliceVar(&unexported, "unexported", nil, "`NAME`s of [[export]]s that are given up: also what they have not taken yet; they never get that")
 	must(cmd.MarkFlagRequired("before"))
 	return cmd
 }

@@ -163,13 +163,18 @@ func (s *Store) proveTotal(ctx context.Context, tx *sql.Tx) error {
 // are an unbroken run from the first one, and leaves a signed checkpoint in
 // their place. It verifies them first, and refuses with ErrDamaged what does not
 // fit. That it was done, by whom, is the chain's next change. relay.NotFound:
-// there are none. relay.Conflict: a target of exports has not taken all of them.
+// there are none. relay.Conflict: a target of exports has not taken all of them, and
+// is not given up. relay.Invalid: there is no such target to give up.
 func (s *Store) PruneChanges(ctx context.Context, by By, what Prune) (Checkpoint, error) {
 	account := what.Account
 	var c Checkpoint
 	err := s.eng.transact(patiently(ctx), func(ctx context.Context, tx *sql.Tx) error {
 		// Locked as every change does it, so that nobody prunes at the same time.
 		if _, _, err := s.readTotal(ctx, tx, s.forUpdate()); err != nil {
+			return err
+		}
+		exports, err := s.changeExports(ctx, tx, what.Unexported)
+		if err != nil {
 			return err
 		}
 		whole := prover{Proof: Proof{Account: account}}
@@ -190,10 +195,8 @@ func (s *Store) PruneChanges(ctx context.Context, by By, what Prune) (Checkpoint
 		if p.Records == 0 {
 			return relay.E(relay.NotFound, "There are no changes before that time.")
 		}
-		if !what.Unexported {
-			if err := s.checkExported(ctx, tx, p.lastID); err != nil {
-				return err
-			}
+		if err := s.checkExported(ctx, tx, exports, what.Unexported, p.lastID); err != nil {
+			return err
 		}
 		c = Checkpoint{Account: account, Seq: p.To, Hash: p.Head, At: timeOf(s.now()), Count: p.Records}
 		c.Signature = s.audit.sign(c.message())

@@ -1,8 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,27 +33,46 @@ func ParseExportConsumer(name string) (target, stream string, ok bool) {
 type Prune struct {
 	Account relay.AccountID // the zero account's are those of the installation
 	Before  time.Time
-	// Unexported: also what a target of exports has not taken yet. It never gets that.
-	Unexported bool
+	// Unexported names the targets of exports that are given up: what they have not
+	// taken yet goes all the same, and they never get it. All others still keep theirs.
+	Unexported []string
+}
+
+// changeExports are the consumers of changes that are targets of exports, by the
+// target's name. relay.Invalid: one that is to be given up is not among them.
+func (s *Store) changeExports(ctx context.Context, q querier, givenUp []string) (map[string]Consumer, error) {
+	all, err := s.listConsumers(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	exports := map[string]Consumer{}
+	for _, c := range all {
+		if target, stream, ok := ParseExportConsumer(c.Name); ok && stream == "changes" {
+			exports[target] = c
+		}
+	}
+	for _, name := range givenUp {
+		if _, ok := exports[name]; !ok {
+			there := cmp.Or(strings.Join(slices.Sorted(maps.Keys(exports)), ", "), "none")
+			return nil, &relay.Error{
+				Kind: relay.Invalid, Field: "unexported",
+				Public: fmt.Sprintf("There is no export %q that takes changes. Those that do: %s.", name, there),
+			}
+		}
+	}
+	return exports, nil
 }
 
 // checkExported refuses with relay.Conflict what would take changes up to an id away
-// from a target of exports that has not taken them.
-func (s *Store) checkExported(ctx context.Context, q querier, upTo int64) error {
-	all, err := s.listConsumers(ctx, q)
-	if err != nil {
-		return err
-	}
+// from a target of exports that has not taken them and is not given up.
+func (s *Store) checkExported(ctx context.Context, q querier, exports map[string]Consumer, givenUp []string, upTo int64) error {
 	var waiting []string
-	for i := range all {
-		target, stream, ok := ParseExportConsumer(all[i].Name)
-		if !ok || stream != "changes" {
-			continue
-		}
-		if err := s.checkChange(ctx, q, &all[i].Cursor); err != nil {
+	for _, target := range slices.Sorted(maps.Keys(exports)) {
+		c := exports[target].Cursor
+		if err := s.checkChange(ctx, q, &c); err != nil {
 			return err
 		}
-		if all[i].Cursor.change < upTo {
+		if c.change < upTo && !slices.Contains(givenUp, target) {
 			waiting = append(waiting, target)
 		}
 	}
@@ -58,6 +80,6 @@ func (s *Store) checkExported(ctx context.Context, q querier, upTo int64) error 
 		return nil
 	}
 	return relay.E(relay.Conflict, fmt.Sprintf("Nothing was pruned: some of these changes were not taken yet by the export %s, and would never leave. "+
-		"\"postern status\" says how far it is; wait until it has them. If it is not to get them, or is no longer in the configuration, prune with --unexported "+
-		"(in the API \"unexported\": true).", strings.Join(waiting, ", ")))
+		"\"postern status\" says how far it is; wait until it has them. One that is not to get them, or that you no longer have, is given up by its name: "+
+		"prune with --unexported NAME (in the API \"unexported\": [\"NAME\"]).", strings.Join(waiting, ", ")))
 }

@@ -10,8 +10,9 @@ import (
 	"postern/internal/relay"
 )
 
-// What a target of exports has not taken is pruned only if it is said that it is not
-// to get it. Other consumers, and what lies after the cut, keep nothing.
+// What a target of exports has not taken is pruned only if that target is given up by
+// its name; another one still keeps what it waits for. Other consumers, and what lies
+// after the cut, keep nothing.
 func TestPruneWaitsForExports(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, cfg Config) {
@@ -39,7 +40,7 @@ func TestPruneWaitsForExports(t *testing.T) {
 			if relay.KindOf(err) != relay.Conflict {
 				t.Fatalf("%s: %v", step, err)
 			}
-			for _, name := range append(names, "--unexported") {
+			for _, name := range append(names, "--unexported NAME") {
 				if !strings.Contains(err.Error(), name) {
 					t.Errorf("%s: no %q in %q", step, name, err)
 				}
@@ -61,7 +62,18 @@ func TestPruneWaitsForExports(t *testing.T) {
 		}
 		cut.Before = all[8].At
 		refused("what comes next", "siem")
-		cut.Unexported = true
+		set(ExportConsumer("old", "changes"), at(2))
+		set(ExportConsumer("older", "changes"), Cursor{})
+		cut.Unexported = []string{"old", "older"}
+		refused("others are given up", "by the export siem,")
+		for _, name := range []string{"sime", "idle", ""} {
+			cut.Unexported = []string{"old", name}
+			_, err := s.PruneChanges(ctx, testBy, cut)
+			if relay.KindOf(err) != relay.Invalid || !strings.Contains(err.Error(), `"`+name+`"`) || !strings.Contains(err.Error(), "archive, old, older, siem.") {
+				t.Errorf("no such target %q: %v", name, err)
+			}
+		}
+		cut.Unexported = []string{"siem", "old", "older"}
 		if c, err := s.PruneChanges(ctx, testBy, cut); err != nil || c.Seq != 8 {
 			t.Errorf("all the same: %+v %v", c, err)
 		}

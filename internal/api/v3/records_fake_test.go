@@ -164,7 +164,7 @@ func (f *fakeRecords) PruneChanges(_ context.Context, by store.By, what store.Pr
 	if f.damaged[what.Account] {
 		return store.Checkpoint{}, fmt.Errorf("prune changes: %w", store.ErrDamaged)
 	}
-	f.pruned = append(f.pruned, what.Account.String()+" "+what.Before.Format(time.RFC3339)+map[bool]string{true: " unexported"}[what.Unexported])
+	f.pruned = append(f.pruned, what.Account.String()+" "+what.Before.Format(time.RFC3339)+strings.Join(append([]string{""}, what.Unexported...), " unexported "))
 	return store.Checkpoint{Account: what.Account, Seq: 3, Hash: []byte("hash"), At: t0, Count: 3, Signature: []byte("signed")}, f.w.noted(by, "prune")
 }
 

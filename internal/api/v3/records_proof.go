@@ -123,9 +123,9 @@ func (a *API) showHeads(c *Call) error {
 }
 
 type pruneRequest struct {
-	Before       string `json:"before" v3:"required" doc:"RFC 3339, or Unix seconds"`
-	Installation bool   `json:"installation,omitempty" doc:"the installation's own chain instead of an account's"`
-	Unexported   bool   `json:"unexported,omitempty" doc:"also what a target of exports has not taken yet: it never gets that. Without it such a request is refused with 409"`
+	Before       string   `json:"before" v3:"required" doc:"RFC 3339, or Unix seconds"`
+	Installation bool     `json:"installation,omitempty" doc:"the installation's own chain instead of an account's"`
+	Unexported   []string `json:"unexported,omitempty" doc:"names of exports that are given up: also what they have not taken yet, which they never get. While another one has not taken all of it the request is refused with 409"`
 }
 
 func (a *API) pruneChanges(c *Call) error {

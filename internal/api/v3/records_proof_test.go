@@ -73,11 +73,11 @@ func TestPruneChanges(t *testing.T) {
 	c := w.operator("acme")
 	c.want("POST", "/v3/changes/prune", `{"before":"2026-01-01T00:00:00Z"}`, 200, nil)
 	c.want("POST", "/v3/changes/prune", `{"before":"1767225600","installation":true}`, 200, nil)
-	c.want("POST", "/v3/changes/prune", `{"before":"2026-01-02T00:00:00Z","unexported":true}`, 200, nil)
-	if len(f.pruned) != 3 || f.pruned[2] != w.acme.Account.String()+" 2026-01-02T00:00:00Z unexported" || f.pruned[0] != w.acme.Account.String()+" 2026-01-01T00:00:00Z" || f.pruned[1] != (relay.AccountID{}).String()+" 2026-01-01T00:00:00Z" {
+	c.want("POST", "/v3/changes/prune", `{"before":"2026-01-02T00:00:00Z","unexported":["old","older"]}`, 200, nil)
+	if len(f.pruned) != 3 || f.pruned[2] != w.acme.Account.String()+" 2026-01-02T00:00:00Z unexported old unexported older" || f.pruned[0] != w.acme.Account.String()+" 2026-01-01T00:00:00Z" || f.pruned[1] != (relay.AccountID{}).String()+" 2026-01-01T00:00:00Z" {
 		t.Errorf("%q", f.pruned)
 	}
-	for body, field := range map[string]string{`{}`: "before", `{"before":"2026-03-01T09:00:01Z"}`: "before", `{"before":"soon"}`: "before", `{"before":"0","all":true}`: "all"} {
+	for body, field := range map[string]string{`{}`: "before", `{"before":"2026-03-01T09:00:01Z"}`: "before", `{"before":"soon"}`: "before", `{"before":"0","all":true}`: "all", `{"before":"0","unexported":true}`: "unexported"} {
 		c.refused("POST", "/v3/changes/prune", body, 400, "", field)
 	}
 	w.operator("").refused("POST", "/v3/changes/prune", `{"before":"2026-01-01T00:00:00Z"}`, 400, "2 accounts", "account-id")
