@@ -138,9 +138,13 @@ func (c *cli) showFinding(f ownedFinding) error {
 	if !f.Key.IsZero() {
 		key = strings.TrimSpace(key + " " + f.Key.String())
 	}
+	failed := "not answered"
+	if f.AnsweredAt.IsZero() && f.State == relay.WatchOpen {
+		failed = "not answered yet"
+	}
 	return pairs(c.out, "id", f.ID, "rule", string(f.Rule), "severity", string(f.Severity), "state", string(f.State), "account", f.Of, "subuser", f.Owner, "key", key, "first seen", f.FirstAt, "last seen", f.LastAt,
 		"times", f.Count, "seen", seen, "expected", expected, "was", e.Was, "is now", e.Now, "places", places, "samples", e.Samples,
-		"answer", string(f.Answer), "answered", f.AnsweredAt, "answered anew", f.Raised, "not answered", f.AnswerError, "decided", f.DecidedAt, "by", f.DecidedBy, "teaches", f.Teach)
+		"answer", string(f.Answer), "answered", f.AnsweredAt, "answered anew", f.Raised, failed, f.AnswerError, "decided", f.DecidedAt, "by", f.DecidedBy, "teaches", f.Teach)
 }
 
 func (c *cli) watchDismiss(w *whose) *cobra.Command {

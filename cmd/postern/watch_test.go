@@ -13,7 +13,7 @@ import (
 func watchServer(t *testing.T, asked *[]string) *httptest.Server {
 	t.Helper()
 	finding := `{"id":"AAECAwQFBgcICQoLDA0ODw","rule":"network","severity":"warning","state":"open","title":"Key evil\u001b[2J is used from NG","text":"The key …","fix":"Rotate it.","count":3,
-		"api_key_id":"BBECAwQFBgcICQoLDA0ODw","api_key_name":"shop","account":"acme","username":"staging","first_at":"2026-11-20T00:00:00Z","last_at":"2026-11-21T00:00:00Z","answer":"tell",
+		"api_key_id":"BBECAwQFBgcICQoLDA0ODw","api_key_name":"shop","account":"acme","username":"staging","first_at":"2026-11-20T00:00:00Z","last_at":"2026-11-21T00:00:00Z","answer":"tell","answer_error":"webhook: 503",
 		"evidence":{"seen":5,"expected":2,"unit":"places","places":[{"addr":"203.0.113.9","city":"Lagos","country":"NG"}],"samples":["a@example.test"]}}`
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -51,7 +51,7 @@ func TestWatchCommands(t *testing.T) {
 		{[]string{"list", "--rule", "network"}, exitOK, []string{"2026-11-21 00:00:00Z", "warning", "evil?[2J", id, "ACCOUNT  SUBUSER", "acme     staging", "There are more: --after c2"}, "GET /v3/watch/findings?limit=100&rule=network&state=open "},
 		{[]string{"list", "--after", "c2"}, exitOK, nil, "GET /v3/watch/findings?after=c2&limit=100&state=open "},
 		{[]string{"list", "--since", "soon"}, exitFailed, []string{"neither a time"}, ""},
-		{[]string{"show", id}, exitOK, []string{"What to do: Rotate it.", "5 places", "at most 2", "203.0.113.9 Lagos NG", "a@example.test", "account     acme", "subuser     staging", "shop BBECAwQFBgcICQoLDA0ODw"}, "GET /v3/watch/findings/" + id + " "},
+		{[]string{"show", id}, exitOK, []string{"What to do: Rotate it.", "5 places", "at most 2", "203.0.113.9 Lagos NG", "a@example.test", "account           acme", "subuser           staging", "shop BBECAwQFBgcICQoLDA0ODw", "not answered yet  webhook: 503"}, "GET /v3/watch/findings/" + id + " "},
 		{[]string{"show", "x"}, exitFailed, []string{"not found"}, ""},
 		{[]string{"dismiss", id, "--teach"}, exitOK, []string{"evil?[2J"}, "POST /v3/watch/findings/" + id + `/dismiss {"teach":true}`},
 		{[]string{"confirm", id}, exitOK, []string{"open: "}, "POST /v3/watch/findings/" + id + "/confirm {}"},

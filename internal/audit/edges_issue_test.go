@@ -22,6 +22,12 @@ func TestEdges(t *testing.T) {
 			v.FirstAt, v.AnsweredAt, v.AnswerError = t0.Add(-d), t0.Add(-d), problem
 		}
 	}
+	triedSince := func(d time.Duration, problem string) func(f *Facts) { // it cannot be told yet
+		return func(f *Facts) {
+			openSince(d, problem)(f)
+			f.Watch.Open[0].AnsweredAt = time.Time{}
+		}
+	}
 	for name, c := range map[string]struct {
 		change func(f *Facts)
 		code   string // that is found; "": none
@@ -55,6 +61,10 @@ func TestEdges(t *testing.T) {
 		"open for longer":            {openSince(7*day+time.Second, ""), "watch_open"},
 		"not told 30 days ago":       {openSince(30*day, "full"), "watch_undelivered"},
 		"not told before":            {openSince(30*day+time.Second, "full"), "watch_open"},
+		"tried for a day":            {triedSince(day, "full"), ""},
+		"tried for longer":           {triedSince(day+time.Second, "full"), "watch_undelivered"},
+		"tried for 60 days":          {triedSince(60*day, "full"), "watch_undelivered"},
+		"not tried for 6 days":       {triedSince(6*day, ""), ""},
 		"a chain of another account": {func(f *Facts) { f.Trail.Valid, f.Trail.Problem = false, "record 3" }, "trail_broken"},
 	} {
 		f := sound()

@@ -104,6 +104,7 @@ func TestFixesThatMend(t *testing.T) {
 		}, "watch settings --no-mail=false --mail-to ADDRESS" + account, ""},
 		"a finding that waits":        {func(f *Facts) { f.Watch.Open[0].FirstAt = ago(8) }, "watch confirm " + testID(30).String() + account, "8 days ago"},
 		"a finding that was not told": {func(f *Facts) { f.Watch.Open[0].AnswerError = "x" }, "watch confirm " + testID(30).String() + account, "could not tell"},
+		"one that is tried":           {func(f *Facts) { f.Watch.Open[0].AnswerError, f.Watch.Open[0].AnsweredAt = "x", time.Time{} }, "watch confirm " + testID(30).String() + account, "It still tries to."},
 
 		"the account's chain":      {func(f *Facts) { f.Trail.Valid = false }, "audit verify" + account, ""},
 		"the installation's chain": {func(f *Facts) { f.Installation.Trail.Valid = false }, "audit verify", ""},

@@ -20,6 +20,7 @@ type WatchFacts struct {
 const (
 	watchLate   = 7 * day  // a critical finding should be looked at by then
 	watchFailed = 30 * day // how long it counts that nobody could be told
+	watchTried  = day      // from when on it counts while it is still tried
 )
 
 var watchChecks = []Check{
@@ -55,13 +56,17 @@ var watchChecks = []Check{
 	},
 	{
 		Code: "watch_undelivered", Section: SectionWatch, Severity: Medium, Weight: 10, Practice: Monitoring, Standards: []string{cisAlerts, cisIncident},
-		Title: "Finding of the watch that was not told", Doc: "An open finding of the watch that could not be told, or answered as the account wants, in the last 30 days.",
+		Title: "Finding of the watch that was not told", Doc: "An open finding of the watch that could not be told, or answered as the account wants, in the last 30 days; also one for which that is still tried after a day.",
 		run: ofWatch(func(f *Facts, v *relay.WatchFinding) string {
 			if !f.untold(v) {
 				return ""
 			}
-			return fmt.Sprintf("The watch found this on %s, and could not tell all who are to know, or could not do what the account wants done: %s. See that mail and webhook get there.",
-				on(v.FirstAt), quote(v.Title))
+			still := ""
+			if v.AnsweredAt.IsZero() {
+				still = " It still tries to."
+			}
+			return fmt.Sprintf("The watch found this on %s, and could not tell all who are to know, or could not do what the account wants done: %s.%s See that mail and webhook get there.",
+				on(v.FirstAt), quote(v.Title), still)
 		}),
 	},
 	{
@@ -111,8 +116,12 @@ func (f *Facts) watchSilence() (why, flags string) {
 	return strings.Join(reasons, ", and "), flags
 }
 
-// untold reports whether the answer of an open finding failed lately.
+// untold reports whether the answer of an open finding failed lately, or fails for a
+// day: one that is seen again and again is tried for as long.
 func (f *Facts) untold(v *relay.WatchFinding) bool {
+	if v.AnsweredAt.IsZero() {
+		return v.AnswerError != "" && f.older(v.FirstAt, watchTried)
+	}
 	return v.AnswerError != "" && !f.older(v.AnsweredAt, watchFailed)
 }
 

@@ -40,6 +40,10 @@ func TestWatchOfAnAccount(t *testing.T) {
 	ofSub := o.notice(relay.Tenant{Account: o.acme.ID, Subuser: sub.ID}, relay.WatchCritical, late)
 	failed := o.notice(acme, relay.WatchWarning, late)
 	o.must(o.s.SetWatchAnswered(ctx, failed, o.now.Add(-7*day), "webhook: 503"))
+	tried := o.notice(acme, relay.WatchCritical, o.now.Add(-60*day)) // seen since again and again
+	o.must(o.s.SetWatchAnswered(ctx, tried, time.Time{}, "webhook: 503"))
+	hour := o.notice(acme, relay.WatchWarning, o.now.Add(-time.Hour))
+	o.must(o.s.SetWatchAnswered(ctx, hour, time.Time{}, "webhook: 503"))
 	told := o.notice(acme, relay.WatchWarning, late)
 	o.must(o.s.SetWatchAnswered(ctx, told, late, ""))
 	o.notice(acme, relay.WatchCritical, o.now.Add(-day)) // there is time yet
@@ -51,7 +55,7 @@ func TestWatchOfAnAccount(t *testing.T) {
 	}
 	o.must(o.s.SwapWatchSettings(ctx, by, o.acme.ID, relay.WatchSettings{}, was))
 
-	want := []string{"watch_rule_off hours", "watch_untold watch", "watch_open " + open.ID.String(), "watch_open " + ofSub.ID.String(), "watch_undelivered " + failed.ID.String()}
+	want := []string{"watch_rule_off hours", "watch_untold watch", "watch_open " + open.ID.String(), "watch_open " + ofSub.ID.String(), "watch_undelivered " + failed.ID.String(), "watch_undelivered " + tried.ID.String()}
 	slices.Sort(want)
 	r := o.report(o.acme)
 	if diff := cmp.Diff(want, ids(r)); diff != "" {
@@ -84,6 +88,7 @@ func TestWatchOfAnAccount(t *testing.T) {
 		"watch_open " + open.ID.String():          decide(open.ID, relay.WatchConfirmed),
 		"watch_open " + ofSub.ID.String():         decide(ofSub.ID, relay.WatchDismissed),
 		"watch_undelivered " + failed.ID.String(): decide(failed.ID, relay.WatchConfirmed),
+		"watch_undelivered " + tried.ID.String():  decide(tried.ID, relay.WatchConfirmed),
 	} {
 		before := o.report(o.acme)
 		o.must(mend())

@@ -204,6 +204,9 @@ func showFinding(v *desk) error {
 	p.Is.add("Last seen", v.at(f.LastAt))
 	p.Is.add("Times", number(f.Count))
 	answer := cell{Text: answerWord(f.Answer), Time: momentOf(v.Now, f.AnsweredAt), Note: f.AnswerError}
+	if f.AnsweredAt.IsZero() && f.AnswerError != "" && (f.State == string(relay.WatchOpen) || f.State == "") {
+		answer.Note = "Not done yet, and tried again: " + f.AnswerError
+	}
 	p.Is.add("Answer", answer)
 	p.evidence(v, &f)
 	if f.Key != "" && (f.Answer == string(relay.WatchHold) || f.Answer == string(relay.WatchStop)) {

@@ -53,6 +53,24 @@ func TestWatchFindings(t *testing.T) {
 		t.Errorf("asked for %s", path)
 	}
 	w.get("/watch/f1").want(200).says("Rotate the key if that is not you.", "3.5 networks", "2 networks", "Berlin", "AS64500", "joe@example.org", "TLSv1.2", "It is real", "Dismiss it")
+	// A failure says whether it is tried again.
+	again := "Not done yet, and tried again: webhook: 503"
+	for _, c := range []struct {
+		was, is string
+		tried   bool
+	}{
+		{`"answered_at":"2026-03-04T10:00:01Z"`, `"answer_error":"webhook: 503"`, true},
+		{`"answered_at":"2026-03-04T10:00:01Z"`, `"answered_at":"2026-03-04T10:00:01Z","answer_error":"webhook: 503"`, false},
+		{`"state":"open"`, `"state":"confirmed","answer_error":"webhook: 503"`, false},
+	} {
+		w.api.on("GET /v3/watch/findings/f1", json.RawMessage(strings.Replace(oneFinding, c.was, c.is, 1)))
+		if page := w.get("/watch/f1").says("webhook: 503"); c.tried {
+			page.says(again)
+		} else {
+			page.never(again)
+		}
+	}
+	w.api.on("GET /v3/watch/findings/f1", json.RawMessage(oneFinding))
 	w.api.on("POST /v3/watch/findings/f1/dismiss", nil)
 	w.api.on("POST /v3/watch/findings/f1/confirm", nil)
 	w.get("/watch/f1").shows("input[name=teach][checked]", "")

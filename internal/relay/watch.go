@@ -123,7 +123,8 @@ type WatchFinding struct {
 	Count    int64         `json:"count"` // how often it was seen
 
 	// Answer is what the account's settings ask for; AnsweredAt when it was done;
-	// AnswerError why not. Undo is what it changed, as far as it still stands.
+	// AnswerError why not, for good, or yet where AnsweredAt is zero. Undo is what it
+	// changed, as far as it still stands.
 	Answer      WatchAnswer `json:"answer"`
 	AnsweredAt  time.Time   `json:"answered_at,omitzero"`
 	AnswerError string      `json:"answer_error,omitempty"`

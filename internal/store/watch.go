@@ -238,7 +238,8 @@ func (s *Store) UndoWatch(ctx context.Context) ([]relay.WatchFinding, error) {
 }
 
 // SetWatchAnswered notes that a finding was answered as it was when f was read, or why
-// not for good. relay.Conflict: it was raised since, or is there no more.
+// not for good; with the zero time, why not yet. relay.Conflict: it was raised since, or
+// is there no more.
 func (s *Store) SetWatchAnswered(ctx context.Context, f relay.WatchFinding, at time.Time, problem string) error {
 	err := s.setWatch(ctx, setAnswered, micros(at), text(problem), blob(f.ID.ID), string(f.Severity), string(f.Answer))
 	if relay.KindOf(err) == relay.NotFound {

@@ -93,6 +93,12 @@ func TestWatchFindings(t *testing.T) {
 		if err := s.BendWatch(ctx, first, undo); relay.KindOf(err) != relay.Conflict {
 			t.Errorf("bent by a finding that was dismissed: %v", err)
 		}
+		if err := s.SetWatchAnswered(ctx, second, time.Time{}, "not yet"); err != nil {
+			t.Fatal(err)
+		}
+		if due, err := s.DueWatch(ctx); err != nil || !slices.ContainsFunc(due, func(f relay.WatchFinding) bool { return f.ID == second.ID && f.AnswerError == "not yet" }) {
+			t.Errorf("tried again: %+v, %v", due, err)
+		}
 		if err := s.SetWatchAnswered(ctx, second, c.now, "no\x00 way"); err != nil {
 			t.Fatal(err)
 		}

@@ -128,15 +128,8 @@ func (a *Answers) Work(ctx context.Context, settings func(relay.AccountID) relay
 			waiting[tellingOf(f)] = t
 			continue
 		}
-		err := a.answer(ctx, f, settings(f.Account), t)
-		switch {
-		case err == nil:
-			err = a.answered(ctx, f, "")
-		case a.now().Sub(f.LastAt) > giveUp:
-			err = a.answered(ctx, f, err.Error())
-		default:
-			t.pause = min(max(2*t.pause, firstPause), longestRetry)
-			t.next = a.now().Add(t.pause)
+		done, err := a.attempt(ctx, f, settings(f.Account), t)
+		if !done {
 			waiting[tellingOf(f)] = t
 		}
 		if err != nil {
@@ -147,10 +140,29 @@ func (a *Answers) Work(ctx context.Context, settings func(relay.AccountID) relay
 	return errors.Join(errs...)
 }
 
-// answered notes that a finding was answered, or why not for good. One that was raised
-// meanwhile is due again.
-func (a *Answers) answered(ctx context.Context, f *relay.WatchFinding, problem string) error {
-	err := a.Store.SetWatchAnswered(ctx, *f, a.now(), problem)
+// attempt is one try to answer a finding. done: there is none after it.
+func (a *Answers) attempt(ctx context.Context, f *relay.WatchFinding, s relay.WatchSettings, t *try) (done bool, err error) {
+	err = a.answer(ctx, f, s, t)
+	switch {
+	case err == nil:
+		return true, a.note(ctx, f, a.now(), "")
+	case a.now().Sub(f.LastAt) > giveUp:
+		return true, a.note(ctx, f, a.now(), err.Error())
+	}
+	t.pause = min(max(2*t.pause, firstPause), longestRetry)
+	t.next = a.now().Add(t.pause)
+	// Whoever looks at the finding meanwhile is told why: while it is seen again and
+	// again the tries may go on for weeks.
+	if problem := err.Error(); problem != f.AnswerError && ctx.Err() == nil {
+		err = errors.Join(err, a.note(ctx, f, time.Time{}, problem))
+	}
+	return false, err
+}
+
+// note keeps when a finding was answered, and why not: for good, or with the zero time
+// until the next try. One that was raised meanwhile is due again.
+func (a *Answers) note(ctx context.Context, f *relay.WatchFinding, at time.Time, problem string) error {
+	err := a.Store.SetWatchAnswered(ctx, *f, at, problem)
 	if relay.KindOf(err) == relay.Conflict {
 		return nil
 	}

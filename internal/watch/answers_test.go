@@ -20,6 +20,7 @@ type desk struct {
 	findings []relay.WatchFinding
 	baseline []byte
 	by       []string
+	notes    int // of answers, done or not
 	fail     error
 	// meanwhile is what somebody else does between a reading and a write.
 	meanwhile func()
@@ -97,6 +98,7 @@ func (d *desk) SetWatchAnswered(_ context.Context, was relay.WatchFinding, at ti
 		return relay.E(relay.Conflict, "raised")
 	}
 	f.AnsweredAt, f.AnswerError = at, problem
+	d.notes++
 	return nil
 }
 
@@ -345,6 +347,56 @@ func TestTelling(t *testing.T) {
 	d.finding(3, relay.WatchTell)
 	if err := a.Work(t.Context(), settings); err != nil || len(l.mails) != 2 {
 		t.Errorf("told by mail: %q, %v", l.mails, err)
+	}
+}
+
+// A finding that keeps being seen is never given up: it says why nobody could be told,
+// from the first failure on and over restarts, and no more when somebody was.
+func TestFailureThatGoesOnIsSaid(t *testing.T) {
+	t.Parallel()
+	d, l, a, now := newDesk()
+	d.finding(1, relay.WatchTell)
+	settings := func(relay.AccountID) relay.WatchSettings {
+		return relay.WatchSettings{NoMail: true, Webhook: "https://hooks.example.test/"}
+	}
+	for i, c := range []struct {
+		fails string
+		notes int // since the last
+	}{{"down", 1}, {"down", 0}, {"gone", 1}, {"gone", 0}} {
+		l.failPost, d.notes = errors.New(c.fails), 0
+		for range 30 * 24 {
+			d.findings[0].LastAt = *now // new signs
+			if *now = now.Add(longestRetry); i%2 == 0 {
+				a.tries = nil
+			}
+			if err := a.Work(t.Context(), settings); err == nil || !strings.Contains(err.Error(), c.fails) {
+				t.Fatalf("%s: %v", c.fails, err)
+			}
+		}
+		if f := d.findings[0]; !f.AnsweredAt.IsZero() || f.AnswerError != c.fails || d.notes != c.notes {
+			t.Errorf("%s: answered %s, %q, noted %d times, want %d", c.fails, f.AnsweredAt, f.AnswerError, d.notes, c.notes)
+		}
+	}
+	l.failPost = nil
+	*now = now.Add(longestRetry)
+	if err := a.Work(t.Context(), settings); err != nil || d.findings[0].AnsweredAt.IsZero() || d.findings[0].AnswerError != "" || len(l.posts) != 1 {
+		t.Errorf("told: %v, %+v", err, d.findings[0])
+	}
+}
+
+// A process that ends while it tells somebody does not say that this failed.
+func TestEndOfTheProcessIsNoFailure(t *testing.T) {
+	t.Parallel()
+	d, l, a, _ := newDesk()
+	d.finding(1, relay.WatchTell)
+	ctx, cancel := context.WithCancel(t.Context())
+	a.Mail = func(ctx context.Context, to, subject, text string) error {
+		cancel()
+		l.failMail = ctx.Err()
+		return l.mail(ctx, to, subject, text)
+	}
+	if err := a.Work(ctx, asked); err == nil || d.notes != 0 || d.findings[0].AnswerError != "" {
+		t.Errorf("%v, %q", err, d.findings[0].AnswerError)
 	}
 }
 
