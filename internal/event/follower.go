@@ -23,6 +23,7 @@ import (
 type Log interface {
 	Consumer(ctx context.Context, name string) (store.Cursor, error)
 	SetConsumer(ctx context.Context, name string, c store.Cursor) error
+	PassConsumer(ctx context.Context, name string, c store.Cursor) error
 	LeaseConsumer(ctx context.Context, name string, ttl time.Duration) (bool, error)
 	FreeConsumer(ctx context.Context, name string) error
 	Committed() <-chan struct{}
@@ -200,6 +201,9 @@ func (r *run[T]) apply(ctx context.Context, batch []T, next store.Cursor) error 
 		if err := r.Apply(ctx, batch, next); err != nil || r.Commits {
 			return err
 		}
+	}
+	if len(batch) == 0 { // what there was has gone, and was not taken
+		return r.Log.PassConsumer(ctx, r.Name, next)
 	}
 	return r.Log.SetConsumer(ctx, r.Name, next)
 }

@@ -28,6 +28,7 @@ type fakeLog struct {
 	freed  bool
 	leases int
 	reads  int
+	passed int // how often the consumer was moved without having taken anything
 	lines  strings.Builder
 }
 
@@ -59,6 +60,13 @@ func (l *fakeLog) SetConsumer(_ context.Context, _ string, c store.Cursor) error
 	defer l.mu.Unlock()
 	l.kept = numberOf(c)
 	return nil
+}
+
+func (l *fakeLog) PassConsumer(ctx context.Context, name string, c store.Cursor) error {
+	l.mu.Lock()
+	l.passed++
+	l.mu.Unlock()
+	return l.SetConsumer(ctx, name, c)
 }
 
 func (l *fakeLog) LeaseConsumer(context.Context, string, time.Duration) (bool, error) {
@@ -265,6 +273,37 @@ func TestFollowerYields(t *testing.T) {
 			}
 		})
 		stop()
+	})
+}
+
+// TestFollowerPassesWhatIsGone: where nothing is left before a cursor it is kept, and
+// not as if something had been taken.
+func TestFollowerPassesWhatIsGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &fakeLog{end: 3}
+		f := &Follower[int]{Name: "x", Log: l, Logger: slog.New(slog.DiscardHandler),
+			Read: func(_ context.Context, c store.Cursor, _ int) ([]int, store.Cursor, error) {
+				switch numberOf(c) {
+				case 0:
+					return nil, cursorAt(2), nil // retention has dropped them
+				case 2:
+					return []int{3}, cursorAt(3), nil
+				}
+				return nil, c, nil
+			},
+			Apply: func(_ context.Context, batch []int, _ store.Cursor) error {
+				if len(batch) == 0 {
+					t.Error("called with nothing")
+				}
+				return nil
+			}}
+		stop := started(t, f)
+		time.Sleep(time.Minute)
+		stop()
+		if l.kept != 3 || l.passed != 1 {
+			t.Errorf("at %d, passed %d times", l.kept, l.passed)
+		}
 	})
 }
 

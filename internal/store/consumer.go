@@ -33,9 +33,13 @@ var (
 	// stmtConsumerMove moves a consumer on from where its reading began: an effect
 	// that commits with it counts once, whatever was tried before.
 	stmtConsumerMove = newStmt(`UPDATE consumers SET cursor = $1, updated_at = $2 WHERE name = $3 AND cursor = $4`)
-	// stmtConsumerSet is refused while another living node has the lease.
+	// stmtConsumerSet and stmtConsumerPass are refused while another living node has the
+	// lease.
 	stmtConsumerSet = newStmt(`UPDATE consumers SET cursor = $1, updated_at = $2 WHERE name = $3`,
 		`UPDATE consumers SET cursor = $1, updated_at = $2 WHERE name = $3 AND (held_by IN (0, $4) OR held_until < `+pgNow+`
+		OR NOT EXISTS (SELECT 1 FROM nodes WHERE epoch = held_by AND ended_at = 0))`)
+	stmtConsumerPass = newStmt(`UPDATE consumers SET cursor = $1 WHERE name = $2`,
+		`UPDATE consumers SET cursor = $1 WHERE name = $2 AND (held_by IN (0, $3) OR held_until < `+pgNow+`
 		OR NOT EXISTS (SELECT 1 FROM nodes WHERE epoch = held_by AND ended_at = 0))`)
 )
 
@@ -100,16 +104,25 @@ func scanConsumer(r scanner) (Consumer, error) {
 // after the effect, so that a crash repeats some and loses nothing. ErrLeaseLost:
 // another node runs the consumer. It waits behind mail, and for its commit.
 func (s *Store) SetConsumer(ctx context.Context, name string, c Cursor) error {
+	return s.keepConsumer(ctx, name, stmtConsumerSet, c.String(), s.now(), name)
+}
+
+// PassConsumer is SetConsumer for a consumer that took nothing: there is nothing left
+// of what lay before the cursor. When it last took something stays as it was.
+func (s *Store) PassConsumer(ctx context.Context, name string, c Cursor) error {
+	return s.keepConsumer(ctx, name, stmtConsumerPass, c.String(), name)
+}
+
+func (s *Store) keepConsumer(ctx context.Context, name string, how *stmt, args ...any) error {
 	if err := checkConsumerName(name); err != nil {
 		return err
 	}
 	o := newOp("set consumer")
 	o.add(stmtConsumerAdd, name)
-	args := []any{c.String(), s.now(), name}
 	if s.eng.dialect() == dPostgres {
 		args = append(args, s.epoch)
 	}
-	o.must(1, stmtConsumerSet, args...)
+	o.must(1, how, args...)
 	o.miss = ErrLeaseLost
 	return s.w.doLow(ctx, o)
 }

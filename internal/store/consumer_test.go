@@ -446,6 +446,46 @@ func TestConsumerRow(t *testing.T) {
 	})
 }
 
+// TestPassedIsNotTaken: a consumer that is moved over what is gone has not taken
+// anything; only who runs it may move it so.
+func TestPassedIsNotTaken(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		ctx := context.Background()
+		s := newTest(t, cfg)
+		accept(t, s, mail(t, s, 1, 0, false))
+		_, c := drain(t, s, Cursor{}, 10)
+		at := func() Consumer {
+			t.Helper()
+			all, err := s.Consumers(ctx)
+			if err != nil || len(all) != 1 {
+				t.Fatal(all, err)
+			}
+			return all[0]
+		}
+		if err := s.SetConsumer(ctx, "x", Cursor{}); err != nil {
+			t.Fatal(err)
+		}
+		began := at()
+		if err := s.PassConsumer(ctx, "x", c); err != nil {
+			t.Fatal(err)
+		}
+		if got := at(); got.Cursor.String() != c.String() || began.MovedAt.IsZero() || !got.MovedAt.Equal(began.MovedAt) {
+			t.Errorf("%+v, began %+v", got, began)
+		}
+		if cfg.URL == "" {
+			return
+		}
+		other := newTest(t, cfg)
+		if ok, err := other.LeaseConsumer(ctx, "x", time.Hour); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		if err := s.PassConsumer(ctx, "x", Cursor{}); !errors.Is(err, ErrLeaseLost) {
+			t.Errorf("moved by another node: %v", err)
+		}
+	})
+}
+
 // TestConsumersSayWhoRunsThem: a node that lives, with or without a lease that runs;
 // nobody once it has given the lease back or has ended.
 func TestConsumersSayWhoRunsThem(t *testing.T) {
