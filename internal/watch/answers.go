@@ -19,6 +19,7 @@ type AnswerStore interface {
 	SwapKey(ctx context.Context, by store.By, was, k relay.Key) error
 	SetKeyDisabled(ctx context.Context, by store.By, id relay.KeyID, at time.Time) error
 	DueWatch(ctx context.Context) ([]relay.WatchFinding, error)
+	WatchFinding(ctx context.Context, id relay.WatchID) (relay.WatchFinding, error)
 	UndoWatch(ctx context.Context) ([]relay.WatchFinding, error)
 	BentWatch(ctx context.Context, key relay.KeyID) ([]relay.WatchFinding, error)
 	WatchBaselines(ctx context.Context, keys []relay.KeyID) (map[relay.KeyID][]byte, error)
@@ -94,19 +95,15 @@ func (a *Answers) now() time.Time {
 	return time.Now()
 }
 
+// undoEvery is how long what came to nothing waits while findings are answered, each of
+// which may wait for a receiver.
+const undoEvery = 5 * time.Second
+
 // Work answers what is not answered, and undoes what came to nothing. A failure
 // of one does not keep the others waiting; all are in the error.
 func (a *Answers) Work(ctx context.Context, settings func(relay.AccountID) relay.WatchSettings) error {
-	undo, err := a.Store.UndoWatch(ctx)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for i := range undo {
-		if err := a.undo(ctx, &undo[i]); err != nil {
-			errs = append(errs, fmt.Errorf("undo %s: %w", undo[i].ID, err))
-		}
-	}
+	errs := []error{a.undoAll(ctx)}
+	undone := a.now()
 	due, err := a.Store.DueWatch(ctx)
 	if err != nil {
 		return errors.Join(append(errs, err)...)
@@ -120,16 +117,24 @@ func (a *Answers) Work(ctx context.Context, settings func(relay.AccountID) relay
 			return ctx.Err()
 		}
 		f := &due[i]
+		if t := a.tries[tellingOf(f)]; t != nil && a.now().Before(t.next) {
+			waiting[tellingOf(f)] = t
+			continue
+		}
+		if a.now().Sub(undone) >= undoEvery {
+			errs = append(errs, a.undoAll(ctx))
+			undone = a.now()
+		}
+		// Somebody may have decided about it since the list was read.
+		still, err := a.stillDue(ctx, f)
 		t := a.tries[tellingOf(f)]
 		if t == nil {
 			t = &try{mailed: map[string]bool{}}
 		}
-		if a.now().Before(t.next) {
-			waiting[tellingOf(f)] = t
-			continue
+		if still && err == nil {
+			still, err = a.attempt(ctx, f, settings(f.Account), t)
 		}
-		done, err := a.attempt(ctx, f, settings(f.Account), t)
-		if !done {
+		if still {
 			waiting[tellingOf(f)] = t
 		}
 		if err != nil {
@@ -140,23 +145,60 @@ func (a *Answers) Work(ctx context.Context, settings func(relay.AccountID) relay
 	return errors.Join(errs...)
 }
 
-// attempt is one try to answer a finding. done: there is none after it.
-func (a *Answers) attempt(ctx context.Context, f *relay.WatchFinding, s relay.WatchSettings, t *try) (done bool, err error) {
+// undoAll undoes what came to nothing.
+func (a *Answers) undoAll(ctx context.Context) error {
+	undo, err := a.Store.UndoWatch(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for i := range undo {
+		if err := a.undo(ctx, &undo[i]); err != nil {
+			errs = append(errs, fmt.Errorf("undo %s: %w", undo[i].ID, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stillDue reads a finding anew, and reports whether it is to be answered; with an
+// error, as far as is known.
+func (a *Answers) stillDue(ctx context.Context, f *relay.WatchFinding) (bool, error) {
+	now, err := a.Store.WatchFinding(ctx, f.ID)
+	if err != nil {
+		if relay.KindOf(err) == relay.NotFound {
+			return false, nil
+		}
+		return true, err
+	}
+	*f = now
+	return f.State == relay.WatchOpen && f.AnsweredAt.IsZero() && f.Answer != relay.WatchRecord, nil
+}
+
+// attempt is one try to answer a finding; still: there will be another one.
+func (a *Answers) attempt(ctx context.Context, f *relay.WatchFinding, s relay.WatchSettings, t *try) (still bool, err error) {
 	err = a.answer(ctx, f, s, t)
 	switch {
+	case errors.Is(err, errDecided):
+		return false, nil
 	case err == nil:
-		return true, a.note(ctx, f, a.now(), "")
+		err = a.note(ctx, f, a.now(), "")
+		still = err != nil // what was told is told already
 	case a.now().Sub(f.LastAt) > giveUp:
-		return true, a.note(ctx, f, a.now(), err.Error())
+		err = a.note(ctx, f, a.now(), err.Error())
+		still = err != nil
+	default:
+		still = true
+		// Whoever looks at the finding meanwhile is told why: while it is seen again and
+		// again the tries may go on for weeks.
+		if problem := err.Error(); problem != f.AnswerError && ctx.Err() == nil {
+			err = errors.Join(err, a.note(ctx, f, time.Time{}, problem))
+		}
 	}
-	t.pause = min(max(2*t.pause, firstPause), longestRetry)
-	t.next = a.now().Add(t.pause)
-	// Whoever looks at the finding meanwhile is told why: while it is seen again and
-	// again the tries may go on for weeks.
-	if problem := err.Error(); problem != f.AnswerError && ctx.Err() == nil {
-		err = errors.Join(err, a.note(ctx, f, time.Time{}, problem))
+	if still {
+		t.pause = min(max(2*t.pause, firstPause), longestRetry)
+		t.next = a.now().Add(t.pause)
 	}
-	return false, err
+	return still, err
 }
 
 // note keeps when a finding was answered, and why not: for good, or with the zero time

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,11 +23,27 @@ type desk struct {
 	by       []string
 	notes    int // of answers, done or not
 	fail     error
-	// meanwhile is what somebody else does between a reading and a write.
-	meanwhile func()
+	failNote error // of a note; failFind of reading one finding
+	failFind error
+	// meanwhile is what somebody else does between a reading and a write; looking, before
+	// the key is read.
+	meanwhile, looking func()
 }
 
-func (d *desk) Key(context.Context, relay.KeyID) (relay.Key, error) { return d.key, d.fail }
+func (d *desk) Key(context.Context, relay.KeyID) (relay.Key, error) {
+	if d.looking != nil {
+		d.looking()
+	}
+	return d.key, d.fail
+}
+
+func (d *desk) WatchFinding(_ context.Context, id relay.WatchID) (relay.WatchFinding, error) {
+	if f := d.of(id); f != nil {
+		return *f, d.failFind
+	}
+	return relay.WatchFinding{}, relay.E(relay.NotFound, "There is no such finding.")
+}
+
 func (d *desk) SwapKey(_ context.Context, by store.By, was, k relay.Key) error {
 	if d.meanwhile != nil {
 		d.meanwhile()
@@ -97,8 +114,10 @@ func (d *desk) SetWatchAnswered(_ context.Context, was relay.WatchFinding, at ti
 	if f.Severity != was.Severity || f.Answer != was.Answer {
 		return relay.E(relay.Conflict, "raised")
 	}
+	if d.notes++; d.failNote != nil {
+		return d.failNote
+	}
 	f.AnsweredAt, f.AnswerError = at, problem
-	d.notes++
 	return nil
 }
 
@@ -381,6 +400,112 @@ func TestFailureThatGoesOnIsSaid(t *testing.T) {
 	*now = now.Add(longestRetry)
 	if err := a.Work(t.Context(), settings); err != nil || d.findings[0].AnsweredAt.IsZero() || d.findings[0].AnswerError != "" || len(l.posts) != 1 {
 		t.Errorf("told: %v, %+v", err, d.findings[0])
+	}
+}
+
+// What was told and could not be noted is noted later, with pauses: nobody is told twice.
+func TestAnswerThatCannotBeNoted(t *testing.T) {
+	t.Parallel()
+	d, l, a, now := newDesk()
+	d.finding(1, relay.WatchStop)
+	d.failNote = errors.New("the disk is full")
+	for i := range 3 {
+		if err := a.Work(t.Context(), asked); (err == nil) != (i > 0) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if d.notes != 1 {
+		t.Errorf("tried %d times without a pause", d.notes)
+	}
+	d.failNote = nil
+	*now = now.Add(time.Minute)
+	work(t, a)
+	if d.notes != 2 || len(l.mails) != 1 || d.findings[0].AnsweredAt.IsZero() {
+		t.Errorf("noted %d times, told %q", d.notes, l.mails)
+	}
+}
+
+// Who was told is told once, also when the finding could not be read between two tries.
+func TestFindingThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	d, l, a, now := newDesk()
+	d.finding(1, relay.WatchTell)
+	settings := func(relay.AccountID) relay.WatchSettings {
+		return relay.WatchSettings{Webhook: "https://hooks.example.test/"}
+	}
+	down := errors.New("down")
+	for _, c := range []struct{ post, find error }{{down, nil}, {nil, down}, {nil, nil}} {
+		l.failPost, d.failFind = c.post, c.find
+		if err := a.Work(t.Context(), settings); (err == nil) != (c.post == nil && c.find == nil) {
+			t.Error(err)
+		}
+		*now = now.Add(time.Minute)
+	}
+	if len(l.mails) != 1 || len(l.posts) != 1 || d.findings[0].AnsweredAt.IsZero() {
+		t.Errorf("%q %q", l.mails, l.posts)
+	}
+}
+
+// What somebody decides about while others are told is neither done nor told.
+func TestDecidedWhileOthersAreAnswered(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		decide func(d *desk)
+	}{
+		{"dismissed", func(d *desk) { d.findings[1].State = relay.WatchDismissed }},
+		{"confirmed", func(d *desk) { d.findings[1].State = relay.WatchConfirmed }},
+		{"answered by another node", func(d *desk) { d.findings[1].AnsweredAt = began }},
+		{"forgotten", func(d *desk) { d.findings = d.findings[:1] }},
+	} {
+		for _, answer := range []relay.WatchAnswer{relay.WatchTell, relay.WatchStop} {
+			d, l, a, _ := newDesk()
+			d.finding(1, relay.WatchTell)
+			d.finding(2, answer)
+			mail := a.Mail
+			a.Mail = func(ctx context.Context, to, subject, text string) error {
+				c.decide(d)
+				return mail(ctx, to, subject, text)
+			}
+			before := d.key
+			work(t, a)
+			sameKey(t, c.name, before, d.key)
+			if len(l.mails) != 1 {
+				t.Errorf("%s: told %q", c.name, l.mails)
+			}
+		}
+	}
+	// Or in the moment before its key is changed.
+	d, l, a, _ := newDesk()
+	d.finding(1, relay.WatchStop)
+	d.looking = func() { d.findings[0].State = relay.WatchDismissed }
+	before := d.key
+	work(t, a)
+	sameKey(t, "dismissed at the same moment", before, d.key)
+	if len(l.mails) != 0 || d.findings[0].Undo != nil || !d.findings[0].AnsweredAt.IsZero() {
+		t.Errorf("%q, %+v", l.mails, d.findings[0])
+	}
+}
+
+// A key is given back while many are told, not after all of them.
+func TestUndoneWhileOthersAreAnswered(t *testing.T) {
+	t.Parallel()
+	d, l, a, now := newDesk()
+	d.finding(1, relay.WatchStop)
+	work(t, a)
+	for n := range 3 {
+		d.finding(byte(2+n), relay.WatchTell)
+	}
+	mail, stopped := a.Mail, []bool{}
+	a.Mail = func(ctx context.Context, to, subject, text string) error {
+		d.findings[0].State = relay.WatchDismissed
+		*now = now.Add(10 * time.Second) // a slow receiver
+		stopped = append(stopped, !d.key.DisabledAt.IsZero())
+		return mail(ctx, to, subject, text)
+	}
+	work(t, a)
+	if !slices.Equal(stopped, []bool{true, false, false}) || len(l.mails) != 4 {
+		t.Errorf("stopped while each was told: %v", stopped)
 	}
 }
 

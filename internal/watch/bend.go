@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -17,6 +18,9 @@ const (
 	leastMinute = 1
 	slowPart    = 0.25
 )
+
+// errDecided: somebody decided about the finding while it was answered.
+var errDecided = errors.New("the finding is not open any more")
 
 // bend slows, holds or stops a finding's key, by an answer. What it will change is kept
 // before: a crash in between leaves it pending, and the next try changes the key. It is
@@ -46,6 +50,9 @@ func (a *Answers) bend(ctx context.Context, f *relay.WatchFinding, answer relay.
 		}
 		undo := f.Undo.With(answer, part)
 		if err := a.Store.BendWatch(ctx, *f, undo); err != nil {
+			if relay.KindOf(err) == relay.Conflict {
+				return errDecided
+			}
 			return err
 		}
 		f.Undo, f.Bent = undo, f.Raised+1
