@@ -39,11 +39,12 @@ type MailFilter struct {
 	ID        string      // the message's, as clients see it, or the beginning of it
 	Key       relay.KeyID // it was handed in with
 	Domain    string      // of the recipient or the author
+	ToDomain  string      // of the recipient
 	State     MailState
 	Since     time.Time // accepted then or later
 	Until     time.Time // and before
 	Subject   string    // all of its words occur
-	Prefix    bool      // Recipient, Sender and Domain are beginnings
+	Prefix    bool      // Recipient, Sender, Domain and ToDomain are beginnings
 
 	Limit int    // at most 1,000; 0: 100
 	After string // next of the search before
@@ -212,6 +213,9 @@ func (q *mailSearch) terms(f *MailFilter) error {
 	if f.Domain != "" {
 		value := foldDomain(strings.TrimPrefix(clip(f.Domain), "@"))
 		q.drivers = append(q.drivers, term{leg{text("rdomain", value), text("sdomain", value)}, f.Prefix})
+	}
+	if f.ToDomain != "" {
+		q.drivers = append(q.drivers, term{leg{text("rdomain", foldDomain(strings.TrimPrefix(clip(f.ToDomain), "@")))}, f.Prefix})
 	}
 	if f.State != "" {
 		legs := stateLegs(f.State)

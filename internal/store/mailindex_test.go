@@ -294,6 +294,8 @@ func TestFindMail(t *testing.T) {
 			"key":           {func(f *MailFilter) { f.Key = some.Key }, func(r *MailRow) bool { return r.Key == some.Key }},
 			"domain": {func(f *MailFilter) { f.Domain = "Gmail.test" },
 				func(r *MailRow) bool { return strings.HasSuffix(r.Recipient, "@gmail.test") }},
+			"recipient's domain":    {func(f *MailFilter) { f.ToDomain = "@Site.test" }, func(r *MailRow) bool { return strings.EqualFold(domainOf(r.Recipient), "site.test") }},
+			"not of its sender":     {func(f *MailFilter) { f.ToDomain = "b\u00dccher.test" }, func(r *MailRow) bool { return strings.EqualFold(domainOf(r.Recipient), "b\u00fccher.test") }},
 			"sender's domain":       {func(f *MailFilter) { f.Domain = "b\u00dccher.test" }, func(r *MailRow) bool { return domainOf(r.From) == "b\u00fccher.test" }},
 			"domain prefix":         {func(f *MailFilter) { f.Domain, f.Prefix = "o", true }, func(r *MailRow) bool { return domainOf(r.From) == "other.test" }},
 			"state deferred":        {func(f *MailFilter) { f.State = MailDeferred }, func(r *MailRow) bool { return r.State == MailDeferred }},
