@@ -48,7 +48,7 @@ func (q *Queue) Bounce(ctx context.Context, id relay.MessageID, by, reason strin
 	}
 	j := &job{msg: &claimed.Message, rcpts: claimed.Recipients}
 	now := q.now()
-	reply := operatorReply(reason)
+	reply := returnedReply(reason)
 	res, _ := q.result(ctx, j, tried{outcomes: failAll(j, reply, deliver.Failed)}, now, now)
 	for i := range res.Events {
 		if res.Events[i].Kind == relay.EventBounced {

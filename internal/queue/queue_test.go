@@ -494,3 +494,14 @@ func TestClockDoesNotJump(t *testing.T) {
 		}
 	}
 }
+
+// The sender of a message that a person has cancelled is told why; without a reason
+// nobody is named, since it may have been somebody of the account.
+func TestReturnedReply(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[string]string{"": "550 5.7.1 Cancelled before it was delivered", "a false alarm": "550 5.7.1 a false alarm"} {
+		if got := returnedReply(reason).String(); got != want {
+			t.Errorf("%q: %s", reason, got)
+		}
+	}
+}

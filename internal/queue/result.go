@@ -213,10 +213,11 @@ func cut(s string, n int) string {
 	return strings.ToValidUTF8(s[:n], "")
 }
 
-// operatorReply is recorded when a person bounces a message.
-func operatorReply(reason string) smtp.Reply {
+// returnedReply is recorded, and told to the sender, when a person bounces a message:
+// somebody of the installation or of the account.
+func returnedReply(reason string) smtp.Reply {
 	if reason == "" {
-		reason = "Returned by the operator"
+		reason = "Cancelled before it was delivered"
 	}
 	return smtp.R(550, 5, 7, 1, reason)
 }
