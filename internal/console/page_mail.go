@@ -61,7 +61,7 @@ func mailState(state string) badge {
 }
 
 // mailFilters are the parameters of a search.
-var mailFilters = []string{"to", "from", "id", "key", "domain", "state", "subject", "since", "until", "match"}
+var mailFilters = []string{"to", "from", "id", "key", "domain", "to_domain", "state", "subject", "since", "until", "match"}
 
 // mailPage finds mail.
 type mailPage struct {
@@ -74,7 +74,7 @@ func (v *desk) mailForm() form {
 	return form{Name: "search", Get: true, Action: v.path("/mail"), Do: "Search", Fields: []field{
 		{Name: "to", Label: "Recipient", Value: v.sent("to")}, {Name: "from", Label: "Sender", Value: v.sent("from")},
 		{Name: "id", Label: "Message id", Value: v.sent("id")}, {Name: "key", Label: "Key (name or id)", Value: v.sent("key")},
-		{Name: "domain", Label: "Domain of the recipient", Value: v.sent("domain")},
+		{Name: "to_domain", Label: "Domain of the recipient", Value: v.sent("to_domain")}, {Name: "domain", Label: "Domain of the recipient or the sender", Value: v.sent("domain")},
 		{Name: "state", Label: "State", Kind: "select", Options: pick(v.sent("state"), mailStates...)},
 		{Name: "since", Label: "From (UTC)", Value: v.sent("since")}, {Name: "until", Label: "To (UTC)", Value: v.sent("until")},
 		{Name: "subject", Label: "Words of the subject", Value: v.sent("subject"), Help: "Of the last seven days, unless you say from when."},

@@ -47,18 +47,18 @@ func (w *plainWords) UnmarshalJSON(b []byte) error {
 type mailAction struct {
 	name, title, text, done string
 	danger                  bool
-	why                     bool // a reason is recorded
+	why                     string // what becomes of a reason; "": none is asked for
 	fits                    func(*messageView) bool
 }
 
 var mailActions = []mailAction{
 	{name: "retry", title: "Try now", text: "Its recipients that wait are tried at once.", done: "It is tried now.",
 		fits: func(m *messageView) bool { return m.Queued && !m.stopped() }},
-	{name: "hold", title: "Hold it", text: "It waits until somebody releases it. Its time runs on.", done: "It is held.", why: true,
+	{name: "hold", title: "Hold it", text: "It waits until somebody releases it. Its time runs on.", done: "It is held.", why: "It stands in the message's history.",
 		fits: func(m *messageView) bool { return m.Queued && !m.stopped() }},
 	{name: "release", title: "Release it", text: "It goes on its way.", done: "It is on its way.",
 		fits: func(m *messageView) bool { return m.Queued && m.stopped() }},
-	{name: "cancel", title: "Cancel it", text: "What has not been delivered yet never is; it goes back to its sender as a bounce. This cannot be undone.", done: "It was cancelled.", danger: true, why: true,
+	{name: "cancel", title: "Cancel it", text: "What has not been delivered yet never is; it goes back to its sender as a bounce. This cannot be undone.", done: "It was cancelled.", danger: true, why: "The sender reads it in the bounce. It stands in the message's history, too.",
 		fits: func(m *messageView) bool { return m.Queued }},
 }
 
@@ -94,8 +94,8 @@ func (v *desk) mailAction() (*mailAction, error) {
 func (v *desk) mailActionForm(a *mailAction) form {
 	id := v.id("message")
 	f := form{Name: "do", Action: v.path("/mail", id) + "/do/" + a.name, Do: a.title, Cancel: v.path("/mail", id), Lead: a.text}
-	if a.why {
-		f.Fields = []field{{Name: "reason", Label: "Why", Help: "It stands in the message's history."}}
+	if a.why != "" {
+		f.Fields = []field{{Name: "reason", Label: "Why", Help: a.why}}
 	}
 	if a.danger {
 		f.Tone = toneDanger
@@ -125,7 +125,7 @@ func doMailAction(v *desk) error {
 	}
 	id := v.id("message")
 	body := map[string]string{}
-	if a.why {
+	if a.why != "" {
 		body["reason"] = v.sent("reason")
 	}
 	err = v.Call("POST", under(apiMessages, id, a.name), body, nil)

@@ -28,13 +28,14 @@ type heldAction struct {
 }
 
 var heldActions = []heldAction{
-	{name: "release", title: "Release", text: "It goes on its way to its recipients.", done: "released"},
-	{name: "cancel", title: "Cancel", text: "It is never delivered. Each message goes back to its sender as a bounce. This cannot be undone.", done: "cancelled", danger: true, why: true},
+	{name: "release", title: "Release", text: "Each message goes on its way to all of its recipients, also to those that this search is not about.", done: "released"},
+	{name: "cancel", title: "Cancel", text: "It is never delivered: each message goes back to its sender as a bounce, for all of its recipients, also for those that this search is not about. This cannot be undone.", done: "cancelled", danger: true, why: true},
 }
 
 // manyView is what the API says of one part.
 type manyView struct {
 	Messages int64  `json:"messages"`
+	Rcpts    int64  `json:"recipients"`
 	Until    string `json:"until"`
 	Next     string `json:"next"`
 	Left     []struct {
@@ -65,6 +66,7 @@ type tally struct {
 // heldSum is what several parts come to.
 type heldSum struct {
 	messages int64
+	rcpts    int64 // to whom they are to go
 	once     int64 // of them, those that one press of the button reaches
 	left     int64
 	until    string
@@ -74,7 +76,7 @@ type heldSum struct {
 }
 
 func (s *heldSum) add(v *desk, part *manyView) {
-	s.messages, s.next = s.messages+part.Messages, part.Next
+	s.messages, s.rcpts, s.next = s.messages+part.Messages, s.rcpts+part.Rcpts, part.Next
 	if s.until == "" {
 		s.until = part.Until
 	}
@@ -241,7 +243,7 @@ func (v *desk) heldForm(a *heldAction, sum *heldSum) form {
 		f.Tone = toneDanger
 	}
 	if a.why {
-		f.Fields = []field{{Name: "reason", Label: "Why", Help: "It stands in the record of changes."}}
+		f.Fields = []field{{Name: "reason", Label: "Why", Help: "Every sender reads it in the bounce. It stands in the record of changes, too."}}
 	}
 	pairs := append(v.searchPairs(), "counted", orNone(v.sent("counted"), sum.until), "after", v.sent("after"))
 	for i := 0; i < len(pairs); i += 2 {
@@ -271,6 +273,9 @@ func showHeld(v *desk) error {
 		number.Note = "and more behind them, which are counted when these are done"
 	}
 	p.Sum.add("To "+a.name, number)
+	if sum.messages > 0 {
+		p.Sum.add("Their recipients", words(count(sum.rcpts)))
+	}
 	if sum.left > 0 {
 		p.Sum.add("Left alone", words(things(sum.left, "message")))
 	}

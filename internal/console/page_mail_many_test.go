@@ -10,7 +10,7 @@ import (
 	"postern/internal/relay"
 )
 
-const counted = `{"dry_run":true,"messages":30,"left":[{"code":"operator_holds","why":"The operator of this relay holds this message.","messages":2}],"until":"2026-03-04T12:00:00.5Z","more":false,
+const counted = `{"dry_run":true,"messages":30,"recipients":401,"left":[{"code":"operator_holds","why":"The operator of this relay holds this message.","messages":2}],"until":"2026-03-04T12:00:00.5Z","more":false,
 	"keys":[{"api_key_id":"k1","name":"shop","messages":20},{"api_key_id":"k2","name":"web","subuser":"outlet","messages":9},{"name":"","messages":1}],"from":[{"from_email":"shop@example.com","messages":30}]}`
 
 func init() {
@@ -86,7 +86,10 @@ func TestHeldMailIsConfirmed(t *testing.T) {
 	for _, a := range heldActions {
 		w := newPages(t, sampleAnswers())
 		call := "POST /v3/messages/" + a.name
-		r := w.get("/held/"+a.name+"?key=shop&since=2026-03-01&state=delivered").want(200).says(a.text, "30 messages", "2 messages", "The operator of this relay holds this message.", "shop@example.com", "no key")
+		r := w.get("/held/"+a.name+"?key=shop&since=2026-03-01&state=delivered").want(200).says(a.text, "30 messages", "Their recipients 401", "also", "that this search is not about", "2 messages", "The operator of this relay holds this message.", "shop@example.com", "no key")
+		if told := strings.Contains(r.body, "Every sender reads it in the bounce."); told != (a.name == "cancel") {
+			t.Errorf("%s: that its reason is mailed is told: %v", a.name, told)
+		}
 		r.shows("#keys a[href=/keys/k1]", "shop").shows("#do button", a.title+" 30 messages").shows("a[href=/mail?key=shop&since=2026-03-01&state=held]", "Back")
 		if n := len(w.api.made(call)); n != 1 {
 			t.Fatalf("%s was asked %d times", a.name, n)

@@ -50,14 +50,18 @@ func TestMailSearch(t *testing.T) {
 	if href := attribute(r.find("a[rel=next]"), "href"); !strings.Contains(href, "after=c2") || !strings.Contains(href, "to=joe") {
 		t.Errorf("the next page is %s", href)
 	}
+	w.get("/mail?to_domain=x.test&domain=y.test").shows("input[name=to_domain]", "").shows("input[name=domain]", "").says("Domain of the recipient or the sender")
+	if path := w.api.made("GET /v3/messages")[1].Path; path != "/v3/messages?domain=y.test&limit=50&to_domain=x.test" {
+		t.Errorf("asked for %s", path)
+	}
 	w.get("/mail?since=now").want(200).shows(".wrong", "Write a day")
 	w.get("/mail?state=quarantined")
-	if path := w.api.made("GET /v3/messages")[1].Path; path != "/v3/messages?limit=50&state=held" {
+	if path := w.api.made("GET /v3/messages")[2].Path; path != "/v3/messages?limit=50&state=held" {
 		t.Errorf("asked for %s", path)
 	}
 	w.api.on("GET /v3/messages", map[string]any{"next": "c9"})
 	w.get("/mail?to=x").says("There is more to look through.").shows("a[href=/mail?after=c9&to=x]", "Look further")
-	if n := len(w.api.made("GET /v3/messages")); n != 2+mostLooks {
+	if n := len(w.api.made("GET /v3/messages")); n != 3+mostLooks {
 		t.Errorf("%d looks", n)
 	}
 	w.api.on("GET /v3/messages", map[string]any{})
@@ -101,7 +105,10 @@ func TestMailActionsAreConfirmed(t *testing.T) {
 	w := newPages(t, sampleAnswers())
 	for _, a := range mailActions {
 		call := "POST /v3/messages/m1/" + a.name
-		w.get("/mail/m1/do/" + a.name).want(200).says(a.text)
+		r := w.get("/mail/m1/do/"+a.name).want(200).says(a.text, a.why)
+		if told := strings.Contains(r.body, "The sender reads it in the bounce."); told != (a.name == "cancel") {
+			t.Errorf("%s: that its reason is mailed is told: %v", a.name, told)
+		}
 		if len(w.api.made(call)) != 0 {
 			t.Fatalf("asking did %s", a.name)
 		}
@@ -160,7 +167,11 @@ func TestQueueAndPools(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())
 	w.get("/queue").want(200).says("example.org", "7", "2 due now", "451 try later", "pool main", "In quarantine").shows("a[href=/mail?state=held]", "2")
-	w.get("/queue/example.org").want(200).says("Queue to", "451 try later").shows("#mail", "Your order").shows("h1", "Queue to example.org")
+	q := w.get("/queue/example.org").want(200)
+	if path := w.api.made("GET /v3/messages")[0].Path; path != "/v3/messages?limit=50&state=deferred&to_domain=example.org" { // not what it sends itself
+		t.Errorf("asked for %s", path)
+	}
+	q.says("Queue to", "451 try later").shows("#mail", "Your order").shows("h1", "Queue to example.org")
 	w.get("/pools").want(200).says("main", "192.0.2.1", "switched off", "451 try later")
 	w.api.on("GET /v3/queue", map[string]any{})
 	w.api.on("GET /v3/pools", map[string]any{})

@@ -115,7 +115,7 @@ func showSite(v *desk) error {
 	p := queuePage{Lanes: v.laneTable(lanes), Back: []link{{"The whole queue", v.path("/queue")}}}
 	list := askIf[struct {
 		Messages []mailLineView `json:"messages"`
-	}](v, apiMessages, query(apiMessages, "domain", site, "state", "deferred", "limit", "50"))
+	}](v, apiMessages, query(apiMessages, "to_domain", site, "state", "deferred", "limit", "50"))
 	if v.May("GET", apiMessages) {
 		p.Mail = v.mailTable(list.Messages, "No message to it was put off.")
 		p.Mail.Caption, p.Mail.Next = "Mail to it that was put off", nil

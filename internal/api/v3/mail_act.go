@@ -28,7 +28,7 @@ func mailAction(verb, summary string, handler func(*API, *Call) error) Route {
 }
 
 type mailReason struct {
-	Reason string `json:"reason,omitempty" doc:"of hold and cancel, in words: one line"`
+	Reason string `json:"reason,omitempty" doc:"of hold and cancel, in words: one line; who sent a message that is cancelled reads it in the bounce"`
 }
 
 type mailActed struct {

@@ -24,11 +24,12 @@ var mailFindRoutes = []Route{
 			{Name: "id", Type: "string", Doc: "msg_id, or how it begins"},
 			{Name: "key", Type: "string", Doc: "id or name of the key that handed it in"},
 			{Name: "domain", Type: "string", Doc: "of the recipient or the author"},
+			{Name: "to_domain", Type: "string", Doc: "of the recipient"},
 			{Name: "state", Type: "string", Doc: "processed, deferred, held, delivered, dropped, bounced or refused"},
 			{Name: "subject", Type: "string", Doc: "words of the subject; without since, of the last seven days"},
 			{Name: "since", Type: "string", Doc: "accepted not before this time: RFC 3339, or Unix seconds"},
 			{Name: "until", Type: "string", Doc: "accepted not after this time"},
-			{Name: "match", Type: "string", Doc: "exact, which is usual, or prefix: of to, from and domain"},
+			{Name: "match", Type: "string", Doc: "exact, which is usual, or prefix: of to, from, domain and to_domain"},
 			{Name: "limit", Type: "integer", Doc: "1 to 500; 50 if it is not given"},
 			{Name: "after", Type: "string", Doc: "next of the answer before; a page may be short, or empty, and there is more all the same"},
 		},
@@ -141,9 +142,9 @@ func (a *API) subuserName(c *Call, t relay.Tenant) string {
 func (a *API) mailFilter(c *Call, text func(name string) string) (store.MailFilter, error) {
 	q := store.MailFilter{
 		Tenant: c.Tenant, Subusers: c.wide(), Recipient: text("to"), Sender: text("from"), ID: bareID(text("id")),
-		Domain: strings.ToLower(text("domain")), State: store.MailState(text("state")), Subject: text("subject"), After: text("after"),
+		Domain: strings.ToLower(text("domain")), ToDomain: strings.ToLower(text("to_domain")), State: store.MailState(text("state")), Subject: text("subject"), After: text("after"),
 	}
-	for name, v := range map[string]string{"to": q.Recipient, "from": q.Sender, "id": q.ID, "domain": q.Domain, "subject": q.Subject, "key": text("key"), "after": q.After} {
+	for name, v := range map[string]string{"to": q.Recipient, "from": q.Sender, "id": q.ID, "domain": q.Domain, "to_domain": q.ToDomain, "subject": q.Subject, "key": text("key"), "after": q.After} {
 		if len(v) > maxSearch || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
 			return q, invalid(name, "Longer than %d octets, or no text.", maxSearch)
 		}

@@ -35,14 +35,14 @@ func TestFindMail(t *testing.T) {
 	if len(got.Messages) != 3 || got.Messages[2].Subuser != "staging" {
 		t.Errorf("%+v", got)
 	}
-	narrow.want("GET", "/v3/messages?subject=hello&id=%3CAAECAwQFBgcICQoLDA0ODw@relay.test%3E&match=prefix&domain=DEST.test&until=2026-03-01T00:00:00Z&limit=7&after=x&state=bounced", "", 200, nil)
+	narrow.want("GET", "/v3/messages?subject=hello&id=%3CAAECAwQFBgcICQoLDA0ODw@relay.test%3E&match=prefix&domain=DEST.test&to_domain=TO.test&until=2026-03-01T00:00:00Z&limit=7&after=x&state=bounced", "", 200, nil)
 	until := t0.Add(-9 * time.Hour)
-	if q := f.queries[len(f.queries)-1]; q.Tenant != w.acme || q.Subusers || !q.Prefix || q.Domain != "dest.test" || q.ID != absentID || q.Limit != 7 || q.After != "x" || !q.Until.Equal(until) || !q.Since.Equal(until.Add(-subjectSpan)) {
+	if q := f.queries[len(f.queries)-1]; q.Tenant != w.acme || q.Subusers || !q.Prefix || q.Domain != "dest.test" || q.ToDomain != "to.test" || q.ID != absentID || q.Limit != 7 || q.After != "x" || !q.Until.Equal(until) || !q.Since.Equal(until.Add(-subjectSpan)) {
 		t.Errorf("asked for %+v", q)
 	}
 	for path, field := range map[string]string{
 		"?match=like": "match", "?state=lost": "state", "?limit=501": "limit", "?limit=0": "limit", "?since=yesterday": "since", "?key=none": "key",
-		"?to=" + strings.Repeat("x", 321): "to", "?subject=%00": "subject", "?from=%ff": "from",
+		"?to=" + strings.Repeat("x", 321): "to", "?subject=%00": "subject", "?to_domain=%00": "to_domain", "?from=%ff": "from",
 	} {
 		var e struct{ Errors []struct{ Field *string } }
 		narrow.want("GET", "/v3/messages"+path, "", 400, &e)

@@ -71,38 +71,42 @@ type mailManyBody struct {
 	Filter *mailSought `json:"filter,omitempty" doc:"those that this search finds, the latest first: up to 500 of its lines in a call"`
 	After  string      `json:"after,omitempty" doc:"with filter: next of the answer before"`
 	DryRun bool        `json:"dry_run,omitempty" doc:"count, and change nothing"`
-	Reason string      `json:"reason,omitempty" doc:"of hold and cancel, in words: one line"`
+	Reason string      `json:"reason,omitempty" doc:"of hold and cancel, in words: one line; who sent a message that is cancelled reads it in the bounce"`
 }
 
 // mailSought are the criteria of a search, as GET /v3/messages has them.
 type mailSought struct {
-	To      string `json:"to,omitempty"`
-	From    string `json:"from,omitempty"`
-	ID      string `json:"id,omitempty" doc:"how it begins"`
-	Key     string `json:"key,omitempty" doc:"id or name"`
-	Domain  string `json:"domain,omitempty"`
-	State   string `json:"state" doc:"held (quarantined mail, too), of hold, release and cancel; processed or deferred, of hold, retry and cancel"`
-	Subject string `json:"subject,omitempty"`
-	Since   string `json:"since,omitempty"`
-	Until   string `json:"until,omitempty" doc:"required without dry_run, which answers it: mail that comes in after the count is left alone"`
-	Match   string `json:"match,omitempty"`
+	To       string `json:"to,omitempty"`
+	From     string `json:"from,omitempty"`
+	ID       string `json:"id,omitempty" doc:"how it begins"`
+	Key      string `json:"key,omitempty" doc:"id or name"`
+	Domain   string `json:"domain,omitempty" doc:"of the recipient or the author"`
+	ToDomain string `json:"to_domain,omitempty" doc:"of the recipient"`
+	State    string `json:"state" doc:"held (quarantined mail, too), of hold, release and cancel; processed or deferred, of hold, retry and cancel"`
+	Subject  string `json:"subject,omitempty"`
+	Since    string `json:"since,omitempty"`
+	Until    string `json:"until,omitempty" doc:"required without dry_run, which answers it: mail that comes in after the count is left alone"`
+	Match    string `json:"match,omitempty"`
 }
 
 func (s *mailSought) text(name string) string {
-	return map[string]string{"to": s.To, "from": s.From, "id": s.ID, "key": s.Key, "domain": s.Domain, "state": s.State, "subject": s.Subject,
+	return map[string]string{"to": s.To, "from": s.From, "id": s.ID, "key": s.Key, "domain": s.Domain, "to_domain": s.ToDomain, "state": s.State, "subject": s.Subject,
 		"since": s.Since, "until": s.Until, "match": s.Match}[name]
 }
 
 // mailManyDone says what was done, or would be.
 type mailManyDone struct {
-	DryRun   bool       `json:"dry_run"`
-	Messages int64      `json:"messages" doc:"changed, or with dry_run those that would be"`
-	Left     []leftMail `json:"left" doc:"those that were left alone, by why"`
-	Until    time.Time  `json:"until,omitzero" doc:"of a search: for filter"`
-	More     bool       `json:"more" doc:"the search goes on: ask again with after"`
-	Next     string     `json:"next,omitempty" doc:"for after; a call may do little, or nothing, and there is more all the same"`
-	Keys     []manyKey  `json:"keys,omitempty" doc:"of a search with dry_run: whose messages they are, most first"`
-	From     []manyFrom `json:"from,omitempty" doc:"of a search with dry_run: the authors, most first"`
+	DryRun   bool  `json:"dry_run"`
+	Messages int64 `json:"messages" doc:"changed, or with dry_run those that would be"`
+	// Recipients are more than the lines that a search finds: what is done is done to all
+	// of a message.
+	Recipients int64      `json:"recipients,omitempty" doc:"with dry_run: to whom these messages still are to go, all of them, also those that the search is not about"`
+	Left       []leftMail `json:"left" doc:"those that were left alone, by why"`
+	Until      time.Time  `json:"until,omitzero" doc:"of a search: for filter"`
+	More       bool       `json:"more" doc:"the search goes on: ask again with after"`
+	Next       string     `json:"next,omitempty" doc:"for after; a call may do little, or nothing, and there is more all the same"`
+	Keys       []manyKey  `json:"keys,omitempty" doc:"of a search with dry_run: whose messages they are, most first"`
+	From       []manyFrom `json:"from,omitempty" doc:"of a search with dry_run: the authors, most first"`
 }
 
 type manyKey struct {
@@ -364,9 +368,12 @@ func (m *many) changed(f *found) (leftCode, error) {
 	return "", err
 }
 
-// count notes whose a message is.
+// count notes whose a message is, and to how many it goes.
 func (m *many) count(f *found) {
 	msg := &f.queued.Message
+	if m.in.DryRun {
+		m.done.Recipients += int64(len(f.queued.Recipients))
+	}
 	if m.keys[msg.Key] == nil {
 		m.keys[msg.Key] = &manyKey{ID: msg.Key, Subuser: m.subuserName(m.c, msg.Tenant)}
 	}

@@ -213,6 +213,30 @@ func TestManyOfWhatIsHeldMeanwhile(t *testing.T) {
 	}
 }
 
+// A search about one recipient finds messages to many: what is done is done to all of
+// them, and the count tells how many they are.
+func TestManyCountsRecipients(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := consoleOf(w)
+	for _, to := range [][]string{{"bob@x.test"}, {"ann@x.test", "bob@x.test", "eve@y.test"}, {"eve@y.test"}} {
+		f.setState(f.addMail(w.acme, to...), relay.MessageHeld)
+	}
+	w.pass(time.Minute)
+	c := w.as(w.acme, scopeMailAct, scopeMail)
+	var count, did mailManyDone
+	c.want("POST", "/v3/messages/cancel", `{"filter":{"state":"held","to":"bob@x.test"},"dry_run":true}`, 200, &count)
+	wantLeft(t, "count", &count, 2, nil)
+	if count.Recipients != 4 {
+		t.Errorf("%+v", count)
+	}
+	c.want("POST", "/v3/messages/cancel", `{"filter":{"state":"held","to":"bob@x.test","until":"`+count.Until.Format(time.RFC3339Nano)+`"}}`, 200, &did)
+	wantLeft(t, "cancel", &did, 2, nil)
+	if did.Recipients != 0 || len(f.queued) != 1 {
+		t.Errorf("%+v, %d are left", did, len(f.queued))
+	}
+}
+
 // A key whose mail is held releases nothing, one by one or at once.
 func TestReleaseManyByAHeldKey(t *testing.T) {
 	t.Parallel()
@@ -322,9 +346,9 @@ func TestReleaseManySearches(t *testing.T) {
 	c := w.as(w.acme, scopeMailAct, scopeMail)
 	const path = "/v3/messages/cancel"
 	c.want("POST", path, `{"dry_run":true,"after":"7~x","filter":{"to":"a@x.test","from":"b@y.test","id":"AAAC","key":"`+k.ID.String()+
-		`","domain":"DEST.test","state":"deferred","subject":"hello","match":"prefix","until":"2026-03-01T00:00:00Z"}}`, 200, nil)
+		`","domain":"DEST.test","to_domain":"TO.test","state":"deferred","subject":"hello","match":"prefix","until":"2026-03-01T00:00:00Z"}}`, 200, nil)
 	q, until := f.queries[len(f.queries)-1], t0.Add(-9*time.Hour)
-	if q.Tenant != w.acme || q.Subusers || q.Recipient != "a@x.test" || q.Sender != "b@y.test" || q.ID != "AAAC" || q.Key != k.ID || q.Domain != "dest.test" || q.State != "deferred" ||
+	if q.Tenant != w.acme || q.Subusers || q.Recipient != "a@x.test" || q.Sender != "b@y.test" || q.ID != "AAAC" || q.Key != k.ID || q.Domain != "dest.test" || q.ToDomain != "to.test" || q.State != "deferred" ||
 		q.Subject != "hello" || !q.Prefix || !q.Until.Equal(until) || !q.Since.Equal(until.Add(-subjectSpan)) || q.Limit != mostMany || q.After != "7" {
 		t.Errorf("asked for %+v", q)
 	}
