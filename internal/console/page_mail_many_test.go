@@ -86,7 +86,7 @@ func TestHeldMailIsConfirmed(t *testing.T) {
 	for _, a := range heldActions {
 		w := newPages(t, sampleAnswers())
 		call := "POST /v3/messages/" + a.name
-		r := w.get("/held/"+a.name+"?key=shop&since=2026-03-01&state=delivered").want(200).says(a.text, "30 messages", "Their recipients 401", "also", "that this search is not about", "2 messages", "The operator of this relay holds this message.", "shop@example.com", "no key")
+		r := w.get("/held/"+a.name+"?key=shop&since=2026-03-01&state=delivered").want(200).says(a.text, "30 messages", "Their recipients401", "also", "that this search is not about", "2 messages", "The operator of this relay holds this message.", "shop@example.com", "no key")
 		if told := strings.Contains(r.body, "Every sender reads it in the bounce."); told != (a.name == "cancel") {
 			t.Errorf("%s: that its reason is mailed is told: %v", a.name, told)
 		}
