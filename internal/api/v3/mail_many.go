@@ -388,21 +388,41 @@ func (m *many) change(ids []relay.MessageID) (int64, error) {
 	if err := m.record(ids); err != nil {
 		return 0, err
 	}
-	ctx := m.c.R.Context()
-	n, err := m.act.do(m.Queue, ctx, m.c.By, ids, m.in.Reason)
-	if relay.KindOf(err) != relay.NotFound || err == nil {
-		return n, err
-	}
-	// One of them has left the queue since it was judged, and so nothing was done.
-	n = 0
-	for i := range ids {
-		k, err := m.act.do(m.Queue, ctx, m.c.By, ids[i:i+1], m.in.Reason)
-		if err != nil && relay.KindOf(err) != relay.NotFound {
+	var n int64
+	for {
+		k, err := m.act.do(m.Queue, m.c.R.Context(), m.c.By, ids, m.in.Reason)
+		n += k
+		if err == nil || relay.KindOf(err) != relay.NotFound {
 			return n, err
 		}
-		n += k
+		// One of them has left the queue since it was judged, and so nothing was done: it is
+		// done to the others. One call is one record of the installation's, too.
+		rest, err := m.queued(ids)
+		if err != nil || len(rest) == 0 || len(rest) == len(ids) {
+			return n, err
+		}
+		ids = rest
 	}
-	return n, nil
+}
+
+// queued are those of some messages that are still in the queue.
+func (m *many) queued(ids []relay.MessageID) (rest []relay.MessageID, err error) {
+	for _, id := range ids {
+		switch _, err := m.Messages.Message(m.c.R.Context(), id); {
+		case err == nil:
+			rest = append(rest, id)
+		case relay.KindOf(err) != relay.NotFound:
+			return nil, err
+		}
+	}
+	return rest, nil
+}
+
+// subuserOf names the subuser that the call is for: the record is the account's. "": it
+// is for the account, with or without its subusers.
+func (m *many) subuserOf() string {
+	s, _ := m.Directory.Subuser(m.c.Tenant.Subuser)
+	return s.Name
 }
 
 // record puts what is done into the account's record.
@@ -412,9 +432,11 @@ func (m *many) record(ids []relay.MessageID) error {
 	}
 	c := m.c
 	text, err := json.Marshal(struct {
+		Verb     string            `json:"verb"`
+		Subuser  string            `json:"subuser,omitempty"`
 		Messages []relay.MessageID `json:"messages"`
 		Reason   string            `json:"reason,omitempty"`
-	}{ids, m.in.Reason})
+	}{m.act.verb, m.subuserOf(), ids, m.in.Reason})
 	if err != nil {
 		return err
 	}

@@ -327,7 +327,7 @@ func TestReleaseManyCountsFirst(t *testing.T) {
 		t.Errorf("%+v, what came late is %s", did, f.queued[late].Message.State)
 	}
 	if recorded := bansOf(w).recorded; len(recorded) != 1 || recorded[0].Account != w.acme.Account || recorded[0].Action != "queue.release" || recorded[0].Subject != "3 messages" ||
-		string(recorded[0].After) != `{"messages":["`+strings.Join(textsOf(ids...), `","`)+`"]}` {
+		string(recorded[0].After) != `{"verb":"release","messages":["`+strings.Join(textsOf(ids...), `","`)+`"]}` {
 		t.Errorf("recorded %+v", recorded)
 	}
 	// A moment to come is none that was counted.
@@ -429,6 +429,31 @@ func TestManyThatLeaveMeanwhile(t *testing.T) {
 		var did mailManyDone
 		w.as(w.acme, scopeMailAct).want("POST", "/v3/messages/"+verb, idsOf(t, ids...), 200, &did)
 		wantLeft(t, verb, &did, 3, map[leftCode]int64{leftMeanwhile: 1})
+		// The others at once: each call makes a record in the installation's chain.
+		if verb != "cancel" && !slices.Equal(f.acted, []int{4, 3}) {
+			t.Errorf("%s: calls with %v messages", verb, f.acted)
+		}
+	}
+}
+
+// The record of an account tells what was done, for which subuser, and to which mail.
+func TestManyAreRecordedWithTheSubuser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := heldMail(w, w.staging, 1, nil)[0]
+	for _, c := range []*client{w.as(w.acme, scopeMailAct, scopeBehalf).with("on-behalf-of", "staging"), w.as(w.staging, scopeMailAct)} {
+		c.want("POST", "/v3/messages/hold", idsOf(t, consoleOf(w).addMail(w.staging, "ann@dest.test")), 200, nil)
+	}
+	w.as(w.acme, scopeMailAct, scopeBehalf).want("POST", "/v3/messages/release", idsOf(t, id), 200, nil)
+	want := []string{`{"verb":"hold","subuser":"staging","messages":["`, `{"verb":"hold","subuser":"staging","messages":["`, `{"verb":"release","messages":["`}
+	recorded := bansOf(w).recorded
+	for i := range recorded {
+		if recorded[i].Account != w.acme.Account || i >= len(want) || !strings.HasPrefix(string(recorded[i].After), want[i]) {
+			t.Errorf("recorded %+v: %s", recorded[i], recorded[i].After)
+		}
+	}
+	if len(recorded) != len(want) {
+		t.Errorf("%d records", len(recorded))
 	}
 }
 
