@@ -165,3 +165,23 @@ func walkChanges(t testing.TB, s *Store, f ChangeFilter) (ids []int64) {
 		}
 	}
 }
+
+// An upgrade leaves PostgreSQL with the statistics by which it chooses the index that a
+// filter of changes was made for: altering a column throws them away.
+func TestUpgradeKeepsStatisticsOfChanges(t *testing.T) {
+	t.Parallel()
+	cfg := Config{URL: sharedPg(t).Database(t), LeaseTime: time.Hour}
+	db, d := firstVersion(t, cfg)
+	fillFirstVersion(t, db, d)
+	if err := migrateFiles(t.Context(), db, d, known(t, d, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`ANALYZE changes`); err != nil {
+		t.Fatal(err)
+	}
+	openTest(t, cfg)
+	var n int
+	if err := db.QueryRow(`SELECT count(*) FROM pg_stats WHERE tablename = 'changes' AND attname IN ('who', 'subject')`).Scan(&n); err != nil || n != 2 {
+		t.Errorf("statistics of %d columns, %v", n, err)
+	}
+}
