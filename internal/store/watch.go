@@ -38,6 +38,10 @@ var (
 		answered_at = CASE WHEN ` + raisedFinding + ` THEN 0 ELSE watch_findings.answered_at END,
 		answer_error = CASE WHEN ` + raisedFinding + ` THEN '' ELSE watch_findings.answer_error END,
 		decided_at = excluded.decided_at, decided_by = excluded.decided_by, taken = excluded.taken WHERE watch_findings.state = 'open'`)
+	// The domain may have been deleted between the alert and the reading of it: what is
+	// found about it then ends at once, as if it had been found before.
+	stmtWatchDomain = newStmt(`UPDATE watch_findings SET state = 'ended', decided_at = $1, decided_by = 'watch', taken = 0 WHERE id = $2 AND state = 'open'
+		AND NOT EXISTS (SELECT 1 FROM domains WHERE account_id = $3 AND subuser_id = $4 AND name = $5 AND deleted_at = 0)`)
 	stmtWatchTaken = newStmt(`UPDATE watch_findings SET taken = 1 WHERE id = $1`)
 )
 
@@ -73,7 +77,8 @@ type WatchCommit struct {
 }
 
 // PutWatch keeps what the watch learned and found, with its places in the logs.
-// It waits behind mail, and for its commit. ErrLeaseLost: another node was there
+// A finding about a domain that the tenant has no more is kept as ended, and the watch
+// hears of that as of a decision. It waits behind mail, and for its commit. ErrLeaseLost: another node was there
 // first, and nothing of it is kept.
 func (s *Store) PutWatch(ctx context.Context, c WatchCommit) error {
 	o := newOp("put watch")
@@ -92,6 +97,9 @@ func (s *Store) PutWatch(ctx context.Context, c WatchCommit) error {
 		o.bytes += len(row)
 		o.add(stmtWatchFinding, blob(f.ID.ID), blob(f.Account.ID), blob(f.Subuser.ID), blob(f.Key.ID), text(string(f.Rule)), string(f.Severity), string(f.State),
 			micros(f.FirstAt), micros(f.LastAt), text(string(row)), string(f.Answer), micros(f.DecidedAt), text(f.DecidedBy), flag(f.State != relay.WatchOpen))
+		if f.Rule == relay.WatchDomain && f.State == relay.WatchOpen {
+			o.add(stmtWatchDomain, now, blob(f.ID.ID), blob(f.Account.ID), blob(f.Subuser.ID), text(f.Subject))
+		}
 	}
 	for _, id := range c.Taken {
 		o.add(stmtWatchTaken, blob(id.ID))

@@ -324,8 +324,13 @@ func TestDomainFindingEndsWithTheDomain(t *testing.T) {
 		theirs.Subuser, theirs.Subusers, theirs.Default = w.subuser.ID, nil, false
 		dkim := w.dkim
 		dkim.Domain = theirs.ID
-		if _, err := s.CreateDomain(ctx, testBy, theirs, dkim); err != nil {
-			t.Fatal(err)
+		other, otherDKIM := theirs, dkim
+		other.ID, other.Name, other.Token = relay.DomainID{ID: relay.NewID(time.Now())}, "other-"+w.domain.Name, relay.NewID(time.Now()).String()
+		other.Subuser, otherDKIM.Domain = relay.SubuserID{}, other.ID
+		for _, err := range []error{created(s.CreateDomain(ctx, testBy, theirs, dkim)), created(s.CreateDomain(ctx, testBy, other, otherDKIM))} {
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 		finding := func(of relay.Tenant, rule relay.WatchRule, subject string) relay.WatchFinding {
 			f := watchFinding(of, time.Now(), rule)
@@ -335,7 +340,7 @@ func TestDomainFindingEndsWithTheDomain(t *testing.T) {
 		account, sub := relay.Tenant{Account: w.account.ID}, relay.Tenant{Account: w.account.ID, Subuser: w.subuser.ID}
 		all := []relay.WatchFinding{
 			finding(account, relay.WatchDomain, w.domain.Name), finding(sub, relay.WatchDomain, theirs.Name),
-			finding(account, relay.WatchDomain, "other.test"), finding(sub, relay.WatchDomain, w.domain.Name), finding(account, relay.WatchNetwork, w.domain.Name),
+			finding(account, relay.WatchDomain, other.Name), finding(account, relay.WatchNetwork, w.domain.Name), finding(sub, relay.WatchNetwork, theirs.Name),
 		}
 		if err := s.PutWatch(ctx, WatchCommit{Findings: all}); err != nil {
 			t.Fatal(err)
@@ -364,5 +369,49 @@ func TestDomainFindingEndsWithTheDomain(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended("the subuser is", all[0], all[1])
+	})
+}
+
+// What the watch finds about a domain after it was deleted ends at once, since nothing
+// would ever end it; also one that another tenant has. The watch hears of it.
+func TestFindingOfADeletedDomainEnds(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		ctx, w := context.Background(), newWorld(t, s)
+		account, sub := relay.Tenant{Account: w.account.ID}, relay.Tenant{Account: w.account.ID, Subuser: w.subuser.ID}
+		put := func(of relay.Tenant, rule relay.WatchRule, want relay.WatchState) relay.WatchFinding {
+			t.Helper()
+			f := watchFinding(of, time.Now(), rule)
+			f.Key, f.Subject = relay.KeyID{}, w.domain.Name
+			if err := s.PutWatch(ctx, WatchCommit{Findings: []relay.WatchFinding{f}}); err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.WatchFinding(ctx, f.ID)
+			if err != nil || got.State != want || (want == relay.WatchEnded) != (got.DecidedBy == "watch" && !got.DecidedAt.IsZero()) {
+				t.Errorf("%s of %+v: %+v, %v", rule, of, got, err)
+			}
+			return f
+		}
+		open := put(account, relay.WatchDomain, relay.WatchOpen)
+		foreign := put(sub, relay.WatchDomain, relay.WatchEnded)
+		if err := s.DeleteDomain(ctx, testBy, w.domain.ID, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		late := put(account, relay.WatchDomain, relay.WatchEnded)
+		put(account, relay.WatchNetwork, relay.WatchOpen)
+		due, err := s.DueWatch(ctx)
+		if err != nil || len(due) != 1 {
+			t.Errorf("to answer: %+v, %v", due, err)
+		}
+		untaken, err := s.UntakenWatch(ctx)
+		if err != nil || len(untaken) != 3 {
+			t.Fatalf("%d ended, %v", len(untaken), err)
+		}
+		for _, f := range []relay.WatchFinding{open, foreign, late} {
+			if !slices.ContainsFunc(untaken, func(u relay.WatchFinding) bool { return u.ID == f.ID }) {
+				t.Errorf("the watch does not hear that %s has ended", f.ID)
+			}
+		}
 	})
 }

@@ -99,6 +99,7 @@ type ringer struct {
 	*decoy
 	l      *letters
 	answer relay.WatchAnswer
+	domain relay.Domain
 }
 
 // sees is an alert about the domain, and the watch over it, which answers; the
@@ -156,7 +157,31 @@ func (r *ringer) told() (out []string) {
 
 func newRinger(t *testing.T) *ringer {
 	t.Helper()
-	return &ringer{decoy: newDecoy(t), l: &letters{}}
+	r := &ringer{decoy: newDecoy(t), l: &letters{}}
+	if err := r.s.CreateAccount(t.Context(), ann, relay.Account{ID: r.p.Account, Name: "acme", CreatedAt: r.clock}); err != nil {
+		t.Fatal(err)
+	}
+	r.domain = relay.Domain{ID: relay.DomainID{ID: relay.NewID(r.clock)}, Account: r.p.Account, Name: "a.test", State: relay.DomainVerified, Token: "t", CreatedAt: r.clock}
+	dkim := relay.DKIMKey{Domain: r.domain.ID, Selector: "s1", Algorithm: relay.DKIMRSA, Bits: 2048, Generation: 1, Sealed: []byte("sealed"), Record: "v=DKIM1; p=x", CreatedAt: r.clock}
+	if _, err := r.s.CreateDomain(t.Context(), ann, r.domain, dkim); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// What is read of a domain only after it was deleted is told to nobody, and the watch
+// knows that it has ended.
+func TestDomainThatIsDeletedBeforeItIsFound(t *testing.T) {
+	t.Parallel()
+	r := newRinger(t)
+	if err := r.s.DeleteDomain(t.Context(), ann, r.domain.ID, r.clock); err != nil {
+		t.Fatal(err)
+	}
+	r.sees("failing")
+	r.after(time.Minute)
+	if open := r.run.engine.Open(); len(open) != 0 || len(r.l.posts)+len(r.l.mails) != 0 {
+		t.Errorf("open: %+v; told: %q", open, r.l.posts)
+	}
 }
 
 // What becomes worse is told again, once, over restarts too; under another id, since
