@@ -310,11 +310,25 @@ func edited(k relay.Key, old *relay.Key) relay.Key {
 // SetKeyDisabled switches a key off at a time, or on with the zero time.
 // relay.Forbidden: somebody of a higher rank switched it off.
 func (s *Store) SetKeyDisabled(ctx context.Context, by By, id relay.KeyID, at time.Time) error {
-	return s.changeKey(ctx, by, id, switched("key", at), func(k relay.Key) (_ relay.Key, err error) {
-		k.DisabledRank, err = switchedBy(by, at, k.DisabledAt, k.DisabledRank)
-		k.DisabledAt = at
-		return k, err
+	return s.changeKey(ctx, by, id, switched("key", at), func(k relay.Key) (relay.Key, error) { return disabledKey(by, k, at) })
+}
+
+// SwapKeyDisabled is SetKeyDisabled for a key that is still off since was, or on with
+// the zero time. relay.Conflict with ErrMeanwhile: somebody switched it since.
+func (s *Store) SwapKeyDisabled(ctx context.Context, by By, id relay.KeyID, was, at time.Time) error {
+	return s.changeKey(ctx, by, id, switched("key", at), func(k relay.Key) (relay.Key, error) {
+		if !k.DisabledAt.Equal(was) {
+			return k, meanwhile("The key")
+		}
+		return disabledKey(by, k, at)
 	})
+}
+
+// disabledKey is a key as somebody switches it off at a time, or on.
+func disabledKey(by By, k relay.Key, at time.Time) (_ relay.Key, err error) {
+	k.DisabledRank, err = switchedBy(by, at, k.DisabledAt, k.DisabledRank)
+	k.DisabledAt = at
+	return k, err
 }
 
 // RevokeKey ends a key for good. Its row stays, so that its logins and messages

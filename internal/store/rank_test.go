@@ -35,6 +35,22 @@ func TestWhoSwitchesOnAgain(t *testing.T) {
 					return k.DisabledAt, k.DisabledRank
 				},
 			},
+			"key that is as it was read": {
+				func(by By, at time.Time) error {
+					k, err := s.Key(ctx, w.key.ID)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return s.SwapKeyDisabled(ctx, by, w.key.ID, k.DisabledAt, at)
+				},
+				func() (time.Time, relay.Rank) {
+					k, err := s.Key(ctx, w.key.ID)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return k.DisabledAt, k.DisabledRank
+				},
+			},
 			"subuser": {
 				func(by By, at time.Time) error { return s.SetSubuserDisabled(ctx, by, w.subuser.ID, at) },
 				func() (time.Time, relay.Rank) {

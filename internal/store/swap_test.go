@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"postern/internal/relay"
 )
@@ -54,6 +55,8 @@ func (e *editing) late(t *testing.T, s *Store) map[string]func(s *Store, i int) 
 	must(err)
 	r, err := s.AuditSchedule(ctx, e.account)
 	must(err)
+	k, err := s.Key(ctx, e.key.ID)
+	must(err)
 	return map[string]func(s *Store, i int) error{
 		"account": func(s *Store, i int) error {
 			next := a
@@ -99,6 +102,9 @@ func (e *editing) late(t *testing.T, s *Store) map[string]func(s *Store, i int) 
 			next := r
 			next.Every, next.To = "weekly", append(slices.Clone(r.To), fmt.Sprintf("%d@example.test", i))
 			return s.SwapAuditSchedule(ctx, testBy, r, next)
+		},
+		"switch of a key": func(s *Store, i int) error {
+			return s.SwapKeyDisabled(ctx, testBy, e.key.ID, k.DisabledAt, time.UnixMicro(int64(i)+1))
 		},
 	}
 }

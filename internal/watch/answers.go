@@ -17,7 +17,7 @@ import (
 type AnswerStore interface {
 	Key(ctx context.Context, id relay.KeyID) (relay.Key, error)
 	SwapKey(ctx context.Context, by store.By, was, k relay.Key) error
-	SetKeyDisabled(ctx context.Context, by store.By, id relay.KeyID, at time.Time) error
+	SwapKeyDisabled(ctx context.Context, by store.By, id relay.KeyID, was, at time.Time) error
 	DueWatch(ctx context.Context) ([]relay.WatchFinding, error)
 	WatchFinding(ctx context.Context, id relay.WatchID) (relay.WatchFinding, error)
 	UndoWatch(ctx context.Context) ([]relay.WatchFinding, error)

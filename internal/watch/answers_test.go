@@ -64,8 +64,14 @@ func (d *desk) set(by store.By, k relay.Key) {
 	d.by = append(d.by, by.Who)
 }
 
-func (d *desk) SetKeyDisabled(_ context.Context, by store.By, _ relay.KeyID, at time.Time) error {
+func (d *desk) SwapKeyDisabled(_ context.Context, by store.By, _ relay.KeyID, was, at time.Time) error {
+	if d.meanwhile != nil {
+		d.meanwhile()
+	}
 	k := d.key
+	if !k.DisabledAt.Equal(was) {
+		return relay.E(relay.Conflict, "The key was changed at the same moment.")
+	}
 	k.DisabledAt = at
 	d.set(by, k)
 	return d.fail

@@ -69,7 +69,7 @@ func (a *Answers) change(ctx context.Context, f *relay.WatchFinding, answer rela
 	was := k // whoever edits the key meanwhile is not undone: this is tried again
 	switch answer {
 	case relay.WatchStop:
-		return a.Store.SetKeyDisabled(ctx, by, k.ID, f.Undo.DisabledAt)
+		return a.Store.SwapKeyDisabled(ctx, by, k.ID, was.DisabledAt, f.Undo.DisabledAt)
 	case relay.WatchHold:
 		k.Mode = relay.KeyHold
 	case relay.WatchSlow:
@@ -183,7 +183,7 @@ func (a *Answers) restore(ctx context.Context, f *relay.WatchFinding, k relay.Ke
 		}
 	}
 	if enable {
-		return a.Store.SetKeyDisabled(ctx, by, k.ID, time.Time{})
+		return a.Store.SwapKeyDisabled(ctx, by, k.ID, was.DisabledAt, time.Time{})
 	}
 	return nil
 }

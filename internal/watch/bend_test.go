@@ -112,6 +112,36 @@ func TestUndoLeavesAKeyThatWasDisabledAnew(t *testing.T) {
 	}
 }
 
+// A key that a person disables in the moment in which it is to be stopped, or enabled
+// again, is theirs: it has their time, and no dismissal enables it.
+func TestKeyThatSomebodyDisablesAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	for _, restoring := range []bool{false, true} {
+		d, l, a, now := newDesk()
+		d.finding(1, relay.WatchStop)
+		if restoring {
+			work(t, a)
+			d.findings[0].State = relay.WatchDismissed
+		}
+		want := d.key
+		want.DisabledAt = began.Add(time.Second)
+		d.meanwhile = func() { d.meanwhile = nil; d.set(ann, want) }
+		if err := a.Work(t.Context(), asked); relay.KindOf(err) != relay.Conflict {
+			t.Errorf("restoring %t: %v", restoring, err)
+		}
+		sameKey(t, "at the same moment", want, d.key)
+		*now = now.Add(time.Hour)
+		work(t, a)
+		sameKey(t, "tried again", want, d.key)
+		d.findings[0].State = relay.WatchDismissed
+		work(t, a)
+		sameKey(t, "dismissed", want, d.key)
+		if len(l.mails) != 1 || d.findings[0].Undo != nil {
+			t.Errorf("restoring %t: %q, %+v", restoring, l.mails, d.findings[0].Undo)
+		}
+	}
+}
+
 // A crash between keeping what will be changed and changing it: the next try changes
 // it, and the last of two findings puts back what was before both.
 func TestCrashBeforeTheKeyIsChanged(t *testing.T) {
