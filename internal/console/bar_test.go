@@ -295,8 +295,8 @@ func TestDomainsOfOthers(t *testing.T) {
 func TestMailThatTheOperatorHolds(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())
-	message := func(state, kept string) *reply {
-		b, err := json.Marshal(map[string]any{"msg_id": "m1", "state": state, "queued": true, "kept": kept,
+	message := func(state, kept string, anew ...bool) *reply {
+		b, err := json.Marshal(map[string]any{"msg_id": "m1", "state": state, "queued": true, "kept": kept, "may_hold_anew": len(anew) > 0,
 			"events": []any{map[string]any{"event": "held", "at": clock, "data": map[string]any{"by": "account"}}}})
 		if err != nil {
 			t.Fatal(err)
@@ -305,7 +305,8 @@ func TestMailThatTheOperatorHolds(t *testing.T) {
 		return w.get("/mail/m1").want(200)
 	}
 	release := "a[href=/mail/m1/do/release]"
-	message("held", "").shows(release, "").never("Ask the operator").never("ask them")
+	message("held", "").shows(release, "").never("Ask the operator").never("ask them").lacks("a[href=/mail/m1/do/hold]")
+	message("held", "", true).shows(release, "").shows("a[href=/mail/m1/do/hold]", "Hold it")
 	message("held", "operator_holds").lacks(release).says("The operator of this relay holds this message.", "Ask the operator.").shows("a[href=/mail/m1/do/cancel]", "")
 	w.get("/mail/m1/do/release").want(403).says("Ask the operator.")
 	message("held", "account_holds").lacks(release).says("Your account holds this message.", "ask them").shows("a[href=/mail/m1/do/cancel]", "")

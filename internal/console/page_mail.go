@@ -223,7 +223,8 @@ type messageView struct {
 	Left    bool        `json:"events_left_out"`
 	Why     plainWords  `json:"why"`
 	Queued  bool        `json:"queued"`
-	Kept    string      `json:"kept"` // why the person may not release it
+	Kept    string      `json:"kept"`          // why the person may not release it
+	Anew    bool        `json:"may_hold_anew"` // they stand above those who hold it
 	Preview bool        `json:"body_preview"`
 }
 

@@ -55,7 +55,7 @@ var mailActions = []mailAction{
 	{name: "retry", title: "Try now", text: "Its recipients that wait are tried at once.", done: "It is tried now.",
 		fits: func(m *messageView) bool { return m.Queued && !m.stopped() }},
 	{name: "hold", title: "Hold it", text: "It waits until somebody releases it. Its time runs on.", done: "It is held.", why: "It stands in the message's history.",
-		fits: func(m *messageView) bool { return m.Queued && !m.stopped() }},
+		fits: func(m *messageView) bool { return m.Queued && (!m.stopped() || m.Anew) }},
 	{name: "release", title: "Release it", text: "It goes on its way.", done: "It is on its way.",
 		fits: func(m *messageView) bool { return m.Queued && m.stopped() }},
 	{name: "cancel", title: "Cancel it", text: "What has not been delivered yet never is; it goes back to its sender as a bounce. This cannot be undone.", done: "It was cancelled.", danger: true, why: "The sender reads it in the bounce. It stands in the message's history, too.",

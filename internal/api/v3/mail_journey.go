@@ -39,6 +39,7 @@ type journeyView struct {
 	EventsLeft bool            `json:"events_left_out,omitempty" doc:"of 20,000 events and more, the first and the last 10,000 are here"`
 	Why        []string        `json:"why" doc:"what it waits for, in words"`
 	Kept       leftCode        `json:"kept,omitempty" doc:"why the asker may not release it: quarantined, operator_holds, account_holds or key_holds"`
+	Anew       bool            `json:"may_hold_anew,omitempty" doc:"it is held, and the asker stands above those who hold it: held anew, it is not theirs to release"`
 	Queued     bool            `json:"queued"`
 	BodyStored bool            `json:"body_stored"`
 	Preview    bool            `json:"body_preview" doc:"the body is stored and the account's policy lets it be shown"`
@@ -146,6 +147,11 @@ func (a *API) showJourney(c *Call) error {
 		if v.Kept, err = a.kept(c, f); err != nil {
 			return err
 		}
+		why, err := holdable(a, c, f)
+		if err != nil {
+			return err
+		}
+		v.Anew = why == "" && f.queued.Message.State == relay.MessageHeld
 	} else {
 		v.State = endState(v.Recipients)
 	}

@@ -149,6 +149,10 @@ func TestHoldOverAHold(t *testing.T) {
 	} {
 		for _, many := range []bool{false, true} {
 			id := heldMail(w, w.staging, 1, step.first)[0]
+			var v journeyView
+			if step.second.want("GET", "/v3/messages/"+id.String(), "", 200, &v); v.Anew != step.changed {
+				t.Errorf("%d: that it may be held anew is told: %v", i, v.Anew)
+			}
 			if many {
 				want := map[leftCode]int64{leftHeld: 1}
 				var did mailManyDone
