@@ -184,13 +184,13 @@ func (a *Answers) attempt(ctx context.Context, f *relay.WatchFinding, s relay.Wa
 		err = a.note(ctx, f, a.now(), "")
 		still = err != nil // what was told is told already
 	case a.now().Sub(f.LastAt) > giveUp:
-		err = a.note(ctx, f, a.now(), err.Error())
+		err = a.note(ctx, f, a.now(), problemWords(err))
 		still = err != nil
 	default:
 		still = true
 		// Whoever looks at the finding meanwhile is told why: while it is seen again and
 		// again the tries may go on for weeks.
-		if problem := err.Error(); problem != f.AnswerError && ctx.Err() == nil {
+		if problem := problemWords(err); problem != f.AnswerError && ctx.Err() == nil {
 			err = errors.Join(err, a.note(ctx, f, time.Time{}, problem))
 		}
 	}
@@ -259,12 +259,41 @@ func (a *Answers) tell(ctx context.Context, f *relay.WatchFinding, s *relay.Watc
 			secrets = secrets[:1]
 		}
 		if err := a.Post(ctx, s.Webhook, secrets, tellingOf(f).hookID(), body); err != nil {
-			errs = append(errs, err)
+			errs = append(errs, unheard{err})
 		} else {
 			t.posted = true
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// unheard is what came of a post to the account's own receiver: it may read it.
+type unheard struct{ error }
+
+func (e unheard) Unwrap() error { return e.error }
+
+// textInternal is said of a failure that is none of the account's.
+const textInternal = "it failed inside the relay; the operator finds the cause in its log"
+
+// problemWords is what those who read a finding are told of a failure: what its receiver
+// answered, and what is meant for people. The rest is logged.
+func problemWords(err error) string {
+	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // of this error, not of what is in it
+		var words []string
+		for _, err := range all.Unwrap() {
+			if w := problemWords(err); !slices.Contains(words, w) {
+				words = append(words, w)
+			}
+		}
+		return strings.Join(words, "; ")
+	}
+	if _, ok := errors.AsType[unheard](err); ok {
+		return err.Error()
+	}
+	if e, ok := errors.AsType[*relay.Error](err); ok && e.Public != "" {
+		return e.Public
+	}
+	return textInternal
 }
 
 // shown is a finding as a receiver sees it.

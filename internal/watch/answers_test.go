@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -364,7 +365,7 @@ func TestTelling(t *testing.T) {
 		_ = a.Work(t.Context(), settings)
 		*now = now.Add(time.Hour)
 	}
-	if f := d.findings[1]; f.AnsweredAt.IsZero() || !strings.Contains(f.AnswerError, "no way") {
+	if f := d.findings[1]; f.AnsweredAt.IsZero() || f.AnswerError != textInternal {
 		t.Errorf("%+v", f)
 	}
 	set = relay.WatchSettings{NoMail: true}
@@ -372,6 +373,22 @@ func TestTelling(t *testing.T) {
 	d.finding(3, relay.WatchTell)
 	if err := a.Work(t.Context(), settings); err != nil || len(l.mails) != 2 {
 		t.Errorf("told by mail: %q, %v", l.mails, err)
+	}
+}
+
+// Those who read a finding are told what is meant for them; what is internal is not.
+func TestProblemWords(t *testing.T) {
+	t.Parallel()
+	inside := errors.New("/var/lib/postern: disk I/O error")
+	for want, err := range map[string]error{
+		"webhook: answered with status 500":   unheard{errors.New("webhook: answered with status 500")},
+		"Too many letters.":                   fmt.Errorf("mail: %w", &relay.Error{Kind: relay.RateLimited, Public: "Too many letters.", Err: inside}),
+		textInternal:                          fmt.Errorf("mail: %w", inside),
+		textInternal + "; webhook: no answer": errors.Join(fmt.Errorf("mail: %w", inside), &relay.Error{Err: inside}, unheard{errors.New("webhook: no answer")}),
+	} {
+		if got := problemWords(err); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
 	}
 }
 
