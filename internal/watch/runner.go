@@ -66,7 +66,8 @@ type Runner struct {
 	held     atomic.Bool   // this node runs the watch
 
 	mu       sync.Mutex
-	settings map[relay.AccountID]relay.WatchSettings // guarded by mu; nil: not read
+	settings map[relay.AccountID]relay.WatchSettings // guarded by mu; nil: not read. Replaced, never changed in place
+	stop     context.CancelFunc                      // guarded by mu; of the answers that are on their way
 }
 
 // NewRunner makes a runner; Run starts it.
@@ -162,16 +163,24 @@ func (r *Runner) answer(ctx context.Context) {
 	}
 }
 
-// work answers what is due, where this node runs the watch. Not before it has read the
-// settings: an answer that they ask for would count as done without it.
+// work answers what is due, where this node runs the watch and only while it does. Not
+// before it has read the settings, and by those that it has read then: an answer that
+// they ask for would count as done without it.
 func (r *Runner) work(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	r.mu.Lock()
-	known := r.settings != nil
+	known := r.settings
+	r.stop = cancel
 	r.mu.Unlock()
-	if !known || !r.held.Load() || r.cfg.Answers == nil {
+	if known == nil || !r.held.Load() || r.cfg.Answers == nil {
 		return nil
 	}
-	return r.cfg.Answers.Work(ctx, r.Settings)
+	err := r.cfg.Answers.Work(ctx, func(account relay.AccountID) relay.WatchSettings { return known[account] })
+	if ctx.Err() != nil {
+		return nil // another node goes on, or this one when it runs the watch again
+	}
+	return err
 }
 
 // Step takes in one piece of the logs, and keeps what was learned of it.
@@ -308,6 +317,9 @@ func (r *Runner) set(settings map[relay.AccountID]relay.WatchSettings) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.settings = settings
+	if settings == nil && r.stop != nil {
+		r.stop()
+	}
 }
 
 // Settings are those of an account, as they were when the last step began.

@@ -305,3 +305,43 @@ func TestNothingIsAnsweredWithoutSettings(t *testing.T) {
 		t.Errorf("%q", l.mails)
 	}
 }
+
+// A node that loses the watch while it answers leaves the rest to who has it then: it
+// answers nothing by settings that it does not have.
+func TestLostWatchAnswersNothing(t *testing.T) {
+	t.Parallel()
+	d, l, a, _ := newDesk()
+	d.finding(1, relay.WatchTell)
+	d.finding(2, relay.WatchStop)
+	set := asking(relay.WatchStop)
+	set.NoMail, set.Webhook = true, "https://hooks.example.test/"
+	account := d.findings[0].Account
+	r := NewRunner(RunnerConfig{Answers: a, Logger: slog.New(slog.DiscardHandler)})
+	has := func() {
+		r.held.Store(true)
+		r.set(map[relay.AccountID]relay.WatchSettings{account: set})
+	}
+	a.Post = func(ctx context.Context, url string, secrets [][]byte, id string, body []byte) error {
+		r.held.Store(false)
+		r.set(nil)
+		return l.post(ctx, url, secrets, id, body)
+	}
+	has()
+	if err := r.work(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if f := d.findings[1]; !f.AnsweredAt.IsZero() || !d.key.DisabledAt.IsZero() || len(l.mails) != 0 || len(l.posts) != 1 {
+		t.Errorf("answered after the watch was lost: %+v, mails %q, %d posts", f, l.mails, len(l.posts))
+	}
+	if err := r.work(t.Context()); err != nil || len(l.posts) != 1 {
+		t.Errorf("answered without the watch: %v, %d posts", err, len(l.posts))
+	}
+	has()
+	a.Post = l.post
+	if err := r.work(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if f := d.findings[1]; f.AnsweredAt.IsZero() || d.key.DisabledAt.IsZero() || len(l.mails) != 0 || len(l.posts) != 2 {
+		t.Errorf("not answered with the watch: %+v, mails %q, %d posts", f, l.mails, len(l.posts))
+	}
+}
