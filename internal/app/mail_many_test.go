@@ -45,28 +45,28 @@ func (x *installation) handIn(key, subject, from string) {
 // manyDone is what the routes that act on many messages answer.
 type manyDone struct {
 	Messages int    `json:"messages"`
-	Until    string `json:"until"`
+	Counted  string `json:"counted_at"`
 	More     bool   `json:"more"`
 	Left     []any  `json:"left"`
 }
 
-// countHeld counts what is held of a key until all of it is found, and says up to when.
-func (x *installation) countHeld(verb, key string) (until string) {
+// countHeld counts what is held of a key until all of it is found, and says when.
+func (x *installation) countHeld(verb, key string) (at string) {
 	x.t.Helper()
 	x.eventually("the held mail is found", func() bool {
 		var n manyDone
 		x.parse(x.ask("POST", "/v3/messages/"+verb, map[string]any{"dry_run": true, "filter": map[string]string{"state": "held", "key": key}}), &n)
-		until = n.Until
+		at = n.Counted
 		return n.Messages == heldBatch && len(n.Left) == 0 && !n.More
 	})
-	return until
+	return at
 }
 
 // actOnHeld does it.
 func (x *installation) actOnHeld(verb, key string) {
 	x.t.Helper()
 	var n manyDone
-	x.parse(x.ask("POST", "/v3/messages/"+verb, map[string]any{"reason": "a false alarm", "filter": map[string]string{"state": "held", "key": key, "until": x.countHeld(verb, key)}}), &n)
+	x.parse(x.ask("POST", "/v3/messages/"+verb, map[string]any{"reason": "a false alarm", "filter": map[string]string{"state": "held", "key": key}, "counted_at": x.countHeld(verb, key)}), &n)
 	if n.Messages != heldBatch || len(n.Left) != 0 || n.More {
 		x.t.Fatalf("%s: %+v", verb, n)
 	}

@@ -2,7 +2,6 @@ package console
 
 import (
 	"cmp"
-	"maps"
 	"net/http"
 	"slices"
 )
@@ -36,7 +35,7 @@ var heldActions = []heldAction{
 type manyView struct {
 	Messages int64  `json:"messages"`
 	Rcpts    int64  `json:"recipients"`
-	Until    string `json:"until"`
+	Counted  string `json:"counted_at"`
 	Next     string `json:"next"`
 	Left     []struct {
 		Code     string `json:"code"`
@@ -69,7 +68,7 @@ type heldSum struct {
 	rcpts    int64 // to whom they are to go
 	once     int64 // of them, those that one press of the button reaches
 	left     int64
-	until    string
+	counted  string
 	next     string // where more is; "": that was all
 
 	why, keys, from map[string]*tally
@@ -77,8 +76,8 @@ type heldSum struct {
 
 func (s *heldSum) add(v *desk, part *manyView) {
 	s.messages, s.rcpts, s.next = s.messages+part.Messages, s.rcpts+part.Rcpts, part.Next
-	if s.until == "" {
-		s.until = part.Until
+	if s.counted == "" {
+		s.counted = part.Counted
 	}
 	put := func(into *map[string]*tally, id string, what cell, n int64) {
 		if *into == nil {
@@ -191,12 +190,13 @@ func (v *desk) held(a *heldAction, dry bool, parts int, sum *heldSum) error {
 		filter[pairs[i]] = pairs[i+1]
 	}
 	filter["state"] = "held"
-	if counted := v.sent("counted"); counted != "" {
-		filter["until"] = counted // what came in since is not asked about
-	}
+	counted := v.sent("counted") // what came in since is not asked about
 	sum.next = v.sent("after")
 	for i := range parts {
-		body := map[string]any{"filter": maps.Clone(filter), "dry_run": dry}
+		body := map[string]any{"filter": filter, "dry_run": dry}
+		if counted != "" {
+			body["counted_at"] = counted
+		}
 		if sum.next != "" {
 			body["after"] = sum.next
 		}
@@ -207,9 +207,7 @@ func (v *desk) held(a *heldAction, dry bool, parts int, sum *heldSum) error {
 		if err := v.Call("POST", apiMessages+"/"+a.name, body, &part); err != nil {
 			return err
 		}
-		if filter["until"] == "" {
-			filter["until"] = part.Until // all parts are counted up to one moment
-		}
+		counted = orNone(counted, part.Counted) // all parts are counted up to one moment
 		sum.add(v, &part)
 		if i < partsDone {
 			sum.once = sum.messages
@@ -245,7 +243,7 @@ func (v *desk) heldForm(a *heldAction, sum *heldSum) form {
 	if a.why {
 		f.Fields = []field{{Name: "reason", Label: "Why", Help: "Every sender reads it in the bounce. It stands in the record of changes, too."}}
 	}
-	pairs := append(v.searchPairs(), "counted", orNone(v.sent("counted"), sum.until), "after", v.sent("after"))
+	pairs := append(v.searchPairs(), "counted", orNone(v.sent("counted"), sum.counted), "after", v.sent("after"))
 	for i := 0; i < len(pairs); i += 2 {
 		if pairs[i+1] != "" {
 			f.Fields = append(f.Fields, field{Name: pairs[i], Kind: "hidden", Value: pairs[i+1]})
@@ -290,7 +288,7 @@ func showHeld(v *desk) error {
 		p.Notice = notice{Tone: toneInfo, Text: "There is nothing to " + a.name + " in this search."}
 	default:
 		p.Notice = notice{Tone: toneInfo, Text: "None of this can be " + a.done + ". There is more to look through.",
-			Next: []link{{"Look further", v.heldPath(a.name, "counted", orNone(v.sent("counted"), sum.until), "after", sum.next)}}}
+			Next: []link{{"Look further", v.heldPath(a.name, "counted", orNone(v.sent("counted"), sum.counted), "after", sum.next)}}}
 	}
 	return v.Render(http.StatusOK, "page_mail_many", a.title+" held mail", p)
 }

@@ -10,7 +10,7 @@ import (
 	"postern/internal/relay"
 )
 
-const counted = `{"dry_run":true,"messages":30,"recipients":401,"left":[{"code":"operator_holds","why":"The operator of this relay holds this message.","messages":2}],"until":"2026-03-04T12:00:00.5Z","more":false,
+const counted = `{"dry_run":true,"messages":30,"recipients":401,"left":[{"code":"operator_holds","why":"The operator of this relay holds this message.","messages":2}],"counted_at":"2026-03-04T12:00:00.5Z","more":false,
 	"keys":[{"api_key_id":"k1","name":"shop","messages":20},{"api_key_id":"k2","name":"web","subuser":"outlet","messages":9},{"name":"","messages":1}],"from":[{"from_email":"shop@example.com","messages":30}]}`
 
 func init() {
@@ -26,6 +26,7 @@ type manyAsked struct {
 	Filter map[string]string `json:"filter"`
 	After  string            `json:"after"`
 	DryRun bool              `json:"dry_run"`
+	At     string            `json:"counted_at"`
 	Reason *string           `json:"reason"`
 }
 
@@ -44,7 +45,7 @@ func (w *world) parted(action string, parts int) (asked *[]manyAsked) {
 				return nil, err
 			}
 		}
-		out := map[string]any{"messages": 500, "until": "2026-03-04T12:00:00.5Z"}
+		out := map[string]any{"messages": 500, "counted_at": "2026-03-04T12:00:00.5Z"}
 		if n < parts {
 			out["next"] = fmt.Sprintf("part%d", n+1)
 		}
@@ -105,9 +106,9 @@ func TestHeldMailIsConfirmed(t *testing.T) {
 		w.api.on(call, relay.E(relay.RateLimited, "Too many requests."))
 		w.post("/held/"+a.name, "key", "shop", "counted", "2026-03-04T12:00:00.5Z").want(422).says("Too many requests.").shows("#do button", a.title+" it")
 		w.api.on(call, json.RawMessage(strings.Replace(counted, `"dry_run":true`, `"dry_run":false`, 1)))
-		r = w.post("/held/"+a.name, "key", "shop", "since", "2026-03-01", "counted", "2026-03-04T12:00:00.5Z", "reason", "a false alarm")
-		r.goes("/mail?key=shop&since=2026-03-01")
-		want := `{"dry_run":false,"filter":{"key":"shop","since":"2026-03-01T00:00:00Z","state":"held","until":"2026-03-04T12:00:00.5Z"}}`
+		r = w.post("/held/"+a.name, "key", "shop", "since", "2026-03-01", "until", "2026-03-02T08:00", "counted", "2026-03-04T12:00:00.5Z", "reason", "a false alarm")
+		r.goes("/mail?key=shop&since=2026-03-01&until=2026-03-02T08%3A00")
+		want := `{"counted_at":"2026-03-04T12:00:00.5Z","dry_run":false,"filter":{"key":"shop","since":"2026-03-01T00:00:00Z","state":"held","until":"2026-03-02T08:00:00Z"}}`
 		if a.why {
 			want = strings.Replace(want, `}}`, `},"reason":"a false alarm"}`, 1)
 		}
@@ -125,13 +126,13 @@ func TestHeldMailInParts(t *testing.T) {
 	w := newPages(t, sampleAnswers())
 	asked := w.parted("release", partsDone+1)
 	r := w.get("/held/release").want(200).says("2 500 messages", "Not all of it is done at once.").shows("#do button", "Release the first 2 000")
-	if len(*asked) != partsDone+1 || (*asked)[1].After != "part2" || (*asked)[1].Filter["until"] != "2026-03-04T12:00:00.5Z" {
+	if len(*asked) != partsDone+1 || (*asked)[1].After != "part2" || (*asked)[0].At != "" || (*asked)[1].At != "2026-03-04T12:00:00.5Z" {
 		t.Errorf("%+v", *asked)
 	}
 	*asked = nil
 	until := attribute(r.find("#do input[name=counted]"), "value")
 	w.post("/held/release", "counted", until).goes("/held/release?after=part5&counted=2026-03-04T12%3A00%3A00.5Z")
-	if len(*asked) != partsDone || (*asked)[0].DryRun {
+	if len(*asked) != partsDone || (*asked)[0].DryRun || (*asked)[0].At != "2026-03-04T12:00:00.5Z" {
 		t.Errorf("%+v", *asked)
 	}
 	r = w.get("/held/release?after=part5&counted="+until).says("2 000 messages were released.", "The rest is counted below.", "500 messages").shows("#do button", "Release 500 messages")
@@ -169,7 +170,7 @@ func TestHeldMailThatIsNone(t *testing.T) {
 	w := newPages(t, sampleAnswers())
 	w.api.on("POST /v3/messages/release", map[string]any{"messages": 0})
 	w.get("/held/release").want(200).says("There is nothing to release in this search.").lacks("#do").shows("a[href=/mail?state=held]", "Back to the search")
-	w.api.on("POST /v3/messages/release", map[string]any{"messages": 0, "until": "2026-03-04T12:00:00Z", "next": "c9"})
+	w.api.on("POST /v3/messages/release", map[string]any{"messages": 0, "counted_at": "2026-03-04T12:00:00Z", "next": "c9"})
 	w.get("/held/release?key=k1").says("None of this can be released.").lacks("#do").shows("a[href=/held/release?after=c9&counted=2026-03-04T12%3A00%3A00Z&key=k1]", "Look further")
 }
 

@@ -71,7 +71,10 @@ type mailManyBody struct {
 	Filter *mailSought `json:"filter,omitempty" doc:"those that this search finds, the latest first: up to 500 of its lines in a call"`
 	After  string      `json:"after,omitempty" doc:"with filter: next of the answer before"`
 	DryRun bool        `json:"dry_run,omitempty" doc:"count, and change nothing"`
-	Reason string      `json:"reason,omitempty" doc:"of hold and cancel, in words: one line; who sent a message that is cancelled reads it in the bounce"`
+	// CountedAt is another time than the search's own until, which is about what was
+	// accepted, however late it was held.
+	CountedAt string `json:"counted_at,omitempty" doc:"with filter; required without dry_run, which answers it: what came in since, and of held mail what was held since, is left alone"`
+	Reason    string `json:"reason,omitempty" doc:"of hold and cancel, in words: one line; who sent a message that is cancelled reads it in the bounce"`
 }
 
 // mailSought are the criteria of a search, as GET /v3/messages has them.
@@ -85,7 +88,7 @@ type mailSought struct {
 	State    string `json:"state" doc:"held (quarantined mail, too), of hold, release and cancel; processed or deferred, of hold, retry and cancel"`
 	Subject  string `json:"subject,omitempty"`
 	Since    string `json:"since,omitempty"`
-	Until    string `json:"until,omitempty" doc:"required without dry_run, which answers it: mail that comes in after the count is left alone"`
+	Until    string `json:"until,omitempty"`
 	Match    string `json:"match,omitempty"`
 }
 
@@ -102,7 +105,7 @@ type mailManyDone struct {
 	// of a message.
 	Recipients int64      `json:"recipients,omitempty" doc:"with dry_run: to whom these messages still are to go, all of them, also those that the search is not about"`
 	Left       []leftMail `json:"left" doc:"those that were left alone, by why"`
-	Until      time.Time  `json:"until,omitzero" doc:"of a search: for filter"`
+	CountedAt  time.Time  `json:"counted_at,omitzero" doc:"of a search: for the call that acts"`
 	More       bool       `json:"more" doc:"the search goes on: ask again with after"`
 	Next       string     `json:"next,omitempty" doc:"for after; a call may do little, or nothing, and there is more all the same"`
 	Keys       []manyKey  `json:"keys,omitempty" doc:"of a search with dry_run: whose messages they are, most first"`
@@ -264,12 +267,16 @@ func (m *many) search() ([]relay.MessageID, error) {
 	if !c.Allows(scopeMail) {
 		return nil, forbidden()
 	}
-	if f := m.in.Filter; !slices.Contains(m.act.states, store.MailState(f.State)) {
+	f := m.in.Filter
+	if !slices.Contains(m.act.states, store.MailState(f.State)) {
 		return nil, invalid("filter.state", "Say which mail to %s: one of %v.", m.act.verb, m.act.states)
-	} else if f.Until == "" && !m.in.DryRun {
-		return nil, invalid("filter.until", "Count first, with dry_run, and send the until that it answers: what comes in after the count is left alone.")
-	} else if f.Until == "" {
-		f.Until = c.Now.UTC().Format(time.RFC3339Nano) // before the search: of words of the subject it is the end of seven days
+	}
+	counted, err := m.countedAt()
+	if err != nil {
+		return nil, err
+	}
+	if m.done.CountedAt = counted; f.Until == "" {
+		f.Until = counted.Format(time.RFC3339Nano) // before the search: of words of the subject it is the end of seven days
 	}
 	q, err := m.mailFilter(c, m.in.Filter.text)
 	if err != nil {
@@ -278,11 +285,11 @@ func (m *many) search() ([]relay.MessageID, error) {
 	if len(m.in.After) > maxSearch {
 		return nil, invalid("after", "That is not where a search can go on.")
 	}
-	if q.Until.After(c.Now) {
-		q.Until = c.Now
+	if q.Until.After(counted) {
+		q.Until = counted
 	}
 	place, last, _ := strings.Cut(m.in.After, "~")
-	q.Limit, q.After, m.done.Until = mostMany, place, q.Until.UTC()
+	q.Limit, q.After = mostMany, place
 	rows, next, err := m.Index.FindMail(c.R.Context(), q)
 	if err != nil {
 		return nil, err
@@ -299,6 +306,22 @@ func (m *many) search() ([]relay.MessageID, error) {
 		m.done.More, m.done.Next = true, next+"~"+last
 	}
 	return ids, nil
+}
+
+// countedAt is when the messages of a search were counted; of a count it is now, or when
+// the part before it was.
+func (m *many) countedAt() (time.Time, error) {
+	if m.in.CountedAt == "" && !m.in.DryRun {
+		return time.Time{}, invalid("counted_at", "Count first, with dry_run, and send the counted_at that it answers: what comes in after the count is left alone.")
+	}
+	at, err := parseMoment("counted_at", m.in.CountedAt)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if at.IsZero() || at.After(m.c.Now) {
+		at = m.c.Now
+	}
+	return at.UTC(), nil
 }
 
 // ofFilter names the member of filter that an error is about.
@@ -362,7 +385,7 @@ func (m *many) changed(f *found) (leftCode, error) {
 		return "", nil
 	}
 	h, err := m.holdOf(m.c, f)
-	if err == nil && h.at.After(m.done.Until) {
+	if err == nil && h.at.After(m.done.CountedAt) {
 		return leftMeanwhile, nil
 	}
 	return "", err

@@ -206,7 +206,7 @@ func TestManyOfWhatIsHeldMeanwhile(t *testing.T) {
 		wantLeft(t, "count", &count, 3, nil)
 		w.pass(time.Minute)
 		above.want("POST", "/v3/messages/"+late.String()+"/hold", "", 200, nil)
-		c.want("POST", path, `{"filter":{"state":"held","until":"`+count.Until.Format(time.RFC3339Nano)+`"}}`, 200, &did)
+		c.want("POST", path, `{"filter":{"state":"held"},"counted_at":"`+count.CountedAt.Format(time.RFC3339Nano)+`"}`, 200, &did)
 		wantLeft(t, verb, &did, 3, map[leftCode]int64{leftMeanwhile: 1})
 		if f.queued[late].Message.State != relay.MessageHeld {
 			t.Errorf("%s: what was held meanwhile is %s", verb, f.queued[late].Message.State)
@@ -214,6 +214,38 @@ func TestManyOfWhatIsHeldMeanwhile(t *testing.T) {
 		did = mailManyDone{} // by its id it is meant
 		c.want("POST", path, idsOf(t, late), 200, &did)
 		wantLeft(t, verb+" by id", &did, 1, nil)
+	}
+}
+
+// Until when it was accepted is one thing, and when it was counted another: what was
+// accepted yesterday and held this morning was held before the count of now.
+func TestManyUntilIsNotTheCount(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"release", "cancel"} {
+		w := newWorld(t)
+		f := consoleOf(w)
+		c := w.as(w.acme, scopeMailAct, scopeMail)
+		id := f.addMail(w.acme, "ann@dest.test")
+		until := w.now.Add(time.Minute).UTC().Format(time.RFC3339Nano)
+		w.pass(time.Hour)
+		c.want("POST", "/v3/messages/"+id.String()+"/hold", "", 200, nil)
+		late := heldMail(w, w.acme, 1, nil)[0] // accepted after until
+		f.mu.Lock()
+		qd := f.queued[late]
+		qd.Message.AcceptedAt = w.now
+		f.queued[late] = qd
+		f.mu.Unlock()
+		w.pass(time.Hour)
+		var count, did mailManyDone
+		filter := `"filter":{"state":"held","until":"` + until + `"}`
+		c.want("POST", "/v3/messages/"+verb, `{"dry_run":true,`+filter+`}`, 200, &count)
+		wantLeft(t, "count", &count, 1, nil)
+		w.pass(time.Minute)
+		c.want("POST", "/v3/messages/"+verb, `{`+filter+`,"counted_at":"`+count.CountedAt.Format(time.RFC3339Nano)+`"}`, 200, &did)
+		wantLeft(t, verb, &did, 1, nil)
+		if q, ok := f.queued[late]; !ok || q.Message.State != relay.MessageHeld {
+			t.Errorf("%s took what the search is not about", verb)
+		}
 	}
 }
 
@@ -234,7 +266,7 @@ func TestManyCountsRecipients(t *testing.T) {
 	if count.Recipients != 4 {
 		t.Errorf("%+v", count)
 	}
-	c.want("POST", "/v3/messages/cancel", `{"filter":{"state":"held","to":"bob@x.test","until":"`+count.Until.Format(time.RFC3339Nano)+`"}}`, 200, &did)
+	c.want("POST", "/v3/messages/cancel", `{"filter":{"state":"held","to":"bob@x.test"},"counted_at":"`+count.CountedAt.Format(time.RFC3339Nano)+`"}`, 200, &did)
 	wantLeft(t, "cancel", &did, 2, nil)
 	if did.Recipients != 0 || len(f.queued) != 1 {
 		t.Errorf("%+v, %d are left", did, len(f.queued))
@@ -306,11 +338,11 @@ func TestReleaseManyCountsFirst(t *testing.T) {
 	w.pass(time.Minute)
 	c := w.as(w.acme, scopeMailAct, scopeMail)
 	const path = "/v3/messages/release"
-	c.refused("POST", path, `{"filter":{"state":"held"}}`, 400, "Count first", "filter.until")
+	c.refused("POST", path, `{"filter":{"state":"held"}}`, 400, "Count first", "counted_at")
 	var count, did mailManyDone
 	c.want("POST", path, `{"filter":{"state":"held"},"dry_run":true}`, 200, &count)
 	wantLeft(t, "count", &count, 3, nil)
-	if !count.DryRun || count.More || count.Until.IsZero() || len(count.Keys) != 3 || count.Keys[0].Messages != 1 || !slices.Equal(count.From, []manyFrom{{"ops@acme.test", 3}}) {
+	if !count.DryRun || count.More || count.CountedAt.IsZero() || len(count.Keys) != 3 || count.Keys[0].Messages != 1 || !slices.Equal(count.From, []manyFrom{{"ops@acme.test", 3}}) {
 		t.Errorf("%+v", count)
 	}
 	if len(w.changes) > 0 || len(f.acted) > 0 {
@@ -324,7 +356,7 @@ func TestReleaseManyCountsFirst(t *testing.T) {
 	f.queued[late] = qd
 	f.mu.Unlock()
 	w.pass(time.Minute)
-	body := `{"filter":{"state":"held","until":"` + count.Until.Format(time.RFC3339Nano) + `"}}`
+	body := `{"filter":{"state":"held"},"counted_at":"` + count.CountedAt.Format(time.RFC3339Nano) + `"}`
 	c.want("POST", path, body, 200, &did)
 	wantLeft(t, "release", &did, 3, nil)
 	if did.DryRun || len(did.Keys)+len(did.From) > 0 || f.queued[late].Message.State != relay.MessageHeld {
@@ -335,9 +367,9 @@ func TestReleaseManyCountsFirst(t *testing.T) {
 		t.Errorf("recorded %+v", recorded)
 	}
 	// A moment to come is none that was counted.
-	c.want("POST", path, `{"filter":{"state":"held","until":"2027-01-01T00:00:00Z"},"dry_run":true}`, 200, &count)
-	if !count.Until.Equal(w.now) {
-		t.Errorf("until %v, it is %v", count.Until, w.now)
+	c.want("POST", path, `{"filter":{"state":"held"},"counted_at":"2027-01-01T00:00:00Z","dry_run":true}`, 200, &count)
+	if !count.CountedAt.Equal(w.now) {
+		t.Errorf("counted at %v, it is %v", count.CountedAt, w.now)
 	}
 }
 
@@ -359,7 +391,7 @@ func TestReleaseManySearches(t *testing.T) {
 	w.as(w.acme, scopeMailAct).refused("POST", path, `{"dry_run":true,"filter":{"state":"held"}}`, 403, textNoScope, "")
 	for body, field := range map[string]string{
 		`{}`: "ids", `{"ids":[]}`: "ids", `{"ids":["x"],"filter":{"state":"held"}}`: "filter", `{"ids":["x"],"after":"1"}`: "after", `{"ids":["x"],"reason":"a\nb"}`: "reason",
-		`{"dry_run":true,"filter":{}}`: "filter.state", `{"dry_run":true,"filter":{"state":"delivered"}}`: "filter.state",
+		`{"counted_at":"yesterday","filter":{"state":"held"}}`: "counted_at", `{"dry_run":true,"filter":{}}`: "filter.state", `{"dry_run":true,"filter":{"state":"delivered"}}`: "filter.state",
 		`{"dry_run":true,"filter":{"state":"held","since":"yesterday"}}`: "filter.since", `{"dry_run":true,"filter":{"state":"held","key":"none"}}`: "filter.key",
 		`{"dry_run":true,"filter":{"state":"held","match":"like"}}`: "filter.match", `{"dry_run":true,"filter":{"state":"held","to":"` + strings.Repeat("x", 321) + `"}}`: "filter.to",
 		`{"dry_run":true,"filter":{"state":"held"},"after":"` + strings.Repeat("1", 321) + `"}`: "after",
@@ -388,7 +420,7 @@ func TestReleaseManyIsBounded(t *testing.T) {
 	heldMail(w, w.acme, 30, nil)
 	w.pass(time.Minute)
 	c := w.as(w.acme, scopeMailAct, scopeMail)
-	const filter = `"filter":{"state":"held","until":"2026-03-01T09:00:01Z"}`
+	const filter = `"filter":{"state":"held"},"counted_at":"2026-03-01T09:00:01Z"`
 	for _, dry := range []string{"true", "false"} {
 		var first, rest mailManyDone
 		c.want("POST", "/v3/messages/release", `{"dry_run":`+dry+`,`+filter+`}`, 200, &first)
