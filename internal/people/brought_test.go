@@ -91,6 +91,20 @@ func TestBroughtByNameOfBefore(t *testing.T) {
 		if _, _, _, err := w.sso(p, OIDCStart{}, map[string]any{"sub": "sub-ann", "groups": []string{}}); !errors.Is(err, ErrSSO) {
 			t.Errorf("let in without a group: %v", err)
 		}
+		// From the first start on it has the URL, and the name may change.
+		other := w.person("bob", func(u *relay.User) { u.InvitedBy = "sso Former" })
+		elsewhere := w.person("eve", func(u *relay.User) { u.Account, u.InvitedBy = globexID, "sso Corp" })
+		w.markBrought(t.Context())
+		w.issuers[0].Name = "Corp Ltd"
+		for who, want := range map[relay.UserID]string{u.ID: "sso " + p.URL, other.ID: "sso Former", elsewhere.ID: "sso Corp"} {
+			if got := w.user(who).InvitedBy; got != want {
+				t.Errorf("marked %q, want %q", got, want)
+			}
+		}
+		u = w.user(u.ID)
+		if got := w.signOns(&u); len(got) != 2 || !got[0].Governs {
+			t.Errorf("under another name: %+v", got)
+		}
 	})
 }
 

@@ -249,6 +249,18 @@ func (m *memory) Issuances(_ context.Context, user relay.UserID) (out []relay.Is
 	return out, err
 }
 
+func (m *memory) MarkBrought(_ context.Context, account relay.AccountID, was, mark string) error {
+	err := m.begin("MarkBrought")
+	defer m.mu.Unlock()
+	for id, u := range m.users {
+		if u.Account == account && u.InvitedBy == was {
+			u.InvitedBy = mark
+			m.users[id] = u
+		}
+	}
+	return err
+}
+
 func (m *memory) TouchIssuance(_ context.Context, issuer, subject string, at time.Time) error {
 	err := m.begin("TouchIssuance")
 	defer m.mu.Unlock()

@@ -57,8 +57,22 @@ func signedBy(is *issuer) store.By { return store.By{Who: provisioned + is.Name,
 // brought reports whether somebody came by an issuer, whichever it was.
 func brought(u *relay.User) bool { return strings.HasPrefix(u.InvitedBy, provisioned) }
 
-// brings reports whether an issuer is the one that brought somebody: marks of before
-// have its name.
+// markBrought gives those whom an issuer brought before marks had its URL one that has:
+// its name may be another one after the next start.
+func (s *Service) markBrought(ctx context.Context) {
+	for _, is := range s.issuers {
+		a, ok := s.cfg.AccountNamed(is.Account)
+		if !ok {
+			continue
+		}
+		if err := s.cfg.Store.MarkBrought(ctx, a.ID, provisioned+is.Name, provisionedBy(is)); err != nil {
+			s.cfg.Logger.Warn("people: marks of whom single sign-on brought are not written anew; until they are, its name must not change", "issuer", is.Name, "error", err)
+		}
+	}
+}
+
+// brings reports whether an issuer is the one that brought somebody: marks of before,
+// and of nodes that are older, have its name.
 func (is *issuer) brings(u *relay.User) bool {
 	mark, ok := strings.CutPrefix(u.InvitedBy, provisioned)
 	return ok && (mark == is.URL || mark == is.Name)

@@ -47,6 +47,7 @@ var resetsPerDay = [resetWhys]int{resetStranger: 5, resetKnown: 5, resetDue: 5, 
 // Run does what answers do not wait for: it mails reset links. It returns nil when
 // ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	s.markBrought(ctx)
 	for {
 		select {
 		case <-ctx.Done():

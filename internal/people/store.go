@@ -101,6 +101,8 @@ type IssuanceStore interface {
 	// DeleteIssuance ends all sessions but keep.
 	DeleteIssuance(ctx context.Context, by store.By, user relay.UserID, issuer, subject string, keep relay.SessionID, may store.WayIn) error
 	TouchIssuance(ctx context.Context, issuer, subject string, at time.Time) error
+	// MarkBrought changes who invited those of an account whose mark is was.
+	MarkBrought(ctx context.Context, account relay.AccountID, was, mark string) error
 }
 
 // Door guards against guessing, and writes the login record;

@@ -76,6 +76,13 @@ func (s *Store) TouchIssuance(ctx context.Context, issuer, subject string, at ti
 		micros(at), text(issuer), text(subject))
 }
 
+// MarkBrought writes anew who invited those of an account whom single sign-on brought:
+// marks of before had the issuer's name, which may change. It is no administrative
+// change, and nothing where there are none.
+func (s *Store) MarkBrought(ctx context.Context, account relay.AccountID, was, mark string) error {
+	return s.touch(ctx, nil, `UPDATE users SET invited_by = $1 WHERE account_id = $2 AND invited_by = $3`, text(mark), blob(account.ID), text(was))
+}
+
 // DeleteIssuance takes an identity away from a person, and ends what it let in: all
 // their sessions but keep. relay.NotFound: the person has no such identity;
 // what may says.

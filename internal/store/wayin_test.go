@@ -181,3 +181,30 @@ func TestSessionOfAnUnlinkedIdentity(t *testing.T) {
 		}
 	})
 }
+
+// Marks of whom single sign-on brought are written anew, of one account, and of nobody
+// whom something else brought.
+func TestMarkBrought(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		s := newTest(t, cfg)
+		ctx, c := context.Background(), newCrowd(t, s)
+		a, other := c.account(), c.account()
+		by := func(account relay.AccountID, mark string) relay.UserID {
+			row := c.row(account, relay.RoleOwner)
+			row.InvitedBy = mark
+			return c.add(row).ID
+		}
+		want := map[relay.UserID]string{by(a, "sso Corp"): "sso https://corp.test", by(a, "sso Corp Ltd"): "sso Corp Ltd", by(a, "user Corp"): "user Corp", by(other, "sso Corp"): "sso Corp"}
+		for range 2 { // the second start finds none
+			if err := s.MarkBrought(ctx, a, "sso Corp", "sso https://corp.test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for id, mark := range want {
+			if got := c.user(id).InvitedBy; got != mark {
+				t.Errorf("marked %q, want %q", got, mark)
+			}
+		}
+	})
+}
