@@ -76,6 +76,7 @@ func run(ctx context.Context, args []string) error {
 		r, err := s.run(ctx, o)
 		results = append(results, r...)
 		if err != nil {
+			o.out = "" // a page that lacks scenarios does not take the place of a whole one
 			return errors.Join(fmt.Errorf("%s: %w", s.name, err), o.write(results))
 		}
 	}

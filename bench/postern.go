@@ -126,7 +126,7 @@ func startPostern(ctx context.Context, o options, s *sink, backend, selector str
 		_ = r.cmd.Wait()
 		close(r.done)
 	}()
-	if err := answers(r.addr, 20*time.Second); err != nil {
+	if err := answers(r.addr, greeted, 20*time.Second); err != nil {
 		return nil, fmt.Errorf("postern serve: %w\n%s", err, r.log())
 	}
 	if err := r.domain(ctx, selector); err != nil {

@@ -175,7 +175,7 @@ func (r *postfixRelay) startSigner() (string, error) {
 	if err := r.signer.Start(); err != nil {
 		return "", err
 	}
-	if err := answers(addr, 10*time.Second); err != nil {
+	if err := answers(addr, connected, 10*time.Second); err != nil {
 		return "", errors.Join(err, r.stopSigner())
 	}
 	return "inet:" + addr, nil
@@ -252,15 +252,24 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// answers waits until a server greets.
-func answers(addr string, limit time.Duration) error {
+// answers waits until a server is there, as ready sees it.
+func answers(addr string, ready func(addr string, limit time.Duration) error, limit time.Duration) error {
 	for deadline := time.Now().Add(limit); ; {
-		err := greeted(addr, time.Until(deadline))
+		err := ready(addr, time.Until(deadline))
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// connected is all that can be known of a milter: it waits for the other side to speak.
+func connected(addr string, limit time.Duration) error {
+	conn, err := net.DialTimeout("tcp", addr, limit)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // greeted reads the first octet of a greeting: a socket takes connections before

@@ -93,7 +93,7 @@ func (s *Service) loginPassword(ctx context.Context, v Visitor, name string, pw 
 	if s.cfg.Rules.Due(u.PasswordAt, begun) {
 		s.ended(ctx, t, relay.LoginExpired, "the password is older than the policy allows")
 		s.later(job{reset: u.Email, why: resetDue, v: v})
-		return "", relay.Session{}, relay.E(relay.Forbidden, "Your password is older than this installation allows. A link to set a new one was mailed to you.")
+		return "", relay.Session{}, relay.E(relay.Forbidden, "Your password is older than this installation allows. Set a new one by the link that is mailed to you: five a day at most.")
 	}
 	level := s.levelOf(u, false)
 	t.Partial = level != relay.SessionFull
