@@ -159,10 +159,16 @@ func (s *Store) proveTotal(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
+// pruned is how the record names what went.
+type pruned struct {
+	Checkpoint
+	Unexported []string `json:"unexported,omitempty"` // targets of exports that never get it
+}
+
 // PruneChanges removes an account's changes from before a time, as far as they
 // are an unbroken run from the first one, and leaves a signed checkpoint in
 // their place. It verifies them first, and refuses with ErrDamaged what does not
-// fit. That it was done, by whom, is the chain's next change. relay.NotFound:
+// fit. That it was done, by whom and past which exports, is the chain's next change. relay.NotFound:
 // there are none. relay.Conflict: a target of exports has not taken all of them, and
 // is not given up. relay.Invalid: there is no such target to give up.
 func (s *Store) PruneChanges(ctx context.Context, by By, what Prune) (Checkpoint, error) {
@@ -195,7 +201,8 @@ func (s *Store) PruneChanges(ctx context.Context, by By, what Prune) (Checkpoint
 		if p.Records == 0 {
 			return relay.E(relay.NotFound, "There are no changes before that time.")
 		}
-		if err := s.checkExported(ctx, tx, exports, what.Unexported, p.lastID); err != nil {
+		missed, err := s.checkExported(ctx, tx, exports, what.Unexported, p.lastID)
+		if err != nil {
 			return err
 		}
 		c = Checkpoint{Account: account, Seq: p.To, Hash: p.Head, At: timeOf(s.now()), Count: p.Records}
@@ -203,7 +210,7 @@ func (s *Store) PruneChanges(ctx context.Context, by By, what Prune) (Checkpoint
 		if err := replaceByCheckpoint(ctx, tx, &c); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, by, note{account: account, action: "changes.prune", subject: "changes", after: c})
+		return s.record(ctx, tx, by, note{account: account, action: "changes.prune", subject: "changes", after: pruned{c, missed}})
 	})
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("prune changes: %w", err)

@@ -64,22 +64,27 @@ func (s *Store) changeExports(ctx context.Context, q querier, givenUp []string) 
 }
 
 // checkExported refuses with relay.Conflict what would take changes up to an id away
-// from a target of exports that has not taken them and is not given up.
-func (s *Store) checkExported(ctx context.Context, q querier, exports map[string]Consumer, givenUp []string, upTo int64) error {
+// from a target of exports that has not taken them and is not given up. It returns the
+// given-up ones that miss some for ever.
+func (s *Store) checkExported(ctx context.Context, q querier, exports map[string]Consumer, givenUp []string, upTo int64) (missed []string, err error) {
 	var waiting []string
 	for _, target := range slices.Sorted(maps.Keys(exports)) {
 		c := exports[target].Cursor
 		if err := s.checkChange(ctx, q, &c); err != nil {
-			return err
+			return nil, err
 		}
-		if c.change < upTo && !slices.Contains(givenUp, target) {
+		switch {
+		case c.change >= upTo:
+		case slices.Contains(givenUp, target):
+			missed = append(missed, target)
+		default:
 			waiting = append(waiting, target)
 		}
 	}
 	if len(waiting) == 0 {
-		return nil
+		return missed, nil
 	}
-	return relay.E(relay.Conflict, fmt.Sprintf("Nothing was pruned: some of these changes were not taken yet by the export %s, and would never leave. "+
+	return nil, relay.E(relay.Conflict, fmt.Sprintf("Nothing was pruned: some of these changes were not taken yet by the export %s, and would never leave. "+
 		"\"postern status\" says how far it is; wait until it has them. One that is not to get them, or that you no longer have, is given up by its name: "+
 		"prune with --unexported NAME (in the API \"unexported\": [\"NAME\"]).", strings.Join(waiting, ", ")))
 }

@@ -77,6 +77,17 @@ func TestPruneWaitsForExports(t *testing.T) {
 		if c, err := s.PruneChanges(ctx, testBy, cut); err != nil || c.Seq != 8 {
 			t.Errorf("all the same: %+v %v", c, err)
 		}
+		notes, err := s.Changes(ctx, ChangeFilter{Account: w.account.ID})
+		if err != nil || len(notes) < 2 {
+			t.Fatal(len(notes), err)
+		}
+		notes = notes[len(notes)-2:]
+		if got := string(notes[0].After); strings.Contains(got, "unexported") || !strings.Contains(got, `"seq":6`) {
+			t.Errorf("recorded where all had it: %s", got)
+		}
+		if got := string(notes[1].After); !strings.Contains(got, `"unexported":["old","older","siem"]`) || !strings.Contains(got, `"seq":8`) {
+			t.Errorf("recorded where some never get it: %s", got)
+		}
 	})
 }
 
