@@ -49,7 +49,9 @@ type Answers struct {
 	Host string
 	Now  func() time.Time // nil: time.Now
 
-	tries map[telling]*try // used by one goroutine: that of Work
+	// Used by one goroutine: that of Work.
+	tries  map[telling]*try
+	waited map[relay.AccountID]time.Duration // for an account's receiver, in this run of Work
 }
 
 // telling is one answer of a finding: each raise is another.
@@ -95,6 +97,14 @@ func (a *Answers) now() time.Time {
 	return time.Now()
 }
 
+// patience is how long one run of Work waits for the receiver of an account; what is not
+// posted then is posted by the next one. Other accounts' keys and people must not wait for
+// as long as one receiver takes for all that was found of its account.
+const patience = 10 * time.Second
+
+// errLater: the receiver of the account has had its time.
+var errLater = errors.New("the receiver is asked again soon")
+
 // undoEvery is how long what came to nothing waits while findings are answered, each of
 // which may wait for a receiver.
 const undoEvery = 5 * time.Second
@@ -112,6 +122,7 @@ func (a *Answers) Work(ctx context.Context, settings func(relay.AccountID) relay
 		a.tries = map[telling]*try{}
 	}
 	waiting := make(map[telling]*try, len(due))
+	a.waited = map[relay.AccountID]time.Duration{}
 	for i := range due {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -180,6 +191,8 @@ func (a *Answers) attempt(ctx context.Context, f *relay.WatchFinding, s relay.Wa
 	switch {
 	case errors.Is(err, errDecided):
 		return false, nil
+	case errors.Is(err, errLater):
+		return true, nil
 	case err == nil:
 		err = a.note(ctx, f, a.now(), "")
 		still = err != nil // what was told is told already
@@ -258,11 +271,16 @@ func (a *Answers) tell(ctx context.Context, f *relay.WatchFinding, s *relay.Watc
 		if len(secrets) > 1 && !a.now().Before(s.SecretUntil) {
 			secrets = secrets[:1]
 		}
+		if a.waited[f.Account] >= patience {
+			return errLater
+		}
+		begun := a.now()
 		if err := a.Post(ctx, s.Webhook, secrets, tellingOf(f).hookID(), body); err != nil {
 			errs = append(errs, unheard{err})
 		} else {
 			t.posted = true
 		}
+		a.waited[f.Account] += a.now().Sub(begun)
 	}
 	return errors.Join(errs...)
 }

@@ -532,6 +532,46 @@ func TestUndoneWhileOthersAreAnswered(t *testing.T) {
 	}
 }
 
+// A receiver that takes its time keeps the keys and people of other accounts waiting for
+// one post or two, not for all that was found of its own account; and gets all of it.
+func TestSlowReceiverKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	for _, fail := range []error{nil, errors.New("no answer")} {
+		d, l, a, now := newDesk()
+		for n := range 20 {
+			d.finding(byte(2+n), relay.WatchTell).Account = relay.AccountID{ID: relay.ID{8}}
+		}
+		d.finding(1, relay.WatchStop)
+		var stopped time.Duration
+		d.looking = func() { stopped = now.Sub(began) }
+		posts := 0
+		a.Post = func(context.Context, string, [][]byte, string, []byte) error {
+			posts++
+			*now = now.Add(8 * time.Second)
+			return fail
+		}
+		settings := func(id relay.AccountID) relay.WatchSettings {
+			s := asked(id)
+			if id == (relay.AccountID{ID: relay.ID{8}}) {
+				s.Webhook = "https://hooks.example.test/slow"
+			}
+			return s
+		}
+		for range 200 {
+			_ = a.Work(t.Context(), settings)
+			if fail != nil && posts >= 20 {
+				break
+			}
+		}
+		if stopped > 20*time.Second || d.key.DisabledAt.IsZero() {
+			t.Errorf("%v: the key of another account was stopped after %v", fail, stopped)
+		}
+		if posts < 20 || len(l.mails) != 21 || fail == nil && posts != 20 {
+			t.Errorf("%v: %d posts, %d mails", fail, posts, len(l.mails))
+		}
+	}
+}
+
 // A process that ends while it tells somebody does not say that this failed.
 func TestEndOfTheProcessIsNoFailure(t *testing.T) {
 	t.Parallel()
