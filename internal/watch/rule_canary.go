@@ -13,17 +13,17 @@ func (s *scene) canary(addr, protocol, mechanism, text string) {
 	if _, on := s.set(relay.WatchCanary); !on || s.key.IsZero() {
 		return
 	}
-	p := relay.WatchPlace{Addr: addr}
+	p, host := relay.WatchPlace{Addr: addr}, addr
 	if a, err := parseAddr(addr); err == nil {
 		o := s.e.origin(a)
-		p = o.show()
+		p, host = o.show(), hostOf(a) // who has an IPv6 /64 has more addresses than anybody can be told of
 	}
 	by := strings.TrimSpace(printable(protocol, 20) + " " + printable(mechanism, 30))
 	if by != "" {
 		by = " by " + by
 	}
 	f := relay.WatchFinding{
-		Rule: relay.WatchCanary, Subject: p.Addr, Severity: relay.WatchCritical,
+		Rule: relay.WatchCanary, Subject: host, Severity: relay.WatchCritical,
 		Title: "Canary key " + s.keyShort() + " was tried from " + p.Addr,
 		Text: fmt.Sprintf("%s is a canary: nobody has a use for it. It was tried from %s on %s%s. Whoever did has read the place where it was left.",
 			s.theKey(), placeWords(p), s.when(), by),

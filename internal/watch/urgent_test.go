@@ -163,6 +163,23 @@ func TestCanaryAtOnce(t *testing.T) {
 	}
 }
 
+// TestCanaryFromOneMachine: who has an IPv6 /64 has more addresses than anybody can be
+// told of: all of it is one finding, and the next /64 another one.
+func TestCanaryFromOneMachine(t *testing.T) {
+	t.Parallel()
+	d := newDecoy(t)
+	d.after(0)
+	for _, addr := range []string{"2001:db8:7:1::1", "2001:db8:7:1::2", "2001:db8:7:1:ffff::3", "2001:db8:7:2::1"} {
+		d.try(addr, false)
+		d.after(5 * time.Second)
+	}
+	fs := d.found(3, 1)
+	d.says(fs[1], "2001:db8:7:1::1", "nobody has a use")
+	if got := len(fs[1].Evidence.Places); got != 3 {
+		t.Errorf("%d addresses are in the evidence", got)
+	}
+}
+
 // A commit that failed, done or not, neither loses a canary nor finds it twice.
 func TestCanaryOverFailedCommits(t *testing.T) {
 	t.Parallel()
