@@ -154,6 +154,9 @@ func (c *Client) Post(ctx context.Context, to string, secrets [][]byte, id strin
 		if errors.Is(err, errAddress) {
 			return errAddress
 		}
+		if !c.cfg.Private {
+			err = outside(err)
+		}
 		return fmt.Errorf("webhook: no answer: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
@@ -162,6 +165,23 @@ func (c *Client) Post(ctx context.Context, to string, secrets [][]byte, id strin
 		return &Refused{resp.StatusCode, RetryAfter(resp.Header, now)}
 	}
 	return nil
+}
+
+// outside is an error without the installation's own side, which is none of a customer's
+// business: where its resolver is, and its own address. Others may have the same error,
+// so it is not changed in place.
+func outside(err error) error {
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		own := *e
+		own.Server = ""
+		return &own
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		own := *e
+		own.Source = nil
+		return &own
+	}
+	return err
 }
 
 // Close ends idle connections.

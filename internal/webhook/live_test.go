@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net"
@@ -227,6 +228,32 @@ func TestReceiversOfHarm(t *testing.T) {
 	err = s.client.Post(t.Context(), other, nil, "id", nil)
 	if _, ok := errors.AsType[x509.HostnameError](err); !ok || s.outside.Load() != 0 {
 		t.Errorf("a certificate of another name: %v", err)
+	}
+}
+
+// What a customer reads of a failure does not say where the resolver is, nor which address
+// the installation has inside.
+func TestFailureSaysNothingOfOurSide(t *testing.T) {
+	t.Parallel()
+	s := newTwoSides(t, func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = c.(*tls.Conn).NetConn().(*net.TCPConn).SetLinger(0) // a reset
+		_ = c.(*tls.Conn).NetConn().Close()
+	})
+	nobody := strings.Replace(s.url, "example.com", "nobody.example.com", 1)
+	for to, want := range map[string]string{nobody: "lookup nobody.example.com", s.url: "reset"} {
+		s.names.say(nil, nil)
+		if to == s.url {
+			s.names.say(addrs("127.0.0.2"), nil)
+		}
+		err := s.client.Post(t.Context(), to, nil, "id", []byte("{}"))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), " on ") || strings.Contains(err.Error(), "->") {
+			t.Errorf("%s: %v", to, err)
+		}
 	}
 }
 
