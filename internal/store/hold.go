@@ -22,6 +22,7 @@ var (
 
 const (
 	selectState = `SELECT account_id, subuser_id, key_id, state FROM messages WHERE id = $1`
+	selectHolds = ` WHERE at < $1 AND kind = 'held' AND message_id IN (SELECT id FROM messages WHERE state = 'held')`
 	selectShare = `SELECT pool_id, site, account_id, subuser_id, count(*), min(due_at) FROM recipients
 		WHERE message_id = $1 AND lease = 0 AND held = 0 GROUP BY pool_id, site, account_id, subuser_id`
 )
@@ -74,6 +75,54 @@ func (s *Store) holdsOver(ctx context.Context, by By, m *relay.Message) (bool, e
 	}
 	rank, _ := d.Stood()
 	return by.RankOver(m.Subuser) > rank, nil
+}
+
+// carryHolds notes anew who holds a message, where that stands in a day of events that
+// retention is about to drop: those below them could release it otherwise. A crash in
+// between leaves it for the next sweep, which finds what is not noted yet.
+func (s *Store) carryHolds(ctx context.Context, before int64) error {
+	first := dayStart(dayOf(before)) // of what stays
+	var holds []relay.Event
+	for _, table := range s.tables(eventFamily, 0, first-1) {
+		err := eachRow(ctx, s.db, "SELECT "+eventFamily.columns+" FROM "+table+selectHolds, []any{first}, func(r *sql.Rows) error {
+			_, e, err := scanEvent(r)
+			var d relay.EventData
+			if err == nil && json.Unmarshal(e.Data, &d) == nil {
+				if rank, _ := d.Stood(); rank > relay.RankOwn { // below that, whoever sees it may release it
+					holds = append(holds, e)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("carry holds: %w", s.readError(err))
+		}
+	}
+	for part := range slices.Chunk(holds, actionPage) {
+		o := newOp("carry holds")
+		for i := range part {
+			e := part[i]
+			last, err := s.LastHold(ctx, e.Message)
+			if err != nil {
+				return err
+			}
+			if last.Epoch != e.Epoch || last.Seq != e.Seq {
+				continue
+			}
+			o.lock(e.Message)
+			e.At = s.cfg.Now()
+			if err := s.appendEvents(o, []relay.Event{e}); err != nil {
+				return fmt.Errorf("carry holds: %w", err)
+			}
+		}
+		if len(o.events) == 0 {
+			continue
+		}
+		if err := s.w.do(ctx, o); err != nil {
+			return fmt.Errorf("carry holds: %w", err)
+		}
+	}
+	return nil
 }
 
 // Release lets matching held or quarantined messages go on, as they were due. A

@@ -115,6 +115,9 @@ func (s *Store) sweep(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.carryHolds(ctx, now-s.cfg.KeepEvents.Microseconds()); err != nil {
+		return err
+	}
 	for _, f := range families {
 		keep := s.cfg.KeepEvents
 		if f == &loginFamily || f == &loginHourFamily {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -106,6 +107,56 @@ func TestRetentionLeavesChanges(t *testing.T) {
 		}
 		if p, err := s.VerifyChanges(t.Context(), w.account.ID); err != nil || p.From != 1 || p.Records != 7 {
 			t.Errorf("%+v %v", p, err)
+		}
+	})
+}
+
+// Who holds a message outlives the time that events are kept: else those below them
+// could release what they hold, once its day is dropped.
+func TestRetentionLeavesWhoHolds(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, cfg Config) {
+		var shift atomic.Int64
+		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(shift.Load())) }
+		s := newTest(t, cfg)
+		operator, account, own := By{Who: "uid 0", Rank: relay.RankOperator}, By{Who: "user boss"}, By{Who: "user ann", Restricted: true}
+		var ids []relay.MessageID
+		for _, by := range [][]By{{operator}, {account}, {account, operator}, {own}, {}, {operator}} {
+			a := mail(t, s, 1, 0, false)
+			a.Message.Subuser = relay.SubuserID{ID: relay.NewID(time.Now())}
+			a.Message.State = relay.MessageHeld
+			accept(t, s, a)
+			for _, by := range by {
+				if _, err := s.Hold(t.Context(), by, MessageFilter{IDs: []relay.MessageID{a.Message.ID}}, "abuse"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ids = append(ids, a.Message.ID)
+		}
+		if _, err := s.Release(t.Context(), operator, MessageFilter{IDs: ids[5:]}); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 { // and on, as long as they hold it
+			shift.Add(int64(s.cfg.KeepEvents) + int64(49*time.Hour))
+			s.clock.set(s.cfg.Now()) // as after a start
+			for range 2 {
+				if err := s.sweep(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for i, want := range []string{"operator", "account", "operator", "", "", ""} {
+			var d relay.EventData
+			e, err := s.LastHold(t.Context(), ids[i])
+			if err == nil {
+				err = json.Unmarshal(e.Data, &d)
+			}
+			if d.ByRank != want || (want == "") != (relay.KindOf(err) == relay.NotFound && err != nil) || want != "" && d.Reason != "abuse" {
+				t.Errorf("message %d: %+v, %v", i, d, err)
+			}
+			if all, _ := s.MessageHistory(t.Context(), ids[i]); want != "" && len(all) != 1 {
+				t.Errorf("message %d: %d events", i, len(all))
+			}
 		}
 	})
 }
