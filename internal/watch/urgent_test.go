@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -177,6 +179,45 @@ func TestCanaryFromOneMachine(t *testing.T) {
 	d.says(fs[1], "2001:db8:7:1::1", "nobody has a use")
 	if got := len(fs[1].Evidence.Places); got != 3 {
 		t.Errorf("%d addresses are in the evidence", got)
+	}
+}
+
+// TestCanaryFromEverywhere: a canary that the whole world tries is told a bounded number
+// of times; the hosts that have a finding of their own still add to it, and what a person
+// said is normal is no part of the rest.
+func TestCanaryFromEverywhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	p, other := w.program("decoy", "192.0.2.7"), w.program("another", "192.0.2.7")
+	try := func(p *program, days float64, form string, n int) {
+		for i := range n {
+			w.login(p, w.at(days, float64(i)/100), netip.MustParseAddr(fmt.Sprintf(form, i)), relay.LoginCanary)
+		}
+	}
+	try(p, 0, "198.18.%d.7", canaryHosts+1)
+	try(p, 1, "198.19.%d.7", 100)
+	try(p, 2, "198.18.%d.7", 1)
+	try(other, 3, "198.18.%d.7", 1)
+	try(p, 9, "198.19.%d.7", 1) // another week
+	all := w.watch(withAtlas)
+	var counts []int64
+	for _, f := range all {
+		counts = append(counts, f.Count)
+	}
+	want := slices.Concat([]int64{2}, slices.Repeat([]int64{1}, canaryHosts-1), []int64{101, 1, 1})
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Fatal(diff)
+	}
+	rest := all[canaryHosts]
+	w.says(rest, "“decoy”", "20 addresses", "198.18.20.7", "nobody has a use")
+	if rest.Subject != allHosts || len(rest.Evidence.Places) != maxPlaces || !strings.Contains(rest.Title, "many addresses") {
+		t.Errorf("%+v", rest)
+	}
+	e := w.engine(withAtlas)
+	e.share.makeUsual(&relay.WatchFinding{Rule: relay.WatchCanary, Tenant: p.Tenant, Key: p.Key, Subject: "198.18.20.7", Severity: relay.WatchCritical})
+	found, err := e.Observe(t.Context(), nil, w.logins[:canaryHosts+1])
+	if err != nil || len(found) != canaryHosts {
+		t.Errorf("%d with one that is normal, %v", len(found), err)
 	}
 }
 
