@@ -138,6 +138,9 @@ type condition struct {
 // mailSearch prepares a search; nil: nothing can match.
 func (s *Store) mailSearch(ctx context.Context, f *MailFilter) (*mailSearch, error) {
 	q := &mailSearch{s: s, limit: page(f.Limit, maxFound), since: micros(f.Since), until: micros(f.Until), words: searchWords(f.Subject)}
+	if !f.Until.IsZero() {
+		q.until = max(q.until, 1) // 0 is no end; before the epoch is nothing
+	}
 	if f.After != "" {
 		var err error
 		if q.afterDay, q.afterRef, err = parsePlace(f.After); err != nil {

@@ -306,6 +306,7 @@ func TestFindMail(t *testing.T) {
 			"state refused":         {func(f *MailFilter) { f.State = MailRefused }, func(r *MailRow) bool { return r.State == MailRefused }},
 			"since":                 {func(f *MailFilter) { f.Since = mid }, func(r *MailRow) bool { return !r.AcceptedAt.Before(mid) }},
 			"until":                 {func(f *MailFilter) { f.Until = mid }, func(r *MailRow) bool { return r.AcceptedAt.Before(mid) }},
+			"until the epoch":       {func(f *MailFilter) { f.Until = time.Unix(0, 0) }, func(*MailRow) bool { return false }},
 			"the moment of one":     {func(f *MailFilter) { f.Since, f.Until = some.AcceptedAt, some.AcceptedAt.Add(time.Microsecond) }, func(r *MailRow) bool { return r.AcceptedAt.Equal(some.AcceptedAt) }},
 			"subject":               {func(f *MailFilter) { f.Subject = "17 INVOICE" }, func(r *MailRow) bool { return strings.Contains(r.Subject, "invoice 17") }},
 			"subject, folded":       {func(f *MailFilter) { f.Subject = "mu\u0308ller" }, func(r *MailRow) bool { return strings.Contains(r.Subject, "M\u00dcLLER") }},
