@@ -28,7 +28,7 @@ var mailFindRoutes = []Route{
 			{Name: "state", Type: "string", Doc: "processed, deferred, held, delivered, dropped, bounced or refused"},
 			{Name: "subject", Type: "string", Doc: "words of the subject; without since, of the last seven days"},
 			{Name: "since", Type: "string", Doc: "accepted not before this time: RFC 3339, or Unix seconds"},
-			{Name: "until", Type: "string", Doc: "accepted not after this time"},
+			{Name: "until", Type: "string", Doc: "accepted before this time"},
 			{Name: "match", Type: "string", Doc: "exact, which is usual, or prefix: of to, from, domain and to_domain"},
 			{Name: "limit", Type: "integer", Doc: "1 to 500; 50 if it is not given"},
 			{Name: "after", Type: "string", Doc: "next of the answer before; a page may be short, or empty, and there is more all the same"},
