@@ -61,7 +61,7 @@ type Config struct {
 	Listen  []Listener `toml:"listener" need:"restart"`
 	Keys    Keys       `toml:"keys"`
 	Auth    Auth       `toml:"auth"`
-	Issuers []Issuer   `toml:"issuer"`
+	Issuers []Issuer   `toml:"issuer" need:"restart"`
 	Limits  Limits     `toml:"limits"`
 	Submit  Submit     `toml:"submit"`
 	Queue   Queue      `toml:"queue"`
@@ -72,9 +72,9 @@ type Config struct {
 	Intake  Intake     `toml:"intake"`
 	HTTP    HTTP       `toml:"http"`
 	People  People     `toml:"people"`
-	SSO     []SSO      `toml:"sso"`
+	SSO     []SSO      `toml:"sso" need:"restart"`
 	Watch   Watch      `toml:"watch"`
-	Exports []Export   `toml:"export"`
+	Exports []Export   `toml:"export" need:"restart"`
 	Admin   Admin      `toml:"admin"`
 	Log     Log        `toml:"log"`
 

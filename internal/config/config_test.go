@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -296,6 +297,29 @@ func TestURLNeedsRestart(t *testing.T) {
 	b.HTTP.URL = "https://relay.example.org"
 	if d := Diff(a, b); len(d) != 1 || d[0].Key != "http.url" || !d[0].Restart {
 		t.Errorf("a change of http.url is %+v", d)
+	}
+}
+
+// A list of tables is compared as a whole: where each of its settings needs a
+// restart, a reload that took one more, or one less, would change nothing and say
+// that it had.
+func TestTablesNeedRestart(t *testing.T) {
+	t.Parallel()
+	typ, seen := reflect.TypeFor[Config](), 0
+	for i := range typ.NumField() {
+		field := typ.Field(i)
+		if !isTables(field.Type) || !restarts(field.Type.Elem()) {
+			continue
+		}
+		seen++
+		a, b := Default(), Default()
+		reflect.ValueOf(b).Elem().Field(i).Set(reflect.MakeSlice(field.Type, 1, 1))
+		if d := Diff(a, b); len(d) != 1 || d[0].Key != field.Tag.Get("toml") || !d[0].Restart {
+			t.Errorf("one more [[%s]] is %+v", field.Tag.Get("toml"), d)
+		}
+	}
+	if seen == 0 {
+		t.Error("no such table was found")
 	}
 }
 
