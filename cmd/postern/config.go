@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/app"
 	"postern/internal/cert"
 	"postern/internal/config"
 	"postern/internal/people"
@@ -51,7 +52,9 @@ func checkFiles(conf *config.Config) error {
 			wrong.Problems = append(wrong.Problems, config.Problem{Key: "deliver.ca_file", Text: err.Error()})
 		}
 	}
+	wrong.Problems = append(wrong.Problems, app.CheckFiles(conf)...)
 	if len(wrong.Problems) > 0 {
+		config.Locate(conf.Path, wrong.Problems)
 		return wrong
 	}
 	return nil

@@ -57,7 +57,7 @@ func (a *App) deliverConfig(c *config.Config) (deliver.Config, error) {
 	}
 	roots, err := rootCAs(c.Deliver.CAFile)
 	if err != nil {
-		return deliver.Config{}, err
+		return deliver.Config{}, fmt.Errorf("deliver.%w", err)
 	}
 	command, data := c.Deliver.CommandTimeout.Duration, c.Deliver.DataTimeout.Duration
 	t := smtpclient.Timeouts{
@@ -171,11 +171,11 @@ func rootCAs(path string) (*x509.CertPool, error) {
 	}
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("deliver.ca_file: %w", err)
+		return nil, fmt.Errorf("ca_file: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("deliver.ca_file %s holds no certificate", path)
+		return nil, fmt.Errorf("ca_file %s holds no certificate", path)
 	}
 	return pool, nil
 }

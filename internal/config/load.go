@@ -77,6 +77,19 @@ func Load(path string) (*Config, error) {
 	return c, nil
 }
 
+// Locate fills in the lines at which a configuration's file has what problems are
+// about. Those of a file that cannot be read stay without.
+func Locate(path string, problems []Problem) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return
+	}
+	doc := readDocument(text)
+	for i := range problems {
+		problems[i].Line = doc.line(problems[i].Key)
+	}
+}
+
 // parse turns a file's text into a configuration whose relative paths count from dir.
 func parse(text []byte, dir string) (*Config, []Problem) {
 	var any map[string]any

@@ -1,0 +1,59 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"postern/internal/config"
+	"postern/internal/password"
+	"postern/internal/watch"
+)
+
+// CheckFiles says what is wrong with files that a configuration names and a start
+// reads: those of secrets and keys, of lists, and where the log goes. Certificates
+// of listeners and of deliveries are for the caller.
+func CheckFiles(c *config.Config) []config.Problem {
+	var out []config.Problem
+	note := func(err error, key string, i ...any) {
+		if err != nil {
+			out = append(out, config.Problem{Key: fmt.Sprintf(key, i...), Text: err.Error()})
+		}
+	}
+	note(isThere(c.Store.SealingKey), "store.sealing_key")
+	for i := range c.Issuers {
+		_, err := outsideIssuers(c.Issuers[i : i+1])
+		note(err, "issuer[%d]", i)
+	}
+	if c.People.BreachedPasswords != "" {
+		known, err := password.OpenBreached(c.People.BreachedPasswords)
+		if note(err, "people.breached_passwords"); err == nil {
+			_ = known.Close() // read only
+		}
+	}
+	for i := range c.SSO {
+		_, err := signOnIssuers(c.SSO[i : i+1])
+		note(err, "sso[%d]", i)
+	}
+	_, err := watch.OpenPlaces(c.Watch.Places, "")
+	note(err, "watch.places")
+	_, err = watch.OpenPlaces("", c.Watch.Networks)
+	note(err, "watch.networks")
+	a := &App{opt: Options{Config: c}}
+	for i := range c.Exports {
+		_, err := a.exportTarget(&c.Exports[i])
+		note(err, "export[%d]", i)
+	}
+	if c.Log.File != "" { // the file itself is made, and not here: it would be root's
+		note(isThere(filepath.Dir(c.Log.File)), "log.file")
+	}
+	return out
+}
+
+func isThere(name string) error {
+	if name == "" {
+		return nil
+	}
+	_, err := os.Stat(name)
+	return err
+}
