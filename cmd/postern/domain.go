@@ -38,6 +38,7 @@ type domainView struct {
 	Default      bool              `json:"default"`
 	System       bool              `json:"system"`
 	Checked      int64             `json:"last_validation_attempt_at"`
+	Unknown      bool              `json:"unknown"`
 	FailingSince time.Time         `json:"failing_since"`
 	CreatedAt    time.Time         `json:"created_at"`
 	DisabledAt   time.Time         `json:"disabled_at"`

@@ -117,13 +117,21 @@ func (c *cli) describeDomain(d domainView) error {
 		return err
 	}
 	fmt.Fprintln(c.out, "\nPublish in DNS:")
-	if err := c.recordTable(d.Records, d.Checked > 0, "missing"); err != nil {
+	absent := "missing"
+	if d.Unknown { // nothing was seen, so that nothing is known to be missing
+		absent = "unknown"
+	}
+	if err := c.recordTable(d.Records, d.Checked > 0, absent); err != nil {
 		return err
 	}
 	if d.Checked == 0 {
 		if d.AssertedBy == "" && !d.System {
 			fmt.Fprintf(c.out, "\nThen: postern domain validate %s --wait\n", clean(d.Name))
 		}
+		return nil
+	}
+	if d.Unknown {
+		c.printFindings(d.Findings)
 		return nil
 	}
 	c.printRecordFindings(d.Name, d.Records, d.Findings)

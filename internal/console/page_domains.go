@@ -63,6 +63,7 @@ type apiDomainView struct {
 	Reveal     bool              `json:"reveal_retired_keys"`
 	System     bool              `json:"system"`
 	Attempted  int64             `json:"last_validation_attempt_at"`
+	Unknown    bool              `json:"unknown"`
 	VerifiedAt time.Time         `json:"verified_at"`
 	FailingAt  time.Time         `json:"failing_since"`
 	CreatedAt  time.Time         `json:"created_at"`
@@ -373,6 +374,8 @@ func recordTable(v *desk, d *apiDomainView) table {
 		switch {
 		case !r.Valid && d.Attempted == 0:
 			found = tagged("not looked yet", toneMute)
+		case !r.Valid && d.Unknown:
+			found = cell{Badges: []badge{{"not known", toneMute}}, Note: r.Reason}
 		case !r.Valid && len(r.Found) > 0:
 			found = cell{Badges: []badge{{"differs", toneBad}}, Lines: r.Found, Note: r.Reason}
 		case !r.Valid && r.Required:

@@ -44,6 +44,20 @@ func TestDomainIsAddedAndLookedAt(t *testing.T) {
 	}
 }
 
+// While the DNS does not answer, no record is called missing: its owner would
+// publish once more what is there.
+func TestRecordsAreNotMissingWhileTheDNSIsSilent(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	silent := map[string]any{"id": 7, "domain": "example.com", "state": "verified", "last_validation_attempt_at": 1772600000, "unknown": true, "records": []map[string]any{
+		{"key": "dkim1", "for": "DKIM key", "name": "p1._domainkey.example.com", "type": "CNAME", "value": "p1.dkim.relay.example.net", "required": true, "reason": "The name servers do not answer."}}}
+	w.api.on("GET /v3/whitelabel/domains/7", silent)
+	w.get("/domains/7").shows("#records", "not known").shows("#records", "The name servers do not answer.").lacks("#records .badge.bad")
+	silent["unknown"] = false
+	w.api.on("GET /v3/whitelabel/domains/7", silent)
+	w.get("/domains/7").shows("#records", "missing")
+}
+
 func TestDomainChanges(t *testing.T) {
 	t.Parallel()
 	w := newPages(t, sampleAnswers())

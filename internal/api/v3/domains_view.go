@@ -28,6 +28,7 @@ type domainView struct {
 	DNS       map[string]dnsRecord `json:"dns" doc:"automatic: mail_cname, dkim1, dkim2, dkim1_ed25519, dkim2_ed25519; otherwise ownership, mail_server, subdomain_spf, domain_spf, dkim, dkim1_ed25519, and dkim2, dkim2_ed25519 while keys change"`
 	Subusers  []domainUser         `json:"subusers,omitempty" doc:"with whom it is shared by name; told to the owner only"`
 	Attempted int64                `json:"last_validation_attempt_at,omitempty" doc:"unix seconds"`
+	Unknown   bool                 `json:"unknown,omitempty" doc:"the DNS did not answer at that attempt, so nothing is known of records that are not valid"`
 
 	ID         relay.DomainID    `json:"domain_id"`
 	Unicode    string            `json:"domain_unicode,omitempty" doc:"where it differs from domain"`
@@ -124,7 +125,7 @@ func (a *API) viewDomain(c *Call, d *relay.Domain) (domainView, error) {
 	// it tells what the DNS would prove.
 	v.Valid = d.State == relay.DomainVerified && d.FailingSince.IsZero() || d.State == relay.DomainAsserted && check.Valid
 	if !check.At.IsZero() {
-		v.Attempted = check.At.Unix()
+		v.Attempted, v.Unknown = check.At.Unix(), check.Unknown
 	}
 	return v, nil
 }
