@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,18 +17,7 @@ import (
 // there is room.
 func TestRealFullDisk(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "small")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=40m,mode=0700"); err != nil {
-		t.Skipf("a small file system needs root: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
+	dir := smallDisk(t, "40m")
 	// What the operator will find to delete. It is more than the hog takes: a log
 	// that filled its file while nothing could be copied needs its length again in
 	// the database, and with a slow reader that is more than MinFree.
@@ -66,15 +56,7 @@ func TestRealFullDisk(t *testing.T) {
 	}
 	// Someone else eats the rest: SQLite itself finds no room.
 	hog := filepath.Join(dir, "hog")
-	f, err := os.Create(hog)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := make([]byte, 4096)
-	for err == nil {
-		_, err = f.Write(block)
-	}
-	_ = f.Close()
+	fillDisk(t, hog)
 	hogged = true
 	s.low.Store(false) // as if it had been eaten within a moment
 	fillAgain := len(kept)
@@ -116,4 +98,60 @@ func TestRealFullDisk(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// The operator who starts postern on a full disk is told to make room, and not
+// that the disk failed.
+func TestStartOnFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := smallDisk(t, "16m")
+	cfg := Config{Path: filepath.Join(dir, "postern.db"), Sealer: testSealer, Logger: quiet}
+	s, _, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fillDisk(t, filepath.Join(dir, "hog"))
+	s, _, err = Open(t.Context(), cfg)
+	if err == nil {
+		_ = s.Close()
+		t.Fatal("opened on a full disk")
+	}
+	if !strings.Contains(err.Error(), "make room") || strings.Contains(err.Error(), "failed:") {
+		t.Errorf("says %v", err)
+	}
+}
+
+// smallDisk is a directory that is a file system of so many octets.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "small")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size+",mode=0700"); err != nil {
+		t.Skipf("a small file system needs root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	return dir
+}
+
+// fillDisk writes a file for as long as there is room.
+func fillDisk(t *testing.T, name string) {
+	t.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := make([]byte, 4096)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	_ = f.Close()
 }

@@ -152,6 +152,9 @@ func stopped(cause error) error {
 			hint = "the database cannot be written: "
 		case sqlite3.SQLITE_IOERR:
 			hint = "the disk failed: "
+			if e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // made at each start, and the one file for which it tells no full disk
+				hint = "there is no space left for the database's files: make room: "
+			}
 		}
 	}
 	return fmt.Errorf("%w: %s%w", ErrStopped, hint, cause)
