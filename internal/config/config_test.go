@@ -300,6 +300,18 @@ func TestURLNeedsRestart(t *testing.T) {
 	}
 }
 
+// Deliveries could take other name servers at once; the checks of domains and the
+// host names of access lists go on asking those of the start.
+func TestNameServersNeedRestart(t *testing.T) {
+	t.Parallel()
+	a, b := Default(), Default()
+	b.Deliver.DNSServers, b.Deliver.TrustAD = []string{"192.0.2.53"}, true
+	want := []Change{{"deliver.dns_servers", true}, {"deliver.trust_ad", true}}
+	if diff := cmp.Diff(want, Diff(a, b)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // A list of tables is compared as a whole: where each of its settings needs a
 // restart, a reload that took one more, or one less, would change nothing and say
 // that it had.

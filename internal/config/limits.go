@@ -126,11 +126,11 @@ type Deliver struct {
 	AllowNetworks []netip.Prefix `toml:"allow_networks"`
 
 	// DNS servers, "address" or "address:port". Empty: those of /etc/resolv.conf.
-	DNSServers []string `toml:"dns_servers"`
+	DNSServers []string `toml:"dns_servers" need:"restart"`
 
 	// Believe the "authentic data" flag of dns_servers that are not on loopback.
 	// Only for a validating resolver on a network that nobody else can write to.
-	TrustAD bool `toml:"trust_ad"`
+	TrustAD bool `toml:"trust_ad" need:"restart"`
 
 	// Deliver over IPv6 too.
 	IPv6 bool `toml:"ipv6"`
