@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -220,4 +221,48 @@ func TestDatabaseRestartsUnderLoad(t *testing.T) {
 	})
 	checkInvariants(t, s)
 	t.Logf("%d stored, %d told to try again", ok.Load(), away.Load())
+}
+
+// A database that is away for hours must not fill the disk with the log of it.
+func TestRevisionFeedIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Require(t)
+	var said saidTimes
+	s := newTest(t, Config{URL: pg.Database(t), LeaseTime: time.Hour, Logger: slog.New(&said)})
+	for outage := int64(1); outage <= 2; outage++ {
+		pg.Stop()
+		time.Sleep(6 * revisionEvery)
+		if err := pg.Start(); err != nil {
+			t.Fatal(err)
+		}
+		back := time.Now()
+		for s.LastChecked().Before(back) {
+			if time.Since(back) > time.Minute {
+				t.Fatal("the feed never came back")
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		time.Sleep(2 * revisionEvery)
+		if broke, on := said.broke.Load(), said.on.Load(); broke != outage || on != outage {
+			t.Errorf("after outage %d: broken is said %d times, and that it goes on %d times", outage, broke, on)
+		}
+	}
+}
+
+// saidTimes counts what the revision feed logs.
+type saidTimes struct {
+	slog.Handler
+	broke, on atomic.Int64
+}
+
+func (*saidTimes) Enabled(context.Context, slog.Level) bool { return true }
+
+func (s *saidTimes) Handle(_ context.Context, r slog.Record) error {
+	switch r.Message {
+	case "revision feed":
+		s.broke.Add(1)
+	case "revision feed goes on":
+		s.on.Add(1)
+	}
+	return nil
 }

@@ -144,11 +144,20 @@ func (e *pgEngine) takeOver(ctx context.Context) error {
 }
 
 // follow keeps the revision: at once when notified, and by looking every 250 ms,
-// which also proves that the connection lives.
+// which also proves that the connection lives. It is tried four times a second for
+// as long as the database is away: that is said once, and once when it is over.
 func (e *pgEngine) follow(ctx context.Context) {
+	broken := false
 	for ctx.Err() == nil {
-		if err := e.listen(ctx); err != nil && ctx.Err() == nil {
+		err := e.listen(ctx, func() {
+			if broken {
+				e.s.log.Info("revision feed goes on")
+			}
+			broken = false
+		})
+		if err != nil && ctx.Err() == nil && !broken {
 			e.s.log.Warn("revision feed", "err", err)
+			broken = true
 		}
 		select {
 		case <-ctx.Done():
@@ -157,7 +166,8 @@ func (e *pgEngine) follow(ctx context.Context) {
 	}
 }
 
-func (e *pgEngine) listen(ctx context.Context) error {
+// listen calls read after each revision that it has read.
+func (e *pgEngine) listen(ctx context.Context, read func()) error {
 	conn, err := pgx.ConnectConfig(ctx, e.cfg.Copy())
 	if err != nil {
 		return err
@@ -170,6 +180,7 @@ func (e *pgEngine) listen(ctx context.Context) error {
 		if err := e.readRevision(ctx, conn); err != nil {
 			return err
 		}
+		read()
 		wait, cancel := context.WithTimeout(ctx, revisionEvery)
 		_, err := conn.WaitForNotification(wait)
 		timedOut := wait.Err() != nil
