@@ -10,6 +10,9 @@ import (
 	"postern/internal/watch"
 )
 
+// unitLogs is made by the service manager at each start (LogsDirectory).
+const unitLogs = "/var/log/postern"
+
 // CheckFiles says what is wrong with files that a configuration names and a start
 // reads: those of secrets and keys, of lists, and where the log goes. Certificates
 // of listeners and of deliveries are for the caller.
@@ -44,8 +47,9 @@ func CheckFiles(c *config.Config) []config.Problem {
 		_, err := a.exportTarget(&c.Exports[i])
 		note(err, "export[%d]", i)
 	}
-	if c.Log.File != "" { // the file itself is made, and not here: it would be root's
-		note(isThere(filepath.Dir(c.Log.File)), "log.file")
+	// The file itself is made, and not here: it would be root's. So is the unit's directory.
+	if dir := filepath.Dir(c.Log.File); c.Log.File != "" && dir != unitLogs {
+		note(isThere(dir), "log.file")
 	}
 	return out
 }
