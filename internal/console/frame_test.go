@@ -39,7 +39,9 @@ func TestNotLoggedIn(t *testing.T) {
 	w := newWorld(t, samplePages...)
 	w.cookies = map[string]string{}
 	w.get("/sample?x=1").goes("/login?next=%2Fsample%3Fx%3D1")
-	w.post("/sample").goes("/login")
+	w.get("/login").want(200).lacks("#told")
+	w.post("/sample").goes("/login") // what was sent is gone, and that is said
+	w.get("/login").want(200).shows("#told", "nothing was changed")
 
 	// AC-05: a session that is not full opens nothing.
 	w.visit().Session.Level = relay.SessionPassword

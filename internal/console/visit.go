@@ -265,8 +265,13 @@ func (v *visit) byScript() bool {
 // here is the path and query that was asked for.
 func (v *visit) here() string { return v.R.URL.RequestURI() }
 
+// loginPath leads to the login. Whoever sent something is told that it was not done.
 func (v *visit) loginPath() string {
-	if v.R.Method != http.MethodGet || v.R.URL.Path == "/" {
+	if v.R.Method != http.MethodGet && v.R.Method != http.MethodHead {
+		v.setTold(v.W, v.R, toneBad, "You are not logged in any more, so nothing was changed. Log in, and do it again.")
+		return "/login"
+	}
+	if v.R.URL.Path == "/" {
 		return "/login"
 	}
 	return "/login?next=" + queryEscape(v.here())
