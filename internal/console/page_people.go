@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -224,19 +225,27 @@ func (v *desk) grantFields(x *personView) []field {
 	return append(fields, custom...)
 }
 
-// sentGrant is what a form says that a person may do.
-func (v *desk) sentGrant() map[string]any {
+// sentGrant is what a form says that a person may do; x is what they may now. What was
+// chosen and would not count is an error of its field: they would get more than it says.
+func (v *desk) sentGrant(x *personView) (map[string]any, error) {
 	body := map[string]any{"role": v.sent("role")}
-	if v.sent("role") == string(relay.RoleCustom) {
-		body["scopes"] = v.sentScopes()
+	scopes := v.sentScopes()
+	switch {
+	case v.sent("role") == string(relay.RoleCustom):
+		body["scopes"] = scopes
+	case len(scopes) > 0 && !(x.Role == string(relay.RoleCustom) && slices.Equal(scopes, slices.Sorted(slices.Values(x.Scopes)))):
+		return nil, &relay.Error{Kind: relay.Invalid, Field: "area", Public: "This counts with the role custom only. Choose that role, or nothing here."}
 	}
 	if v.Behalf == "" && v.May("GET", apiSubusers) {
 		body["restricted"] = v.on("restricted")
-		if v.on("restricted") {
-			body["subusers"] = v.list("subusers")
+		switch names := v.list("subusers"); {
+		case v.on("restricted"):
+			body["subusers"] = names
+		case len(names) > 0 && !slices.Equal(names, x.Subusers):
+			return nil, &relay.Error{Kind: relay.Invalid, Field: "subusers", Public: "Without the box above they see the whole account. Tick it, or name nobody here."}
 		}
 	}
-	return body
+	return body, nil
 }
 
 func inviteForm(v *desk) form {
@@ -250,9 +259,11 @@ func showInvite(v *desk) error {
 }
 
 func invite(v *desk) error {
-	body := v.sentGrant()
-	body["email"] = v.sent("email")
-	err := v.Call("POST", apiPeople, body, nil)
+	body, err := v.sentGrant(&personView{})
+	if err == nil {
+		body["email"] = v.sent("email")
+		err = v.Call("POST", apiPeople, body, nil)
+	}
 	if err == nil {
 		return v.linkMailed(v.path("/people"), "The invitation was mailed.")
 	}
@@ -432,7 +443,10 @@ func editPerson(v *desk) error {
 	if err != nil {
 		return err
 	}
-	err = v.Call("PATCH", under(apiPeople, v.id("person")), v.sentGrant(), nil)
+	body, err := v.sentGrant(&x)
+	if err == nil {
+		err = v.Call("PATCH", under(apiPeople, v.id("person")), body, nil)
+	}
 	if err == nil {
 		return v.Redirect(v.path("/people", v.id("person")), "What they may do was changed.")
 	}

@@ -115,6 +115,17 @@ func TestInvite(t *testing.T) {
 	if body := w.asked("POST /v3/teammates"); body != `{"email":"x@example.com","restricted":true,"role":"custom","scopes":["api_keys.read"],"subusers":["shop","news"]}` {
 		t.Errorf("asked for %s", body)
 	}
+	for _, r := range []struct {
+		field string
+		sent  []string
+	}{
+		{"area", []string{"role", "developer", "area", "keys:see"}}, {"area", []string{"role", "auditor", "scopes", "stats.read"}}, {"subusers", []string{"role", "developer", "subusers", "shop"}},
+	} { // more than what was chosen is not given
+		w.post("/people/invite", append(r.sent, "email", "y@example.com")...).want(422).shows("#invite-"+r.field+"-error", "").shows("input[name=email][value=y@example.com]", "")
+	}
+	if n := len(w.api.made("POST /v3/teammates")); n != 1 {
+		t.Errorf("%d invitations", n)
+	}
 	w.api.on("POST /v3/teammates", &relay.Error{Kind: relay.Invalid, Field: "email", Public: "This is somebody's already."})
 	w.post("/people/invite", "email", "x@example.com", "role", "auditor").want(422).shows("#invite-email-error", "already").shows("input[value=auditor][checked]", "")
 	w.api.on("POST /v3/teammates/pending/t1/resend", nil)
@@ -126,6 +137,11 @@ func TestInvite(t *testing.T) {
 	if body := w.asked("PATCH /v3/teammates/bob"); body != `{"restricted":false,"role":"auditor"}` {
 		t.Errorf("asked for %s", body)
 	}
+	// Of a form what stood in it already may stay.
+	w.api.on("GET /v3/teammates/bob", json.RawMessage(strings.Replace(onePerson, `"developer"`, `"custom"`, 1)))
+	w.post("/people/bob/edit", "role", "auditor", "area", "mail:all", "subusers", "shop").goes("/people/bob")
+	w.post("/people/bob/edit", "role", "auditor", "area", "mail:all", "area", "keys:see").want(422).shows("#edit-person-area-error", "")
+	w.post("/people/bob/edit", "role", "auditor", "subusers", "shop\nnews").want(422).shows("#edit-person-subusers-error", "")
 	w.api.on("DELETE /v3/teammates/bob/sessions/s1", nil)
 	w.post("/people/bob/sessions/s1/end").goes("/people/bob")
 }
