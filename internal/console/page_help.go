@@ -158,7 +158,8 @@ func (v *desk) refused(f form, err error) (form, bool) {
 		i := -1
 		if item.Field != nil {
 			i = slices.IndexFunc(f.Fields, func(x field) bool {
-				return x.Kind != "hidden" && (*item.Field == x.Name || strings.HasPrefix(*item.Field, x.Name+"."))
+				return x.Kind != "hidden" && (*item.Field == x.Name || strings.HasPrefix(*item.Field, x.Name+".") ||
+					x.Also != "" && strings.HasPrefix(*item.Field+".", x.Also+"."))
 			})
 		}
 		if i >= 0 && f.Fields[i].Error == "" {

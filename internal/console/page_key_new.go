@@ -112,7 +112,7 @@ func keyLimitFields(k *apiKeyView) []field {
 	return []field{
 		{Name: "senders", Label: "It writes as", Kind: "textarea", Lines: 2, Value: lines(k.Senders),
 			Help: "Domains or addresses, one a line. None: as all that you may write as."},
-		{Name: "networks", Label: "It works from", Kind: "textarea", Lines: 2, Value: lines(slices.Concat(k.Networks, k.Hosts)),
+		{Name: "networks", Also: "hosts", Label: "It works from", Kind: "textarea", Lines: 2, Value: lines(slices.Concat(k.Networks, k.Hosts)),
 			Help: "Addresses, networks such as 192.0.2.0/24, or host names, one a line. None: from anywhere."},
 		{Name: "recipient_domains", Label: "It writes to", Kind: "textarea", Lines: 2, Value: lines(k.RecipientDomains),
 			Help: "Domains, one a line. None: to everybody."},

@@ -103,6 +103,8 @@ func TestRefusalStandsBesideItsField(t *testing.T) {
 	w := newPages(t, answers)
 	w.post("/keys/new", "for", "network", "name", "x", "networks", "192.0.2.999").want(422).
 		shows("#new-key-networks-error", "Not a network: 192.0.2.999.").shows("textarea[aria-invalid=true]", "192.0.2.999")
+	field = "hosts.0" // names of hosts are typed there, too
+	w.post("/keys/new", "for", "network", "name", "x", "networks", "no_host").want(422).shows("#new-key-networks-error", "Not a network: 192.0.2.999.").lacks("[role=alert]")
 }
 
 func TestRevokeShowsWhoIsCutOff(t *testing.T) {

@@ -153,6 +153,7 @@ type field struct {
 	Required bool
 	Lines    int    // of textarea
 	Auto     string // autocomplete; "": off
+	Also     string // another member of the API that is typed here
 }
 
 // form is one form. Its name is unique on its page: ids are made of it.
