@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -295,6 +296,36 @@ func showKeyEdit(v *desk) error {
 	return v.Render(http.StatusOK, "page_form", "Change "+k.Name, keyEditPage{keyEditForm(v, &k)})
 }
 
+// since are the members that differ from what a key is: the policy of the account judges
+// what is given, and a key from before it can be renamed and narrowed. Its end is chosen
+// as a day: who leaves the day leaves the hour.
+func (k *keyChange) since(old *apiKeyView) map[string]any {
+	body := map[string]any{"name": k.Name}
+	for name, lists := range map[string][2][]string{
+		"senders": {k.Senders, old.Senders}, "recipient_domains": {k.RecipientDomains, old.RecipientDomains}, "scopes": {sorted(k.Scopes), sorted(old.Scopes)},
+	} {
+		if !slices.Equal(lists[0], lists[1]) {
+			body[name] = lists[0]
+		}
+	}
+	if !slices.Equal(k.Networks, old.Networks) || !slices.Equal(k.Hosts, old.Hosts) {
+		body["networks"], body["hosts"] = k.Networks, k.Hosts
+	}
+	for name, of := range map[string][2]any{
+		"per_hour": {k.PerHour, old.PerHour}, "per_day": {k.PerDay, old.PerDay}, "hours": {k.Hours, old.Hours}, "mode": {k.Mode, old.Mode}, "canary": {k.Canary, old.Canary},
+	} {
+		if of[0] != of[1] {
+			body[name] = of[0]
+		}
+	}
+	if day, _, _ := strings.Cut(k.ExpiresAt, "T"); day != dateOf(old.ExpiresAt) {
+		body["expires_at"] = k.ExpiresAt
+	}
+	return body
+}
+
+func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
+
 func editKey(v *desk) error {
 	old, err := v.key()
 	if err != nil {
@@ -306,7 +337,7 @@ func editKey(v *desk) error {
 		err = k.heed(&keyTemplate{})
 	}
 	if err == nil {
-		err = v.Call("PATCH", under(apiKeys, old.ID), k, nil)
+		err = v.Call("PATCH", under(apiKeys, old.ID), k.since(&old), nil)
 	}
 	if err == nil {
 		return v.Redirect(v.path("/keys", old.ID), "The key was changed.")

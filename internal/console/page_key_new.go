@@ -77,7 +77,7 @@ func templateOf(id string) *keyTemplate {
 func newKeyForm(v *desk, t *keyTemplate) form {
 	k := apiKeyView{Mode: string(t.mode), Scopes: t.scopes(v.Scopes())}
 	if t.days > 0 {
-		k.ExpiresAt = v.Now.AddDate(0, 0, t.days)
+		k.ExpiresAt = v.Now.AddDate(0, 0, t.days-1) // the last day is a whole one
 	}
 	fields := []field{
 		{Name: "for", Kind: "hidden", Value: t.id},

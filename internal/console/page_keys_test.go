@@ -2,8 +2,10 @@ package console
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"postern/internal/httpx"
 )
@@ -92,6 +94,51 @@ func TestEachTemplateHasAForm(t *testing.T) {
 	for _, kind := range keyTemplates {
 		page := w.get("/keys/new?for=" + kind.id)
 		page.says(kind.title, "Make the key")
+	}
+}
+
+// A change tells the API what differs: the policy judges what is given, and the hour at
+// which a key ends is not moved by who leaves its day.
+func TestEditGivesWhatDiffers(t *testing.T) {
+	t.Parallel()
+	ends := `{"expires_at":"2026-06-01T10:00:00Z","per_minute":5,"hours":"mon-fri 08-18","hosts":["a.example.com"],` + oneKey[1:]
+	as := []string{"name", "shop", "area", "mail:all", "scopes", "", "senders", "example.com", "networks", "192.0.2.0/24\r\na.example.com", "recipient_domains", "",
+		"per_hour", "", "per_day", "1000", "hours", "mon-fri 08-18", "expires_at", "2026-06-01", "mode", "live"}
+	for _, test := range []struct{ name, value, want string }{
+		{"name", "till", `{"name":"till"}`},
+		{"expires_at", "2026-06-02", `{"expires_at":"2026-06-02T23:59:59Z","name":"shop"}`},
+		{"expires_at", "", `{"expires_at":"","name":"shop"}`},
+		{"networks", "a.example.com", `{"hosts":["a.example.com"],"name":"shop","networks":[]}`},
+		{"senders", "", `{"name":"shop","senders":[]}`},
+		{"recipient_domains", "example.net", `{"name":"shop","recipient_domains":["example.net"]}`},
+		{"area", "keys:see", `{"name":"shop","scopes":["api_keys.read"]}`},
+		{"per_hour", "10", `{"name":"shop","per_hour":10}`},
+		{"per_day", "", `{"name":"shop","per_day":0}`},
+		{"hours", "", `{"hours":"","name":"shop"}`},
+		{"mode", "hold", `{"mode":"hold","name":"shop"}`},
+	} {
+		w := newPages(t, keyAnswers())
+		w.api.on("GET /v3/api_keys/k1", json.RawMessage(ends))
+		sent := slices.Clone(as)
+		sent[slices.Index(sent, test.name)+1] = test.value
+		w.post("/keys/k1/edit", sent...).goes("/keys/k1")
+		if body := w.asked("PATCH /v3/api_keys/k1"); body != test.want {
+			t.Errorf("%s %q: %s instead of %s", test.name, test.value, body, test.want)
+		}
+		w.post("/keys/k1/edit", append(slices.Clone(as), "canary", "on")...).goes("/keys/k1")
+		if body := w.asked("PATCH /v3/api_keys/k1"); body != `{"canary":true,"name":"shop"}` {
+			t.Errorf("a decoy: %s", body)
+		}
+	}
+}
+
+// A key for a job lives no longer than 30 days, which is all that many a policy allows.
+func TestJobsKeyLivesNoLonger(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, keyAnswers())
+	day, err := time.Parse(time.DateOnly, attribute(w.get("/keys/new?for=ci").find("input[name=expires_at]"), "value"))
+	if end := day.AddDate(0, 0, 1); err != nil || end.After(clock.AddDate(0, 0, 30)) || end.Before(clock.AddDate(0, 0, 29)) {
+		t.Errorf("it lives until %s (%v)", end, err)
 	}
 }
 
