@@ -29,11 +29,12 @@ func (a *API) listDomains(c *Call) error {
 		return err
 	}
 	part := strings.ToLower(c.Text("domain"))
-	if ascii, err := checkDomain("domain", part); err == nil {
-		part = ascii
+	ascii := part
+	if whole, err := checkDomain("domain", part); err == nil {
+		ascii = whole
 	}
 	all = slices.DeleteFunc(all, func(d relay.Domain) bool {
-		return !strings.Contains(d.Name, part) || c.Flag("exclude_subusers") && !d.Subuser.IsZero() && d.Subuser != c.Tenant.Subuser ||
+		return !strings.Contains(d.Name, ascii) && !strings.Contains(unicodeOf(d.Name), part) || c.Flag("exclude_subusers") && !d.Subuser.IsZero() && d.Subuser != c.Tenant.Subuser ||
 			c.Text("username") != "" && !a.isOf(c, &d, c.Text("username"))
 	})
 	return a.replyDomains(c, page(all, limit, offset))

@@ -162,6 +162,9 @@ func TestListDomains(t *testing.T) {
 		{parent, "?username=branch", ""},
 		{parent, "?domain=ACME", "acme.test"},
 		{parent, "?domain=b%C3%BCcher.test", "xn--bcher-kva.test"},
+		{parent, "?domain=B%C3%BCch", "xn--bcher-kva.test"},
+		{parent, "?domain=%C3%BCcher.te", "xn--bcher-kva.test"},
+		{parent, "?domain=%C3%BCcher.tx", ""},
 		{parent, "?limit=2&offset=1", "staging.test shared.test"},
 		// Without subusers.read a parent's key does not reach its subusers.
 		{w.as(w.acme, scopeDomainRead), "", "acme.test shared.test all.test xn--bcher-kva.test"},

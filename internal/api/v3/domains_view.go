@@ -149,9 +149,7 @@ func (a *API) describeDomain(c *Call, d *relay.Domain) domainView {
 		RotateDays: daysOf(d.Rotate),
 	}
 	v.User, v.Username = a.ownerOf(d)
-	if u, err := idna.Display.ToUnicode(d.Name); err == nil && u != d.Name {
-		v.Unicode = u
-	}
+	v.Unicode = unicodeOf(d.Name)
 	if c.mayChange(d) {
 		for _, id := range d.Subusers {
 			if s, ok := a.Directory.Subuser(id); ok && s.DeletedAt.IsZero() {
@@ -220,4 +218,16 @@ func dnsKey(d *relay.Domain, key string) string {
 
 func viewDMARC(check relay.DomainCheck) dmarcView {
 	return dmarcView{Policy: check.Policy, SPF: check.SPFAligned, DKIM: check.DKIMAligned, Recommended: check.Recommended, Why: check.Why}
+}
+
+// unicodeOf is a domain's name as people write it, where that differs.
+func unicodeOf(name string) string {
+	if !strings.Contains(name, "xn--") {
+		return ""
+	}
+	u, err := idna.Display.ToUnicode(name)
+	if err != nil || u == name {
+		return ""
+	}
+	return u
 }
