@@ -31,6 +31,8 @@ func (v *desk) find(f finder, t *table) form {
 	}
 	if searched {
 		t.Empty, t.Next = f.none, []link{{f.all, kept}}
+	} else if v.sent("offset") != "" {
+		t.Empty, t.Next = "The list ends before here.", []link{{f.all, kept}}
 	}
 	return form{Name: "search", Get: true, Action: v.path(f.list), Do: "Search", Fields: fields}
 }

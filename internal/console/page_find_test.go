@@ -54,6 +54,8 @@ func TestLongListsAreSearched(t *testing.T) {
 			w = newPages(t, map[string]any{"GET " + c.api: listed(200)})
 			w.get(c.path+"?"+c.param+"=shop").shows("a[href="+c.path+"?"+c.param+"=shop&offset=200]", "Next page")
 			w.get(c.path+"?offset=400").shows("#search", "Search")
+			w = newPages(t, map[string]any{"GET " + c.api: listed(0)})
+			w.get(c.path+"?offset=200").says("The list ends before here.").shows("a[href="+c.path+"]", c.all).never("There is no")
 		})
 	}
 }
