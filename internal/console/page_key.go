@@ -227,7 +227,7 @@ func keyNotices(v *desk, k *apiKeyView) (out []notice) {
 				". Give it the new one before " + momentOf(v.Now, k.PreviousUntil).Human() + "."})
 	case !k.ExpiresAt.IsZero() && k.ExpiresAt.Before(v.Now.AddDate(0, 0, 14)) && k.ExpiresAt.After(v.Now):
 		out = append(out, notice{Tone: toneWarn, Title: "This key ends soon.",
-			Text: "Its programs cannot send after " + momentOf(v.Now, k.ExpiresAt).Human() + ". Give it a later last day, or rotate it."})
+			Text: "Its programs cannot send after " + momentOf(v.Now, k.ExpiresAt).Human() + ". Give it a later last day, or put another key in its place. A rotation does not move that day; where the policy allows no later one, it comes first."})
 	}
 	return out
 }

@@ -184,6 +184,8 @@ func TestKeyPage(t *testing.T) {
 	page.says("shop", "Send mail", "Who used it in the last 30 days", "Switch it off", "Rotate it", "Revoke it")
 	w.api.denied = []string{"PATCH " + apiKey, "POST " + apiKey + "/rotate", "DELETE " + apiKey, "POST " + apiKey + "/disable", "POST " + apiKey + "/test"}
 	w.get("/keys/k1").never("Switch it off", "Rotate it", "Revoke it", "Change it", "Send a test message")
+	w.api.on("GET /v3/api_keys/k1", json.RawMessage(`{"expires_at":"2026-03-10T00:00:00Z",`+oneKey[1:]))
+	w.get("/keys/k1").says("This key ends soon.", "A rotation does not move that day")
 }
 
 // A revoked key is still to be read, with what it did and who ended it: what leads to it

@@ -116,7 +116,7 @@ func (a *API) attendKeys(c *Call) ([]attention, error) {
 			continue
 		}
 		at := attention{Severity: "warning", Code: "key_expiring", Subject: k.Name, Href: "/keys/" + k.ID.String(), At: k.ExpiresAt,
-			Text: fmt.Sprintf("The key %q ends on %s.", k.Name, k.ExpiresAt.UTC().Format(time.DateOnly)), Fix: "Rotate it, and give the new secret to whoever uses it."}
+			Text: fmt.Sprintf("The key %q ends on %s.", k.Name, k.ExpiresAt.UTC().Format(time.DateOnly)), Fix: "Give it a later last day, or put another key in its place. A rotation does not move that day."}
 		if !c.Now.Before(k.ExpiresAt) {
 			at.Code, at.Text = "key_expired", fmt.Sprintf("The key %q ended on %s and works no more.", k.Name, k.ExpiresAt.UTC().Format(time.DateOnly))
 			at.Fix = "Revoke it, or make its programs use another."

@@ -79,6 +79,9 @@ func TestAttention(t *testing.T) {
 		if x.Text == "" || x.Fix == "" && !strings.HasPrefix(x.Code, "watch_") || !strings.HasPrefix(x.Href, "/") {
 			t.Errorf("%+v", x)
 		}
+		if x.Code == "key_expiring" && !strings.Contains(x.Fix, "later last day") { // a rotated key ends when it did before
+			t.Errorf("what helps is %q", x.Fix)
+		}
 	}
 	if got, want := fmt.Sprint(codes), "[warning watch_burst warning key_expiring warning key_expired warning mail_held notice mail_waits]"; got != want {
 		t.Errorf("%s, want %s", got, want)
