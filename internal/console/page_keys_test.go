@@ -233,6 +233,7 @@ func TestScopesInWords(t *testing.T) {
 		{[]string{"mail.send"}, "Send mail"},
 		{areas[2].scopes(true), "See keys"},
 		{areas[2].scopes(false), "Change keys"},
+		{areas[5].scopes(false), "See figures"}, // there is nothing to change
 		{[]string{"api_keys.create"}, "Some of keys"},
 		{[]string{"api_keys.read", "api_keys.update"}, "See keys, and change some"},
 		{[]string{"mail.send", "templates.read"}, "Send mail; 1 other scope"},

@@ -74,7 +74,7 @@ func scopeWords(scopes []string) []string {
 		switch see := a.scopes(true); {
 		case a.id == "mail":
 			words = "Send mail"
-		case containsAll(scopes, a.scopes(false)):
+		case len(see) < len(a.scopes(false)) && containsAll(scopes, a.scopes(false)):
 			words = "Change " + words
 		case containsAll(scopes, see):
 			words = "See " + words
