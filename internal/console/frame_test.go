@@ -76,6 +76,13 @@ func TestSubusers(t *testing.T) {
 	w.get("/switch?to=&next=/as/shop/sample").goes("/sample")
 	w.get("/switch?to=shop&next=//evil.example").goes("/as/shop")
 	w.get("/switch?to=other&next=/sample").want(404)
+	// Where a subuser has no such page, or it is not for the person, there is its first.
+	for _, own := range []string{"/subusers", "/subusers/shop", "/policy/edit", "/profile", "/welcome", "/nowhere"} {
+		w.get("/switch?to=shop&next=" + own).goes("/as/shop")
+	}
+	w.api.denied = []string{"GET /v3/sample"}
+	w.get("/switch?to=shop&next=/sample").goes("/as/shop")
+	w.api.denied = nil
 
 	// A person who looks after subusers only never sees the account's own.
 	u := &w.visit().User

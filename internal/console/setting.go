@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,9 +61,20 @@ func (c *Console) switchTenant(v *visit) error {
 		http.Redirect(v.W, v.R, next, http.StatusSeeOther)
 		return nil
 	}
-	if _, ok := c.Tenants.SubuserNamed(u, f.To); !ok {
+	t, ok := c.Tenants.SubuserNamed(u, f.To)
+	if !ok {
 		return relay.E(relay.NotFound, "There is no subuser of that name that you look after.")
+	}
+	if !v.shows(next, asOne(v.Principal, t, f.To)) { // the account's own, as its subusers
+		next = "/"
 	}
 	http.Redirect(v.W, v.R, subuserPath(f.To, next), http.StatusSeeOther)
 	return nil
+}
+
+// shows reports whether a path is a page that is there for a subuser, and for p.
+func (v *visit) shows(path string, p *relay.Principal) bool {
+	return slices.ContainsFunc(v.pages, func(pg page) bool {
+		return pg.Method == http.MethodGet && pg.Pattern == path && pg.forSubusers() && v.may(p, pg.Needs)
+	})
 }
