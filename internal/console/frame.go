@@ -115,7 +115,7 @@ const listed = 100
 
 func (v *visit) frame() frame {
 	f := frame{
-		Title: v.page.Title, Crumbs: v.crumbs, Theme: v.theme(v.R), Here: v.here(), Now: v.Now, Version: v.Version, Assets: assetBase,
+		Title: v.page.Title, Crumbs: v.crumbs, Theme: v.theme(v.R), Here: v.stands(), Now: v.Now, Version: v.Version, Assets: assetBase,
 		prefix: v.prefix(), Behalf: v.Behalf, Plain: v.Principal == nil, Auth: v.Principal != nil,
 	}
 	f.Told, f.Notice = v.flash(v.W, v.R)

@@ -202,3 +202,15 @@ func TestFirstPage(t *testing.T) {
 	w.api.deny("GET /v3/sample")
 	w.get("/").goes("/profile")
 }
+
+// A form that was refused has an address that nobody can open: what leads back to the page
+// leads to the one that has the form.
+func TestRefusedFormLeadsBack(t *testing.T) {
+	t.Parallel()
+	w := newPages(t, sampleAnswers())
+	wrong := &relay.Error{Kind: relay.Invalid, Field: "timezone", Public: "No such zone."}
+	w.api.on("PATCH /v3/user/timezone", wrong)
+	w.api.on("POST /v3/whitelabel/domains", wrong)
+	w.post("/settings/timezone", "timezone", "x").want(422).shows("form.theme input[name=next][value=/settings]", "")
+	w.post("/domains/new", "domain", "x").want(422).shows("form.theme input[name=next][value=/domains/new]", "")
+}

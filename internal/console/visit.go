@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -264,6 +266,15 @@ func (v *visit) byScript() bool {
 
 // here is the path and query that was asked for.
 func (v *visit) here() string { return v.R.URL.RequestURI() }
+
+// stands is the address of the page that is shown: a form that was refused is shown on
+// the page that has it, where it has none of its own.
+func (v *visit) stands() string {
+	if v.R.Method == http.MethodPost && !slices.ContainsFunc(v.pages, func(p page) bool { return p.Method == http.MethodGet && p.Pattern == v.page.Pattern }) {
+		return path.Dir(v.R.URL.EscapedPath())
+	}
+	return v.here()
+}
 
 // loginPath leads to the login. Whoever sent something is told that it was not done.
 func (v *visit) loginPath() string {
