@@ -234,7 +234,8 @@ func (v *desk) preview(status int, refusal error) error {
 		p.Form.Fields = append(p.Form.Fields, confirmField())
 		p.Form.Tone = toneDanger
 	}
-	if refusal != nil {
+	if refusal != nil { // here it can be mended
+		p.Form.Fields[0].Kind, p.Form.Fields[0].Label, p.Form.Fields[0].Lines = "textarea", "Networks or hosts", 3
 		f, ok := v.refused(p.Form, refusal)
 		if !ok {
 			return refusal

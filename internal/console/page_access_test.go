@@ -57,6 +57,10 @@ func TestAccessChangeIsShownBeforeItIsMade(t *testing.T) {
 	w.post("/access/add", "ips", "198.51.100.0/24").want(409).shows(".wrong", "your own address, 127.0.0.1, would be shut out").
 		shows("#mine button", "Add my own address").shows("label", "I mean it, even if it shuts me out")
 
+	// An entry that is none can be mended there: the list is not typed again.
+	w.api.on("POST /v3/access_settings/whitelist", &relay.Error{Kind: relay.Invalid, Field: "ips.1.ip", Public: "That is no network."})
+	w.post("/access/add", "ips", "198.51.100.0/24\n10.0.0.0/33").want(409).shows("#change-ips-error", "That is no network.").shows("textarea[name=ips]", "198.51.100.0/24 10.0.0.0/33")
+
 	w.api.on("POST /v3/access_settings/whitelist", nil)
 	w.post("/access/add", "ips", "198.51.100.0/24", "note", "shop", "trial_seconds", "600", "confirm", "on").goes("/access")
 	if body := w.asked("POST /v3/access_settings/whitelist"); body != `{"ips":[{"ip":"198.51.100.0/24","note":"shop"}],"confirm":true,"trial_seconds":600}` {
