@@ -242,6 +242,13 @@ func TestSettingsAndPolicy(t *testing.T) {
 	if body := w.asked("PATCH /v3/user/policy"); body != `{"bind_reply_to":false,"forbid_full_access":false,"foreign_names":false,"mechanisms":["PLAIN","EXTERNAL"],"preview_bodies":true,"require_networks":false}` {
 		t.Errorf("asked for %s", body)
 	}
+	for _, days := range []string{"-1", "3651"} {
+		w.post("/policy/edit", "max_key_life_seconds", days).want(422).shows("#policy-max_key_life_seconds-error", "days from 1 to 3650")
+	}
+	for seconds, want := range map[int]string{43200: "12 hours", 129600: "36 hours", 86400: "1 day"} {
+		w.api.on("GET /v3/user/policy", map[string]any{"max_key_life_seconds": seconds})
+		w.get("/policy").says(want)
+	}
 }
 
 // Who asks for a subuser's people, or may not look at subusers, asks for one tenant's:

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+
+	"postern/internal/relay"
 )
 
 const (
@@ -161,7 +163,10 @@ type policyPage struct {
 	Is   facts
 }
 
-const dayOfSeconds = 24 * 3600
+const (
+	dayOfSeconds = 24 * 3600
+	mostLifeDays = 3650
+)
 
 func showPolicy(v *desk) error {
 	x, err := ask[policyView](v, apiPolicy)
@@ -170,8 +175,11 @@ func showPolicy(v *desk) error {
 	}
 	p := policyPage{Next: v.linkIf("Change it", "/policy/edit", "PATCH", apiPolicy)}
 	life := tagged("without end", toneWarn)
-	if x.MaxKeyLife > 0 {
+	switch {
+	case x.MaxKeyLife > 0 && x.MaxKeyLife%dayOfSeconds == 0:
 		life = words(things(x.MaxKeyLife/dayOfSeconds, "day"))
+	case x.MaxKeyLife > 0:
+		life = words(things(x.MaxKeyLife/3600, "hour"))
 	}
 	p.Is.add("A key's secret lives at most", life)
 	p.Is.add("Keys with full access", wanted(x.ForbidFullAccess, "forbidden", "allowed"))
@@ -243,6 +251,9 @@ func setPolicy(v *desk) error {
 		body["preview_bodies"] = preview
 	}
 	days, err := v.sentNumber("max_key_life_seconds")
+	if err == nil && (days < 0 || days > mostLifeDays) { // the API speaks of seconds
+		err = &relay.Error{Kind: relay.Invalid, Field: "max_key_life_seconds", Public: "Not a number of days from 1 to " + strconv.Itoa(mostLifeDays) + "."}
+	}
 	if err == nil {
 		// A life of hours, that only the API can set, is not rounded by saving.
 		if old.MaxKeyLife == 0 || days != max(old.MaxKeyLife/dayOfSeconds, 1) {
