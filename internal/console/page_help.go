@@ -77,6 +77,17 @@ func (v *desk) sentList(name string) []string {
 	return strings.FieldsFunc(v.values.Get(name), func(r rune) bool { return strings.ContainsRune(",; \t\r\n", r) })
 }
 
+// sentLines is a text area with one entry a line, whose entries may have spaces and commas.
+func (v *desk) sentLines(name string) []string {
+	out := []string{}
+	for line := range strings.Lines(v.values.Get(name)) {
+		if line = strings.TrimSpace(line); line != "" {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
 // sentNumber is a number; "" is 0, and what is none is an error of its field.
 func (v *desk) sentNumber(name string) (int64, error) {
 	s := v.sent(name)

@@ -238,7 +238,7 @@ func (v *desk) sentGrant(x *personView) (map[string]any, error) {
 	}
 	if v.Behalf == "" && v.May("GET", apiSubusers) {
 		body["restricted"] = v.on("restricted")
-		switch names := v.list("subusers"); {
+		switch names := v.sentLines("subusers"); {
 		case v.on("restricted"):
 			body["subusers"] = names
 		case len(names) > 0 && !slices.Equal(names, x.Subusers):

@@ -111,8 +111,8 @@ func TestInvite(t *testing.T) {
 	w := newPages(t, sampleAnswers())
 	w.get("/people/invite").want(200).says("Sees all, changes nothing.", "Nobody can be given more than you have.")
 	w.api.on("POST /v3/teammates", nil)
-	w.post("/people/invite", "email", "x@example.com", "role", "custom", "area", "keys:see", "restricted", "on", "subusers", "shop\nnews").goes("/people")
-	if body := w.asked("POST /v3/teammates"); body != `{"email":"x@example.com","restricted":true,"role":"custom","scopes":["api_keys.read"],"subusers":["shop","news"]}` {
+	w.post("/people/invite", "email", "x@example.com", "role", "custom", "area", "keys:see", "restricted", "on", "subusers", "shop\r\n\r\n new, and old \r\n").goes("/people")
+	if body := w.asked("POST /v3/teammates"); body != `{"email":"x@example.com","restricted":true,"role":"custom","scopes":["api_keys.read"],"subusers":["shop","new, and old"]}` {
 		t.Errorf("asked for %s", body)
 	}
 	for _, r := range []struct {
