@@ -184,6 +184,8 @@ func changeError(err error) error {
 		return &relay.Error{Kind: relay.Conflict, Public: "That name is taken.", Err: err}
 	case isForeign(err):
 		return &relay.Error{Kind: relay.NotFound, Public: "Something that it refers to does not exist.", Err: err}
+	case errors.Is(err, ErrFull):
+		return &relay.Error{Kind: relay.Unavailable, Public: "There is no space left to store this; nothing was changed. It works again when whoever runs this relay has made room.", Err: err}
 	}
 	return err
 }

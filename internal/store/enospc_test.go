@@ -5,11 +5,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"postern/internal/relay"
 )
 
 // TestRealFullDisk fills what is left of a file system, 24 MB: acceptances end
@@ -66,6 +69,14 @@ func TestRealFullDisk(t *testing.T) {
 		if err := s.Accept(ctx, mail(t, s, 1, 100_000, false)); err != nil && !errors.Is(err, ErrFull) {
 			t.Fatalf("accept on a full disk: %v", err)
 		}
+	}
+	// Who changes something is told in words, and not of a fault of ours.
+	var refused error
+	for i := 0; refused == nil && i < 5000; i++ { // the log may have room
+		refused = s.CreateAccount(ctx, testBy, relay.Account{ID: relay.AccountID{ID: relay.NewID(time.Now())}, Name: "more" + strconv.Itoa(i), CreatedAt: time.Now()})
+	}
+	if e, ok := errors.AsType[*relay.Error](refused); !ok || e.Kind != relay.Unavailable || !strings.Contains(e.Public, "no space left") || !errors.Is(refused, ErrFull) {
+		t.Errorf("a change on a full disk: %v", refused)
 	}
 	for _, a := range kept {
 		readAll(t, s, a.Message.ID)
