@@ -73,6 +73,7 @@ type Console struct {
 	Config
 	templates map[string]view
 	pages     []page
+	shown     *http.ServeMux // paths of pages that are looked at
 	live      *lives
 	hints     chan struct{} // who judges a password right now
 }
@@ -109,7 +110,8 @@ func New(c Config) (*Console, error) {
 	if err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}
-	return &Console{Config: c, templates: views, pages: allPages(), live: newLives(), hints: make(chan struct{}, hintsAtOnce)}, nil
+	pages := allPages()
+	return &Console{Config: c, templates: views, pages: pages, shown: shown(pages), live: newLives(), hints: make(chan struct{}, hintsAtOnce)}, nil
 }
 
 // Routes are the pages and their assets.

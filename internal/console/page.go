@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -82,6 +83,44 @@ func Pages() (patterns []string) {
 		}
 	}
 	return patterns
+}
+
+// shown finds which paths open a page that is looked at.
+func shown(pages []page) *http.ServeMux {
+	m := http.NewServeMux()
+	for i := range pages {
+		p := &pages[i]
+		if p.Method != http.MethodGet || p.Title == "" || p.Level != full && p.Level != enrolling {
+			continue
+		}
+		m.HandleFunc("GET "+p.Pattern, http.NotFound)
+		if p.forSubusers() {
+			m.HandleFunc("GET "+subuserPrefix+p.tenantPattern(), http.NotFound)
+		}
+	}
+	return m
+}
+
+// opens is a path of ours, with its query, if a page opens there; of what only a form is
+// sent to, the nearest page above.
+func (c *Console) opens(at string) string {
+	u, err := url.Parse(at)
+	if err != nil {
+		return "/"
+	}
+	for p := u.EscapedPath(); len(p) > 1; p = p[:strings.LastIndexByte(p, '/')] {
+		above, err := url.Parse(p)
+		if err != nil {
+			break
+		}
+		if _, pattern := c.shown.Handler(&http.Request{Method: http.MethodGet, URL: above}); pattern != "" {
+			if p == u.EscapedPath() {
+				return at
+			}
+			return p
+		}
+	}
+	return "/"
 }
 
 // may reports whether a principal could use a page.

@@ -32,6 +32,7 @@ type confirmPage struct {
 	HasKey   bool
 	Passkey  PasskeyForm
 	Issuers  []string // of single sign-on that lets the person in
+	Back     string   // where an issuer leads back to: Next, or the page above it
 	Fresh    time.Duration
 }
 
@@ -47,7 +48,7 @@ func (v *visit) confirmPage(next, stash string) *confirmPage {
 	}
 	app := len(u.TOTP) > 0
 	return &confirmPage{
-		Issuers: issuers, Fresh: v.Fresh,
+		Issuers: issuers, Back: v.opens(next), Fresh: v.Fresh,
 		Next: next, Stash: stash, Password: u.Password != "" && (app || !u.SecondFactor()), TOTP: app, HasKey: u.Passkeys > 0,
 		Passkey: PasskeyForm{Action: "/confirm/passkey", Options: "/confirm/passkey/options", Button: "Use a passkey", Next: next, Stash: stash, Wide: true},
 	}

@@ -42,3 +42,39 @@ func TestLateFormsOfResourcesAreKept(t *testing.T) {
 		})
 	}
 }
+
+// An issuer leads back by a link: to a page that opens, not to where only a form is sent.
+func TestIssuerLeadsBackToAPage(t *testing.T) {
+	t.Parallel()
+	for path, back := range map[string]string{
+		"/people/lin/sessions/s1/end":         "/people/lin",
+		"/people/lin/sessions/s1/end?x=1":     "/people/lin",
+		"/people/a%2Fb/sessions/s1/end":       "/people/a%2Fb",
+		"/as/shop/people/lin/sessions/s1/end": "/as/shop/people/lin",
+		"/as/shop/keys/7/enable":              "/as/shop/keys/7",
+		"/invitations/abc/resend":             "/",
+		"/as/shop/invitations/abc/resend":     "/as/shop",
+		"/access/add":                         "/access",
+		"/settings/email":                     "/settings",
+		"/people/invite?x=1":                  "/people/invite?x=1",
+		"/people/lin/do/disable":              "/people/lin/do/disable",
+		"/":                                   "/",
+		"/no/such/page":                       "/",
+	} {
+		w := newWorld(t)
+		if got := w.console.opens(path); got != back {
+			t.Errorf("%s leads back to %s, want %s", path, got, back)
+		}
+	}
+	w := newPages(t, sampleAnswers())
+	w.people.signOns = []SignOn{{ID: "a", Issuer: "Corp", Live: true}}
+	w.api.on("POST /v3/whitelabel/domains/7/disable", relay.E(relay.Forbidden, textReauth))
+	r := w.post("/domains/7/disable").want(403)
+	if next := attribute(r.find("form[action=/login/sso/Corp] input[name=next]"), "value"); next != "/domains/7" {
+		t.Errorf("the issuer leads back to %q", next)
+	}
+	if next := attribute(r.find("form[action=/confirm] input[name=next]"), "value"); next != "/domains/7/disable" {
+		t.Errorf("the kept form goes to %q", next)
+	}
+	w.get("/domains/7").want(200)
+}
