@@ -53,6 +53,9 @@ type flow struct {
 	Until    time.Time       `json:"until"`
 }
 
+// confirms reports whether the person of a session is to show again who they are.
+func (f *flow) confirms() bool { return !f.User.IsZero() && !f.Link }
+
 // Issuers are the names of those that the people of an account can log in by, in
 // order; the zero account: of any.
 func (s *Service) Issuers(account relay.AccountID) []string {
@@ -143,7 +146,8 @@ func localPath(next string) string {
 // and the cookie of BeginOIDC. The session is full where the issuer is trusted for
 // the second factor and says that there was one; otherwise ours follows. next is
 // where to go on. Errors: ErrSSO, whatever was wrong: the login record has the
-// reason; relay.Unavailable; ErrLink.
+// reason; relay.Unavailable; ErrLink; relay.Conflict where somebody was to show again
+// who they are, and the issuer does not say that it asked.
 func (s *Service) FinishOIDC(ctx context.Context, v Visitor, cookie string, query url.Values) (token secret.Redacted, session relay.Session, next string, err error) {
 	begun := s.now()
 	t := try(v, auth.PersonOIDC, "", nil)
@@ -238,9 +242,14 @@ func (s *Service) enterOIDC(ctx context.Context, v Visitor, is *issuer, f *flow,
 	if !ok {
 		return "", relay.Session{}, s.refuseOIDC(ctx, v, u, &notIn{result: relay.LoginAccess, detail: note})
 	}
+	asked := !who.authenticated.IsZero() && begun.Sub(who.authenticated) < s.cfg.Fresh
+	if f.confirms() && !asked { // a new session would be asked the same again, for ever; it is nobody's fault here
+		return "", relay.Session{}, s.refuseOIDC(ctx, v, u, &notIn{result: relay.LoginUnavailable, detail: "issuer " + is.Name + " does not say that it has just asked the person (auth_time)",
+			err: relay.E(relay.Conflict, is.Name+" does not say that it has just asked who you are (auth_time), so this does not count. Confirm in another way, if you have one, or ask who runs this relay.")})
+	}
 	level := s.levelOf(u, is.second(who))
 	session := s.newSession(u, v, level, methodOIDC+" "+is.Name, begun)
-	if !who.authenticated.IsZero() && begun.Sub(who.authenticated) < s.cfg.Fresh {
+	if asked {
 		session.FreshUntil = session.ExpiresAt
 		if level == relay.SessionFull {
 			session.FreshUntil = begun.Add(s.cfg.Fresh)

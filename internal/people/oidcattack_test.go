@@ -251,3 +251,26 @@ func TestAuthTimeToCome(t *testing.T) {
 		}
 	}
 }
+
+// Whom the issuer was to ask anew, and it does not say that it did, is told so: another
+// session that is not fresh only led back to the same question. The one that there is
+// goes on.
+func TestConfirmedByAnIssuerThatDoesNotSayWhen(t *testing.T) {
+	t.Parallel()
+	w, p := ssoWorld(t, newWorld, func(is *Issuer) { is.SecondFactor = true })
+	mfa := func(at any) map[string]any { return map[string]any{"amr": []string{"mfa"}, "auth_time": at} }
+	for what, at := range map[string]any{"never": nil, "long ago": w.now().Add(-time.Hour).Unix(), "to come": w.now().Add(time.Hour).Unix()} {
+		token, _, _, err := w.sso(p, OIDCStart{}, mfa(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, _, err = w.sso(p, OIDCStart{Visit: w.open(token), Fresh: true}, mfa(at))
+		if relay.KindOf(err) != relay.Conflict || !strings.Contains(err.Error(), "Corp does not say that it has just asked who you are") {
+			t.Errorf("%s: %v", what, err)
+		}
+		w.recorded(what, auth.PersonOIDC, relay.LoginUnavailable)
+		if visit := w.open(token); !errors.Is(w.fresh(visit), ErrReauth) {
+			t.Errorf("%s: the session counts as fresh", what)
+		}
+	}
+}
