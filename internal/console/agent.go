@@ -38,7 +38,7 @@ const ssoMethod = "oidc "
 // methodText says how a session was made.
 func methodText(method string) string {
 	first, second := method, ""
-	for mark, words := range map[string]string{"+totp": " and code", "+passkey": " and passkey", "+recovery": " and recovery code"} {
+	for mark, words := range map[string]string{"+totp": " and code", "+passkey": " and passkey", "+recovery": " and recovery code", "+none": ""} {
 		if cut, ok := strings.CutSuffix(method, mark); ok {
 			first, second = cut, words
 		}

@@ -399,7 +399,7 @@ func TestMethodInWords(t *testing.T) {
 	t.Parallel()
 	for method, want := range map[string]string{
 		"password": "password", "password+totp": "password and code", "password+recovery": "password and recovery code", "password+passkey": "password and passkey",
-		"passkey": "passkey", "oidc Corp": "single sign-on by Corp", "oidc Corp+totp": "single sign-on by Corp and code", "oidc A+B+passkey": "single sign-on by A+B and passkey",
+		"passkey": "passkey", "oidc Corp": "single sign-on by Corp", "oidc Corp+none": "single sign-on by Corp", "oidc Corp+totp": "single sign-on by Corp and code", "oidc A+B+passkey": "single sign-on by A+B and passkey",
 	} {
 		if got := methodText(method); got != want {
 			t.Errorf("%s: %q, want %q", method, got, want)

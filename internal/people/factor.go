@@ -54,7 +54,7 @@ func (s *Service) second(ctx context.Context, v Visitor, token secret.Redacted, 
 	if err := s.tryFactor(ctx, visit, mechanism, check); err != nil {
 		return "", relay.Session{}, err
 	}
-	next, session, err := s.complete(ctx, visit, visit.Session.Method+plus)
+	next, session, err := s.complete(ctx, visit, further(visit.Session.Method, plus))
 	if err == nil {
 		s.done(ctx, visit, mechanism, "")
 	}
@@ -275,14 +275,14 @@ func (s *Service) enrolled(ctx context.Context, visit *Visit, mechanism, plus, w
 	if visit.Session.Level != relay.SessionEnrol {
 		next := visit.Session
 		if s.oneFactor(next.Method) {
-			next.Method += plus
+			next.Method = further(next.Method, plus)
 		}
 		token, _, err = s.replace(ctx, &visit.Session, next)
 		return token, codes, err
 	}
 	// Both factors were just shown: the password made this session, the new one is here.
 	visit.Session.FreshUntil = visit.Session.ExpiresAt
-	if token, _, err = s.complete(ctx, visit, visit.Session.Method+plus); err == nil {
+	if token, _, err = s.complete(ctx, visit, further(visit.Session.Method, plus)); err == nil {
 		s.done(ctx, visit, mechanism, "set up")
 	}
 	return token, codes, err

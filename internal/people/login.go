@@ -30,6 +30,9 @@ const (
 	plusTOTP       = "+totp"
 	plusRecovery   = "+recovery"
 	plusPasskey    = "+passkey"
+	// plusNone: an issuer that is trusted for the second factor did not say that there
+	// was one, and none was demanded.
+	plusNone = "+none"
 )
 
 // try is what is known of a try to log in. u may be nil.

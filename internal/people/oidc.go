@@ -247,8 +247,11 @@ func (s *Service) enterOIDC(ctx context.Context, v Visitor, is *issuer, f *flow,
 		return "", relay.Session{}, s.refuseOIDC(ctx, v, u, &notIn{result: relay.LoginUnavailable, detail: "issuer " + is.Name + " does not say that it has just asked the person (auth_time)",
 			err: relay.E(relay.Conflict, is.Name+" does not say that it has just asked who you are (auth_time), so this does not count. Confirm in another way, if you have one, or ask who runs this relay.")})
 	}
-	level := s.levelOf(u, is.second(who))
-	session := s.newSession(u, v, level, methodOIDC+" "+is.Name, begun)
+	level, method := s.levelOf(u, is.second(who)), methodOIDC+" "+is.Name
+	if level == relay.SessionFull && is.SecondFactor && !is.second(who) {
+		method += plusNone
+	}
+	session := s.newSession(u, v, level, method, begun)
 	if asked {
 		session.FreshUntil = session.ExpiresAt
 		if level == relay.SessionFull {

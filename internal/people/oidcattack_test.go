@@ -15,6 +15,8 @@ import (
 
 	"postern/internal/auth"
 	"postern/internal/relay"
+	"postern/internal/secret"
+	"postern/internal/totp"
 )
 
 // forged is a token with a header of the attacker's, and what mac makes of it.
@@ -272,5 +274,53 @@ func TestConfirmedByAnIssuerThatDoesNotSayWhen(t *testing.T) {
 		if visit := w.open(token); !errors.Is(w.fresh(visit), ErrReauth) {
 			t.Errorf("%s: the session counts as fresh", what)
 		}
+	}
+}
+
+// A session is as good as what was shown for it, not as its issuer could have been: from
+// before a second factor was set up, or demanded, it has shown one only where the token
+// said so.
+func TestTrustedIssuerThatSaidNothing(t *testing.T) {
+	t.Parallel()
+	for name, build := range worlds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, p := ssoWorld(t, build, func(is *Issuer) { is.SecondFactor = true })
+			w.dir.account.Policy.SecondFactorOptional = true
+			in := func(amr ...string) secret.Redacted {
+				token, session, _, err := w.sso(p, OIDCStart{}, map[string]any{"amr": amr})
+				if err != nil || session.Level != relay.SessionFull {
+					t.Fatalf("%+v %v", session, err)
+				}
+				return token
+			}
+			one, both := in("pwd"), in("pwd", "mfa")
+			level := func(when string, token secret.Redacted, want relay.SessionLevel) {
+				t.Helper()
+				if got := w.open(token).Session.Level; got != want {
+					t.Errorf("%s: level %s, want %s", when, got, want)
+				}
+			}
+			level("optional, one", one, relay.SessionFull)
+			w.dir.account.Policy.SecondFactorOptional = false
+			level("demanded, one", one, relay.SessionEnrol)
+			level("demanded, both", both, relay.SessionFull)
+			w.dir.account.Policy.SecondFactorOptional = true
+			e, err := w.BeginTOTP(t.Context(), w.open(both))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if both, _, err = w.EnableTOTP(t.Context(), home, both, codeOf(t, e, w.now())); err != nil {
+				t.Fatal(err)
+			}
+			level("set up, one", one, relay.SessionPassword)
+			level("set up, both", both, relay.SessionFull)
+			w.pass(totp.Period)
+			again, session, err := w.LoginTOTP(t.Context(), home, one, codeOf(t, e, w.now()))
+			if err != nil || session.Method != "oidc Corp+totp" {
+				t.Fatalf("%+v %v", session, err)
+			}
+			level("shown", again, relay.SessionFull)
+		})
 	}
 }

@@ -75,6 +75,9 @@ func (s *Service) oneFactor(method string) bool {
 	return method != methodPasskey && !s.trustedMethod(method)
 }
 
+// further is the method of a session that was made by one, and has shown one more factor.
+func further(method, plus string) string { return strings.TrimSuffix(method, plusNone) + plus }
+
 // trustedMethod reports whether a session's own method was a second factor too.
 func (s *Service) trustedMethod(method string) bool {
 	name, ok := strings.CutPrefix(method, methodOIDC+" ")

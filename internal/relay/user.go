@@ -136,7 +136,8 @@ type Session struct {
 	User  UserID       `json:"user_id"`
 	Level SessionLevel `json:"level"`
 	// Method is how it was made: "password", "password+totp", "password+passkey",
-	// "password+recovery", "passkey", or "oidc" with the name of the issuer.
+	// "password+recovery", "passkey", or "oidc" with the name of the issuer, and "+none"
+	// where that is trusted for a second factor and said that there was none.
 	Method    string     `json:"method"`
 	Addr      netip.Addr `json:"addr"`
 	Agent     string     `json:"user_agent"`
