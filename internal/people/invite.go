@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/internal/auth"
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/store"
@@ -229,7 +230,13 @@ func (s *Service) Accept(ctx context.Context, v Visitor, token secret.Redacted, 
 	session := s.newSession(&u, v, s.levelOf(&u, false), methodPassword, now)
 	session.FreshUntil = now.Add(s.cfg.Fresh)
 	next, err := s.open(ctx, session)
-	return next, session, err
+	if err != nil {
+		return "", relay.Session{}, err
+	}
+	t := try(v, auth.PersonPassword, "", &u)
+	t.Partial = session.Level != relay.SessionFull
+	s.entered(ctx, &u, v, t, "an invitation was accepted")
+	return next, session, nil
 }
 
 // accepted says what kept a person from being made.

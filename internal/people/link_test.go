@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/auth"
 	"postern/internal/relay"
 	"postern/internal/secret"
 )
@@ -317,4 +318,33 @@ func TestSetup(t *testing.T) {
 			t.Errorf("after a day: %v", err)
 		}
 	})
+}
+
+// Who accepts an invitation is logged in by it: that stands in the record, and their
+// next login from there is from a place that they have used.
+func TestAcceptingIsALogin(t *testing.T) {
+	t.Parallel()
+	for _, optional := range []bool{false, true} {
+		w := newWorld(t)
+		ctx := t.Context()
+		w.dir.account.Policy.SecondFactorOptional = optional
+		_, token, err := w.Invite(ctx, operator, relay.Link{Account: acmeID, Email: "bob@example.test", Role: relay.RoleDeveloper})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.Accept(ctx, home, token, Newcomer{Username: "bob", Password: goodPassword}); err != nil {
+			t.Fatal(err)
+		}
+		w.recorded("accepted", auth.PersonPassword, relay.LoginOK)
+		l := w.rec.last()
+		if l.Tried != "bob" || l.Tenant.Account != acmeID || !strings.Contains(l.Detail, "an invitation was accepted") || strings.Contains(l.Detail, "second factor follows") == optional {
+			t.Errorf("optional %t: recorded %+v", optional, l)
+		}
+		if _, _, err := w.LoginPassword(ctx, home, "bob", goodPassword); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.told("bob@example.test", "New login"); n != 0 {
+			t.Errorf("optional %t: told of the place that they accepted from", optional)
+		}
+	}
 }
