@@ -3,6 +3,7 @@ package v3
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -55,12 +56,16 @@ func (a *API) regrant(c *Call, in *grantBody) (relay.User, error) {
 // when its maker is disabled: it must not let them in again.
 func (a *API) otherTeammate(c *Call) (relay.User, error) {
 	u, err := a.teammate(c, c.R.PathValue("username"))
+	if err != nil {
+		return u, err
+	}
+	maker, err := a.isMaker(c, &u)
 	switch {
 	case err != nil:
 		return u, err
 	case c.isSelf(&u):
 		return u, refused("", "Nobody changes this of their own; ask another who may.")
-	case c.isMaker(&u):
+	case maker:
 		return u, refused("", "Nobody changes this of their own with a key that they made; ask another who may.")
 	}
 	return u, c.mayTouch(&u)
@@ -70,9 +75,35 @@ func (c *Call) isSelf(u *relay.User) bool {
 	return c.Principal != nil && c.Principal.User != nil && c.Principal.User.ID == u.ID
 }
 
-// isMaker reports whether a key calls that a person has made.
-func (c *Call) isMaker(u *relay.User) bool {
-	return c.Principal != nil && c.Principal.Key != nil && c.Principal.Key.CreatedBy == "user "+u.Username
+// maxMakers is how many keys one after the other are asked which key made them.
+const maxMakers = 100
+
+// isMaker reports whether a key calls that a person has made: themselves, or with a key
+// of theirs, however many are between. Of a longer row everybody is.
+func (a *API) isMaker(c *Call, u *relay.User) (bool, error) {
+	if c.Principal == nil || c.Principal.Key == nil {
+		return false, nil
+	}
+	by := c.Principal.Key.CreatedBy
+	for range maxMakers {
+		text, ok := strings.CutPrefix(by, "key ")
+		if !ok {
+			return by == "user "+u.Username, nil
+		}
+		id, err := relay.ParseID(text)
+		if err != nil {
+			return false, nil //nolint:nilerr // a mark that is none leads to nobody
+		}
+		k, err := a.Keys.Key(c.R.Context(), relay.KeyID{ID: id})
+		switch {
+		case relay.KindOf(err) == relay.NotFound:
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+		by = k.CreatedBy
+	}
+	return true, nil
 }
 
 // mayTouch: what is done to an owner, an owner does; and what is done to an admin,

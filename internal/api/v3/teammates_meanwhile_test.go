@@ -92,6 +92,47 @@ func TestKeysDoNotBringTheirMakerBack(t *testing.T) {
 	w.as(w.acme, relay.Scopes...).want("POST", "/v3/teammates/"+gone.Username+"/enable", "", 200, nil)
 }
 
+// Nor by a key that was made with such a key, though another key's name stands in it;
+// also where the one between is revoked by then.
+func TestKeysOfKeysDoNotBringTheirMakerBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	gone, other := w.addUser(w.acme, relay.RoleAdmin), w.addUser(w.acme, relay.RoleDeveloper)
+	w.users[len(w.users)-2].DisabledAt = t0
+	enable := "/v3/teammates/" + gone.Username + "/enable"
+	first := w.as(w.acme, relay.Scopes...)
+	made := func(k relay.KeyID, by string) {
+		for i := range w.keys {
+			if w.keys[i].ID == k {
+				w.keys[i].CreatedBy = by
+			}
+		}
+	}
+	made(first.key.ID, "user "+gone.Username)
+	second, third := w.as(w.acme, relay.Scopes...), w.as(w.acme, relay.Scopes...)
+	made(second.key.ID, "key "+first.key.ID.String())
+	made(third.key.ID, "key "+second.key.ID.String())
+	second.refused("POST", enable, "", 403, "a key that they made", "")
+	third.refused("POST", enable, "", 403, "a key that they made", "")
+	for i := range w.keys {
+		if w.keys[i].ID == second.key.ID {
+			w.keys[i].RevokedAt = t0
+		}
+	}
+	third.refused("POST", enable, "", 403, "a key that they made", "")
+	third.want("POST", "/v3/teammates/"+other.Username+"/disable", "", 200, nil)
+	for what, by := range map[string]string{"a key that is no more": "key " + relay.KeyID{ID: relay.ID{9}}.String(), "no key": "key x", "the account": "account"} {
+		free := w.as(w.acme, relay.Scopes...)
+		made(free.key.ID, by)
+		w.users[len(w.users)-2].DisabledAt = t0
+		t.Log(what)
+		free.want("POST", enable, "", 200, nil)
+	}
+	round := w.as(w.acme, relay.Scopes...) // which cannot be
+	made(round.key.ID, "key "+round.key.ID.String())
+	round.refused("POST", enable, "", 403, "a key that they made", "")
+}
+
 // AP-03: what holds for people who manage people holds for keys that do.
 func TestKeysAmongPeople(t *testing.T) {
 	t.Parallel()
