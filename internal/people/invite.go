@@ -256,7 +256,7 @@ func accepted(err error) error {
 func newcomer(l *relay.Link, n Newcomer, now time.Time) (relay.User, error) {
 	name := strings.TrimSpace(n.Username)
 	if !goodUsername(name) {
-		return relay.User{}, &relay.Error{Kind: relay.Invalid, Field: "username", Public: "3 to 64 characters: letters without accents, digits, and . _ - + @."}
+		return relay.User{}, &relay.Error{Kind: relay.Invalid, Field: "username", Public: "3 to 64 characters: letters without accents, digits, and . _ - + @. The names pending and invite cannot be had."}
 	}
 	if strings.Contains(name, "@") && !strings.EqualFold(name, l.Email) {
 		return relay.User{}, &relay.Error{Kind: relay.Invalid, Field: "username", Public: "A user name with an @ can only be your own address."}
@@ -282,6 +282,7 @@ func goodUsername(name string) bool {
 			return false
 		}
 	}
-	// The API has a list of its own under the last word.
-	return strings.Trim(name, ".") != "" && !strings.EqualFold(name, "pending")
+	// The API has a list of its own under the one word, the console a page under the
+	// other: whoever had such a name could be looked at by nobody.
+	return strings.Trim(name, ".") != "" && !strings.EqualFold(name, "pending") && !strings.EqualFold(name, "invite")
 }

@@ -85,7 +85,7 @@ func TestChangeEmail(t *testing.T) {
 func TestUsernames(t *testing.T) {
 	for name, want := range map[string]bool{
 		"ann": true, "ann@example.test": true, "a.b_c-d+e": true, "x": false, "": false, "ann smith": false, "änn": false,
-		"../etc": false, "...": false, "pending": false, "Pending": false, "a/b": false, strings.Repeat("x", 65): false, "ann\n": false,
+		"../etc": false, "...": false, "pending": false, "Pending": false, "invite": false, "Invite": false, "invited": true, "a/b": false, strings.Repeat("x", 65): false, "ann\n": false,
 	} {
 		if goodUsername(name) != want {
 			t.Errorf("%q: want %v", name, want)
