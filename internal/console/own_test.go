@@ -366,6 +366,7 @@ func TestConfirmByWhatThereIs(t *testing.T) {
 		"single sign-on and key":  {func(u *relay.User) { u.Password, u.TOTP, u.Passkeys = "", nil, 1 }, "oidc Corp+passkey", live, false, false, true, 1},
 		"all of them":             {func(u *relay.User) { u.Passkeys = 1 }, "password+totp", live, true, true, true, 1},
 		"a password alone":        {func(u *relay.User) { u.TOTP = nil }, "password", nil, true, false, false, 0},
+		"password and key":        {func(u *relay.User) { u.TOTP, u.Passkeys = nil, 1 }, "password+passkey", nil, false, false, true, 0},
 		"nothing any more":        {func(u *relay.User) { u.Password = "" }, "oidc Corp+totp", live[3:], false, false, false, 0},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -387,6 +388,12 @@ func TestConfirmByWhatThereIs(t *testing.T) {
 			there("form[action=/login/sso/Lab]", false)
 			if n := len(r.all("form[action=/login/sso/Corp]")); n != c.corp {
 				t.Errorf("%d buttons of Corp", n)
+			}
+			// A key that proves no user is the second factor of a login, and nothing here.
+			if only := c.passkey && !c.password && c.corp == 0; only {
+				r.says("If yours does not: log out and log in again")
+			} else {
+				r.never("log in again, which counts")
 			}
 			if !c.password && !c.passkey && c.corp == 0 {
 				r.says("nothing to show that counts here")
