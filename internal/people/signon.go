@@ -79,6 +79,12 @@ func (s *Service) letsIn(is *issuer, account relay.AccountID) bool {
 	return ok && a.ID == account
 }
 
+// SignsOn reports whether an issuer is set up for the account of a name: it is found by
+// that, whichever account has it.
+func (s *Service) SignsOn(account string) bool {
+	return slices.ContainsFunc(s.issuers, func(is *issuer) bool { return is.Account == account })
+}
+
 // issuerAt is the issuer of a person's account at a URL, or nil.
 func (s *Service) issuerAt(u *relay.User, at string) *issuer {
 	for _, is := range s.issuers {

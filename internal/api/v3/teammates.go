@@ -42,6 +42,9 @@ type People interface {
 	SendReset(ctx context.Context, by store.By, email string) error
 	// Invited is who invited somebody, in words.
 	Invited(u *relay.User) string
+	// SignsOn reports whether an issuer of single sign-on is set up for the account of a
+	// name, whichever that is.
+	SignsOn(account string) bool
 }
 
 // Users keeps people; *store.Store is one. Absent ones are relay.NotFound; what

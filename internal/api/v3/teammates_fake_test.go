@@ -85,6 +85,7 @@ func of200(path string) fixture {
 
 // fakePeople is the store of people and the service that invites them, in memory.
 type fakePeople struct {
+	signsOn     string // the account that an issuer names
 	linkWarning string
 	*world
 	links    []relay.Link
@@ -205,6 +206,8 @@ func (f *fakePeople) Invited(u *relay.User) string {
 	}
 	return u.InvitedBy
 }
+
+func (f *fakePeople) SignsOn(account string) bool { return f.signsOn != "" && f.signsOn == account }
 
 func (f *fakePeople) SendReset(_ context.Context, by store.By, email string) error {
 	f.mu.Lock()

@@ -178,7 +178,13 @@ func (a *API) setUsername(c *Call) error {
 	if err := checkUsername("username", in.Username); err != nil {
 		return err
 	}
-	o, err := a.editOwner(c, func(o *owner) error { *o.name() = in.Username; return nil })
+	o, err := a.editOwner(c, func(o *owner) error {
+		if err := a.mayRename(c, o, in.Username); err != nil {
+			return err
+		}
+		*o.name() = in.Username
+		return nil
+	})
 	if relay.KindOf(err) == relay.Conflict && !errors.Is(err, store.ErrMeanwhile) {
 		return &relay.Error{Kind: relay.Invalid, Field: "username", Public: "username exists", Err: err}
 	}
@@ -186,6 +192,21 @@ func (a *API) setUsername(c *Call) error {
 		return err
 	}
 	return c.JSON(200, o.username())
+}
+
+// mayRename keeps an account by the name that the configuration calls it: its people
+// could not log in by their issuer any more, and those of the issuer would come to
+// whichever account took the name next.
+func (a *API) mayRename(c *Call, o *owner, to string) error {
+	switch {
+	case c.Operator || o.subuser != nil || o.account.Name == to:
+		return nil
+	case a.People.SignsOn(o.account.Name):
+		return refused("username", "Single sign-on of this account is set up by its name: only whoever runs this relay can change it.")
+	case a.People.SignsOn(to):
+		return invalid("username", "username exists")
+	}
+	return nil
 }
 
 // profileView is relay.Profile with every member there, as SendGrid answers.

@@ -308,3 +308,21 @@ func (s *settingsBetween) Subuser(ctx context.Context, id relay.SubuserID) (rela
 func (s *settingsBetween) SwapSubuser(ctx context.Context, by store.By, was, u relay.Subuser) error {
 	return s.inner.SwapSubuser(ctx, by, was, u)
 }
+
+// An account that an issuer of single sign-on names keeps its name, and nobody takes it:
+// its people could not log in by their issuer, or came to another account.
+func TestNameOfSingleSignOnStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	peopleOf(w).signsOn = "acme"
+	const path = "/v3/user/username"
+	c, sub, other := w.as(w.acme, relay.Scopes...), w.as(w.staging, relay.Scopes...), w.as(w.globex, relay.Scopes...)
+	c.refused("PUT", path, `{"username":"acme-2"}`, 403, "Single sign-on of this account is set up by its name", "username")
+	c.want("PUT", path, `{"username":"acme"}`, 200, nil)
+	sub.want("PUT", path, `{"username":"stage"}`, 200, nil)
+	peopleOf(w).signsOn = "acme-old" // which is nobody's at the moment
+	other.refused("PUT", path, `{"username":"acme-old"}`, 400, "username exists", "username")
+	other.want("PUT", path, `{"username":"globex-2"}`, 200, nil)
+	peopleOf(w).signsOn = "globex-2"
+	w.operator("globex-2").want("PUT", path, `{"username":"globex"}`, 200, nil)
+}
