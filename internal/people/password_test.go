@@ -2,6 +2,7 @@ package people
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +124,46 @@ func TestStrangeLoginsAreTold(t *testing.T) {
 		}
 		if w.told(u.Email, "New login") != 1 {
 			t.Errorf("told %d times", w.told(u.Email, "New login"))
+		}
+	})
+}
+
+// AC-08: whoever asks for an address does not learn whether somebody has it: neither by
+// the letter to themselves, nor by the links that there are, nor by one from before.
+func TestAskedAddressTellsNobody(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.withApp("ann")
+		w.person("bob")
+		_, visit := w.in("ann")
+		var said []string
+		for _, address := range []string{"bob@example.test", "free@example.test"} {
+			if err := w.AskEmail(ctx, visit, "mine@example.test"); err != nil {
+				t.Fatal(err)
+			}
+			before := w.link("mine@example.test", "email")
+			if err := w.AskEmail(ctx, visit, address); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.LookLink(ctx, before); !isLinkError(err) {
+				t.Errorf("%s: the link from before still works: %v", address, err)
+			}
+			links, err := w.st.Links(ctx, acmeID, relay.LinkEmail)
+			if err != nil || len(links) != 1 || links[0].Email != address {
+				t.Errorf("%s: %+v %v", address, links, err)
+			}
+			w.mailMu.Lock()
+			for _, m := range slices.Backward(w.mails) {
+				if m.to == u.Email {
+					said = append(said, strings.ReplaceAll(m.text, address, "ADDRESS"))
+					break
+				}
+			}
+			w.mailMu.Unlock()
+		}
+		if len(said) != 2 || said[0] != said[1] {
+			t.Errorf("told\n%s", strings.Join(said, "\nand\n"))
 		}
 	})
 }

@@ -77,13 +77,13 @@ func (s *Service) AskEmail(ctx context.Context, visit *Visit, email string) erro
 	if err := s.mayMail(u.Account, email, now); err != nil {
 		return err
 	}
-	switch _, err := s.cfg.Store.UserNamed(ctx, email); {
-	case err == nil:
-		s.noticeTo(ctx, u.Email, u, visit.visitor, "A new address was asked for", fmt.Sprintf("For your account %q, the address %s was asked for.", u.Username, email))
-		return nil
-	case relay.KindOf(err) != relay.NotFound:
+	_, err = s.cfg.Store.UserNamed(ctx, email)
+	taken := err == nil
+	if !taken && relay.KindOf(err) != relay.NotFound {
 		return err
 	}
+	// Of an address that somebody has the link is made all the same, and goes nowhere:
+	// its record, the end of an older one and the notice would tell.
 	token, hash := newToken()
 	by := byVisit(visit)
 	l := relay.Link{
@@ -95,8 +95,10 @@ func (s *Service) AskEmail(ctx context.Context, visit *Visit, email string) erro
 	}
 	text := fmt.Sprintf("For the account %q at %s, this address was given.\n\nTo confirm it, open this link and press the button on its page:\n\n%s\nThe link works once, and until %s.\n\nIf you know nothing of it, do nothing.\n",
 		u.Username, s.product(), s.letter("/email/"+token.Reveal()), when(l.ExpiresAt))
-	if err := s.cfg.Mail(ctx, email, s.product()+": Confirm your address", text); err != nil {
-		return fmt.Errorf("mail the link of a new address: %w", err)
+	if !taken {
+		if err := s.cfg.Mail(ctx, email, s.product()+": Confirm your address", text); err != nil {
+			return fmt.Errorf("mail the link of a new address: %w", err)
+		}
 	}
 	s.noticeTo(ctx, u.Email, u, visit.visitor, "A new address was asked for", fmt.Sprintf("For your account %q, the address %s was asked for. It counts when the link that was mailed there is used.", u.Username, email))
 	return nil
