@@ -167,3 +167,24 @@ func TestAskedAddressTellsNobody(t *testing.T) {
 		}
 	})
 }
+
+// Whose user name is the address that they had comes back to it.
+func TestBackToTheAddressThatIsTheName(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.withApp("ann@example.test", func(u *relay.User) { u.Email = u.Username })
+		_, visit := w.in("ann@example.test")
+		for _, address := range []string{"new@example.test", "ann@example.test"} {
+			if err := w.AskEmail(ctx, visit, address); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.ConfirmEmail(ctx, home, w.link(address, "email")); err != nil {
+				t.Fatal(err)
+			}
+			if visit.User = w.user(u.ID); visit.User.Email != address {
+				t.Errorf("address %q, want %q", visit.User.Email, address)
+			}
+		}
+	})
+}

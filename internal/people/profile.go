@@ -77,11 +77,11 @@ func (s *Service) AskEmail(ctx context.Context, visit *Visit, email string) erro
 	if err := s.mayMail(u.Account, email, now); err != nil {
 		return err
 	}
-	_, err = s.cfg.Store.UserNamed(ctx, email)
-	taken := err == nil
-	if !taken && relay.KindOf(err) != relay.NotFound {
+	other, err := s.cfg.Store.UserNamed(ctx, email)
+	if err != nil && relay.KindOf(err) != relay.NotFound {
 		return err
 	}
+	taken := err == nil && other.ID != u.ID // their own user name may be an address that they had
 	// Of an address that somebody has the link is made all the same, and goes nowhere:
 	// its record, the end of an older one and the notice would tell.
 	token, hash := newToken()
