@@ -80,7 +80,7 @@ func signOnIssuers(in []config.SSO) ([]people.Issuer, error) {
 		}
 		is := people.Issuer{
 			Name: s.Name, URL: s.URL, ClientID: s.ClientID, ClientSecret: secret.Redacted(strings.TrimSpace(string(text))), Account: s.Account,
-			GroupsClaim: s.GroupsClaim, Provision: s.Provision, SecondFactor: s.SecondFactor, Roots: roots, Private: s.Private,
+			Scopes: s.Scopes, GroupsClaim: s.GroupsClaim, Provision: s.Provision, SecondFactor: s.SecondFactor, Roots: roots, Private: s.Private,
 		}
 		for _, g := range s.Groups {
 			group, role := config.GroupRole(g)

@@ -60,7 +60,11 @@ type SSO struct {
 	// it, only who was invited comes in.
 	Provision bool `toml:"provision" need:"restart"`
 
-	// The claim that lists groups.
+	// What is asked for besides openid, profile and email: some issuers name groups only
+	// to who asks for a scope of theirs, often "groups".
+	Scopes []string `toml:"scopes" need:"restart"`
+
+	// The claim that lists groups, in the token or at the issuer's UserInfo endpoint.
 	GroupsClaim string `toml:"groups_claim" need:"restart" sample:"groups"`
 
 	// Which group has which role, "group = role", with owner, admin, developer or
@@ -76,6 +80,11 @@ type SSO struct {
 
 	// The issuer is in your own network: private addresses are allowed.
 	Private bool `toml:"private" need:"restart"`
+}
+
+// isScopeToken reports whether a text is a scope-token (RFC 6749 §3.3).
+func isScopeToken(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) < 0
 }
 
 // ssoRoles are those that a group can have.
@@ -104,6 +113,14 @@ func (c *Config) checkPeople(v *checker) {
 		}
 		if text := issuerText(s.URL, s.Private); text != "" {
 			v.fail(key+".url", "%s", text)
+		}
+		if strings.ContainsAny(s.Name, "/?#%\\") { // it stands in the address of its button
+			v.fail(key+".name", "%q has one of / ? # %% \\", s.Name)
+		}
+		for n, scope := range s.Scopes {
+			if !isScopeToken(scope) {
+				v.fail(key+".scopes["+strconv.Itoa(n)+"]", "%q is not a scope: one word, in ASCII, without quotes and backslashes", scope)
+			}
 		}
 		if seen[strings.ToLower(s.Name)] {
 			v.fail(key+".name", "%q is there twice", s.Name)

@@ -34,7 +34,9 @@ type idp struct {
 	old    []jose.JSONWebKey                  // published besides key
 	forge  func(claims map[string]any) string // makes the ID token instead
 	down   bool
-	leads  string // the discovery document is at this URL, it says
+	leads  string         // the discovery document is at this URL, it says
+	info   map[string]any // what its UserInfo endpoint says, if it has one; without sub it is down
+	asked  int            // how often that was asked
 }
 
 // grant is what a code stands for.
@@ -58,6 +60,7 @@ func newIDP(t testing.TB, now func() time.Time) *idp {
 		p.write(w, jose.JSONWebKeySet{Keys: append(p.old, jose.JSONWebKey{Key: p.key.Public(), KeyID: p.kid(), Algorithm: "ES256", Use: "sig"})})
 	})
 	mux.HandleFunc("POST /token", p.token)
+	mux.HandleFunc("GET /userinfo", p.userInfo)
 	p.Server = httptest.NewTLSServer(mux)
 	t.Cleanup(p.Close)
 	return p
@@ -101,8 +104,22 @@ func (p *idp) discovery(w http.ResponseWriter, _ *http.Request) {
 		"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
 		"id_token_signing_alg_values_supported": []string{"ES256"}, "response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
 	}
+	if p.info != nil {
+		doc["userinfo_endpoint"] = p.URL + "/userinfo"
+	}
 	maps.Copy(doc, p.more)
 	p.write(w, doc)
+}
+
+func (p *idp) userInfo(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked++
+	if r.Header.Get("Authorization") != "Bearer x" || p.info["sub"] == nil {
+		http.Error(w, "no", http.StatusUnauthorized)
+		return
+	}
+	p.write(w, p.info)
 }
 
 // token is the endpoint that takes a code once, from its client, with the

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -185,7 +186,11 @@ func (is *issuer) fetch(ctx context.Context) (*discovered, error) {
 		return nil, err
 	}
 	d.saysIss = more.SaysIss
-	for _, text := range []string{d.endpoint.AuthURL, d.endpoint.TokenURL} {
+	ends := []string{d.endpoint.AuthURL, d.endpoint.TokenURL}
+	if p.UserInfoEndpoint() != "" { // there need not be one
+		ends = append(ends, p.UserInfoEndpoint())
+	}
+	for _, text := range ends {
 		u, err := url.Parse(text)
 		if err != nil || u.Host == "" || !webURL(u, is.Private) {
 			return nil, fmt.Errorf("its endpoint %q is not https", plain(text, 100))
@@ -198,7 +203,7 @@ func (is *issuer) fetch(ctx context.Context) (*discovered, error) {
 func (is *issuer) config(d *discovered, back string) *oauth2.Config {
 	return &oauth2.Config{
 		ClientID: is.ClientID, ClientSecret: is.ClientSecret.Reveal(), Endpoint: d.endpoint, RedirectURL: back,
-		Scopes: []string{oidc.ScopeOpenID, "profile", "email"},
+		Scopes: slices.Concat([]string{oidc.ScopeOpenID, "profile", "email"}, is.Scopes),
 	}
 }
 
@@ -244,6 +249,9 @@ func (is *issuer) redeem(ctx context.Context, d *discovered, back, code string, 
 	switch azp, ok := claims["azp"]; {
 	case ok && azp != is.ClientID, !ok && len(checked.Audience) > 1:
 		return nil, errors.New("another party asked for the token (azp)")
+	}
+	if err := is.complete(ctx, d, token, checked.Subject, claims); err != nil {
+		return nil, err
 	}
 	return is.identity(checked.Subject, claims, is.now()), nil
 }

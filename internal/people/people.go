@@ -102,8 +102,9 @@ type Issuer struct {
 	URL          string // exactly as it stands in its tokens
 	ClientID     string
 	ClientSecret secret.Redacted
-	Account      string // by name
-	GroupsClaim  string // ["groups"]
+	Account      string   // by name
+	Scopes       []string // asked for besides openid, profile and email
+	GroupsClaim  string   // ["groups"]
 	// Roles says which group has which role: of several the strongest counts.
 	Roles       []RoleMap
 	DefaultRole relay.Role // of who is in none of them; "": not let in

@@ -30,7 +30,7 @@ func TestSingleSignOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w := serve(t, fmt.Sprintf("[[sso]]\nname = \"Staff login\"\nurl = %q\nclient_id = %q\nclient_secret_file = %q\naccount = \"main\"\nprovision = true\n"+
+	w := serve(t, fmt.Sprintf("[[sso]]\nname = \"Staff login\"\nurl = %q\nclient_id = %q\nclient_secret_file = %q\naccount = \"main\"\nprovision = true\nscopes = [\"groups\"]\n"+
 		"groups = [\"mail-readers = auditor\", \"mail-admins = admin\"]\nsecond_factor = true\nca_file = %q\nprivate = true\n",
 		is.URL, oidc.ClientID, filepath.Join(dir, "secret"), filepath.Join(dir, "ca.pem")))
 	owner := open(t, w.url())

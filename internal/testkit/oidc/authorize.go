@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,11 +20,16 @@ const AuthorizePath = "/authorize"
 // grant is what a code stands for, once.
 type grant struct {
 	challenge, redirect string
-	claims              Claims
+	claims, info        Claims
 }
+
+// UserInfo says what ID tokens leave out (OpenID Connect Core §5.3).
+const UserInfo = "/userinfo"
 
 // Person makes somebody known who can log in with a browser, by the press of a button
 // with their name. Claims go into their ID token; sub is the name if it is not given.
+// Their groups are told as by the strictest of issuers: not in the token, and only to
+// who asked for the scope "groups".
 func (is *Issuer) Person(name string, c Claims) {
 	all := Claims{"sub": name}
 	maps.Copy(all, c)
@@ -59,9 +65,14 @@ func (is *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	} else {
 		claims := Claims{"aud": ClientID, "nonce": q.Get("nonce"), "auth_time": is.Now().Unix()}
 		maps.Copy(claims, who)
+		info := Claims{"sub": claims["sub"]}
+		if slices.Contains(strings.Fields(q.Get("scope")), "groups") {
+			info["groups"] = claims["groups"]
+		}
+		delete(claims, "groups")
 		code := rand.Text()
 		is.mu.Lock()
-		is.codes[code] = grant{q.Get("code_challenge"), q.Get("redirect_uri"), claims}
+		is.codes[code] = grant{q.Get("code_challenge"), q.Get("redirect_uri"), claims, info}
 		is.mu.Unlock()
 		answer.Set("code", code)
 	}
@@ -82,7 +93,24 @@ func (is *Issuer) redeem(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusBadRequest, map[string]string{"error": "invalid_grant"})
 		return
 	}
+	access := rand.Text()
+	is.mu.Lock()
+	is.infos[access] = g.info
+	is.mu.Unlock()
 	reply(w, http.StatusOK, map[string]any{
-		"access_token": rand.Text(), "token_type": "Bearer", "expires_in": int(time.Minute / time.Second), "id_token": is.Token(g.claims),
+		"access_token": access, "token_type": "Bearer", "expires_in": int(time.Minute / time.Second), "id_token": is.Token(g.claims),
 	})
+}
+
+// userInfo answers whoever has an access token of somebody.
+func (is *Issuer) userInfo(w http.ResponseWriter, r *http.Request) {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	is.mu.Lock()
+	info := is.infos[token]
+	is.mu.Unlock()
+	if info == nil {
+		reply(w, http.StatusUnauthorized, map[string]string{"error": "invalid_token"})
+		return
+	}
+	reply(w, http.StatusOK, info)
 }

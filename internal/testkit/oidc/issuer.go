@@ -65,6 +65,7 @@ type Issuer struct {
 	opaque map[string]Claims // nil claims: known and not active
 	people map[string]Claims // by name
 	codes  map[string]grant
+	infos  map[string]Claims // by access token
 }
 
 // key is one signing key.
@@ -77,7 +78,7 @@ type key struct {
 // the test.
 func New(tb testing.TB) *Issuer {
 	tb.Helper()
-	is := &Issuer{tb: tb, Now: time.Now, counts: map[string]int{}, faults: map[string]http.HandlerFunc{}, opaque: map[string]Claims{}, people: map[string]Claims{}, codes: map[string]grant{}}
+	is := &Issuer{tb: tb, Now: time.Now, counts: map[string]int{}, faults: map[string]http.HandlerFunc{}, opaque: map[string]Claims{}, people: map[string]Claims{}, codes: map[string]grant{}, infos: map[string]Claims{}}
 	is.Rotate("RS256")
 	is.server = httptest.NewUnstartedServer(http.HandlerFunc(is.serve))
 	is.server.Config.ErrorLog = nil

@@ -26,7 +26,7 @@ func (is *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	case Discovery:
 		reply(w, http.StatusOK, map[string]any{
 			"issuer": is.URL, "jwks_uri": is.URL + JWKS, "token_endpoint": is.URL + TokenPath, "introspection_endpoint": is.URL + Introspect,
-			"authorization_endpoint": is.URL + AuthorizePath, "response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
+			"authorization_endpoint": is.URL + AuthorizePath, "userinfo_endpoint": is.URL + UserInfo, "response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
 			"id_token_signing_alg_values_supported": []string{"RS256"},
 		})
 	case JWKS:
@@ -37,6 +37,8 @@ func (is *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 		is.token(w, r)
 	case AuthorizePath:
 		is.authorize(w, r)
+	case UserInfo:
+		is.userInfo(w, r)
 	default:
 		http.NotFound(w, r)
 	}
