@@ -19,12 +19,12 @@ const (
 // domainPages are the pages of domains.
 var domainPages = []page{
 	{Method: "GET", Pattern: "/domains", Title: "Domains", Group: "Sending", Nav: "Domains", Needs: []string{"GET " + apiDomains}, Handler: onDesk(showDomains)},
-	{Method: "GET", Pattern: "/domains/new", Title: "Add a domain", Needs: []string{"POST " + apiDomains}, Handler: onDesk(showNewDomain)},
+	{Method: "GET", Pattern: "/domains/new", Title: "Add a domain", Needs: []string{"POST " + apiDomains}, StepUp: true, Handler: onDesk(showNewDomain)},
 	{Method: "POST", Pattern: "/domains/new", Title: "Add a domain", Needs: []string{"POST " + apiDomains}, Handler: onDesk(makeDomain)},
 	{Method: "GET", Pattern: "/domains/{domain}", Title: "Domain", Needs: []string{"GET " + apiDomain}, Handler: onDesk(showDomain)},
 	{Method: "GET", Pattern: "/domains/{domain}/zone", Title: "Zone file", Needs: []string{"GET " + apiDomain + "/records"}, Handler: onDesk(showZone)},
 	{Method: "POST", Pattern: "/domains/{domain}/validate", Title: "Look now", Needs: []string{"POST " + apiDomain + "/validate"}, Handler: onDesk(validateDomain)},
-	{Method: "GET", Pattern: "/domains/{domain}/edit", Title: "Change a domain", Needs: []string{"PATCH " + apiDomain}, Handler: onDesk(showDomainEdit)},
+	{Method: "GET", Pattern: "/domains/{domain}/edit", Title: "Change a domain", Needs: []string{"PATCH " + apiDomain}, StepUp: true, Handler: onDesk(showDomainEdit)},
 	{Method: "POST", Pattern: "/domains/{domain}/edit", Title: "Change a domain", Needs: []string{"PATCH " + apiDomain}, Handler: onDesk(editDomain)},
 	{Method: "GET", Pattern: "/domains/{domain}/rotate", Title: "Change DKIM keys", Needs: []string{"POST " + apiDomain + "/rotate"}, StepUp: true, Handler: onDesk(showDomainRotate)},
 	{Method: "POST", Pattern: "/domains/{domain}/rotate", Title: "Change DKIM keys", Needs: []string{"POST " + apiDomain + "/rotate"}, Handler: onDesk(rotateDomain)},

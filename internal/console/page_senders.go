@@ -15,7 +15,7 @@ const (
 // senderPages are the pages of single senders.
 var senderPages = []page{
 	{Method: "GET", Pattern: "/single-senders", Title: "Single senders", Needs: []string{"GET " + apiSenders}, Handler: onDesk(showSenders)},
-	{Method: "GET", Pattern: "/single-senders/new", Title: "Add a sender", Needs: []string{"POST " + apiSenders}, Handler: onDesk(showNewSender)},
+	{Method: "GET", Pattern: "/single-senders/new", Title: "Add a sender", Needs: []string{"POST " + apiSenders}, StepUp: true, Handler: onDesk(showNewSender)},
 	{Method: "POST", Pattern: "/single-senders/new", Title: "Add a sender", Needs: []string{"POST " + apiSenders}, Handler: onDesk(makeSender)},
 	{Method: "GET", Pattern: "/single-senders/{sender}", Title: "Sender", Needs: []string{"GET " + apiSenders}, Handler: onDesk(showSender)},
 	{Method: "POST", Pattern: "/single-senders/{sender}", Title: "Sender", Needs: []string{"PATCH " + apiSender}, Handler: onDesk(editSender)},

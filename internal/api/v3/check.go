@@ -2,6 +2,7 @@ package v3
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,8 +47,14 @@ func checkUsername(field, s string) error {
 	if _, err := relay.ParseID(s); err == nil {
 		return invalid(field, "The name looks like an id; choose another.")
 	}
+	if slices.Contains(takenNames, strings.ToLower(s)) {
+		return invalid(field, "The name %q cannot be had; choose another.", s)
+	}
 	return nil
 }
+
+// takenNames stand where a subuser's name would in a path: in the API and in the console.
+var takenNames = []string{"reputations", "new"}
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 

@@ -136,7 +136,7 @@ func TestCreateSubuserRefusals(t *testing.T) {
 	w := newWorld(t)
 	c := parent(w, w.acme)
 	addPools(w)
-	const ok = `"username":"new","email":"a@example.test","password":"x"`
+	const ok = `"username":"newer","email":"a@example.test","password":"x"`
 	for _, x := range []struct {
 		body           string
 		status         int
@@ -147,7 +147,9 @@ func TestCreateSubuserRefusals(t *testing.T) {
 		{`{"email":"a@example.test"}`, 400, "required", "username"},
 		{`{"username":"a/b","email":"a@example.test"}`, 400, "must be", "username"},
 		{`{"username":"` + absentID + `","email":"a@example.test"}`, 400, "looks like an id", "username"},
-		{`{"username":"new","email":"nobody"}`, 400, "email", "email"},
+		{`{"username":"new","email":"a@example.test"}`, 400, "cannot be had", "username"},
+		{`{"username":"Reputations","email":"a@example.test"}`, 400, "cannot be had", "username"},
+		{`{"username":"newer","email":"nobody"}`, 400, "email", "email"},
 		{`{` + ok + `,"region":"eu"}`, 400, "one region", "region"},
 		{`{` + ok + `,"ips":["x"]}`, 400, "Not an IP address", "ips.0"},
 		{`{` + ok + `,"ips":["203.0.113.1"]}`, 400, "exactly these", "ips"},
