@@ -266,3 +266,34 @@ func (s *saidTimes) Handle(_ context.Context, r slog.Record) error {
 	}
 	return nil
 }
+
+// How a node's last run ended is told by that run, not by whoever came last: the others
+// may be living, or have ended well after it was killed.
+func TestHowANodeEnded(t *testing.T) {
+	t.Parallel()
+	url := sharedPg(t).Database(t)
+	node := func(name string) Config { return Config{URL: url, LeaseTime: time.Hour, Node: name} }
+	start := func(name string, clean bool) *Store {
+		t.Helper()
+		s, rec := openTest(t, node(name))
+		if rec.Clean != clean {
+			t.Errorf("%s starts with clean = %t", name, rec.Clean)
+		}
+		return s
+	}
+	end := func(s *Store) {
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start("a", true)       // and lives on
+	end(start("b", false)) // never seen: it may be the first one under another name
+	end(start("b", true))
+	b := start("b", true)
+	killed(t, b, node("b"))
+	end(start("c", false))
+	end(start("c", true))
+	end(start("b", false))
+	end(start("b", true))
+}

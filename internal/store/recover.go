@@ -29,7 +29,10 @@ const (
 	selectLeasedPg = `SELECT message_id, n, lease, started, generation FROM recipients
 		WHERE lease <> 0 AND lease <> $1 AND lease NOT IN (SELECT epoch FROM nodes WHERE ended_at = 0)
 		AND (message_id > $2 OR message_id = $3 AND n > $4) ORDER BY message_id, n LIMIT $5`
-	selectLastNode = `SELECT clean FROM nodes WHERE epoch < $1 ORDER BY epoch DESC LIMIT 1`
+	// The run before this one; among several nodes of this one, if it has run before:
+	// others may be living, or have ended well since.
+	selectLastNode   = `SELECT clean FROM nodes WHERE epoch < $1 ORDER BY epoch DESC LIMIT 1`
+	selectLastNodePg = `SELECT clean FROM nodes WHERE epoch < $1 ORDER BY CASE WHEN name = $2 THEN 0 ELSE 1 END, epoch DESC LIMIT 1`
 )
 
 var (
@@ -64,7 +67,11 @@ type leasedRow struct {
 func (s *Store) recoverDead(ctx context.Context) (Recovery, error) {
 	var rec Recovery
 	var clean int64
-	switch err := s.db.QueryRowContext(ctx, selectLastNode, s.epoch).Scan(&clean); {
+	query, args := selectLastNode, []any{s.epoch}
+	if s.eng.dialect() == dPostgres {
+		query, args = selectLastNodePg, []any{s.epoch, s.cfg.Node}
+	}
+	switch err := s.db.QueryRowContext(ctx, query, args...).Scan(&clean); {
 	case errors.Is(err, sql.ErrNoRows):
 		rec.Clean = true // nothing came before
 	case err != nil:
