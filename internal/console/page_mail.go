@@ -89,7 +89,8 @@ func showMail(v *desk) error {
 	if err == nil {
 		list, err = v.findMail(append([]string{"limit", "50"}, pairs...))
 	}
-	if f, ok := v.refused(p.Search, err); ok {
+	f, refused := v.refused(p.Search, err)
+	if refused {
 		p.Search, err = f, nil
 	}
 	if err != nil {
@@ -97,6 +98,8 @@ func showMail(v *desk) error {
 	}
 	empty := "No mail has been handed in yet. Make a key and send a first message."
 	switch {
+	case refused:
+		empty = "" // nothing was looked for
 	case list.Next != "":
 		empty = "Nothing has been found yet. There is more to look through."
 	case searched:

@@ -54,7 +54,7 @@ func TestMailSearch(t *testing.T) {
 	if path := w.api.made("GET /v3/messages")[1].Path; path != "/v3/messages?domain=y.test&limit=50&to_domain=x.test" {
 		t.Errorf("asked for %s", path)
 	}
-	w.get("/mail?since=now").want(200).shows(".wrong", "Write a day")
+	w.get("/mail?since=now").want(200).shows(".wrong", "Write a day").never("Nothing fits")
 	w.get("/mail?state=quarantined")
 	if path := w.api.made("GET /v3/messages")[2].Path; path != "/v3/messages?limit=50&state=held" {
 		t.Errorf("asked for %s", path)

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"postern/internal/relay"
@@ -23,7 +25,8 @@ type attention struct {
 }
 
 const (
-	maxAttention = 50
+	maxAttention = 50 // lines, and findings of the watch that are read
+	maxAlike     = 10 // lines of one kind: the rest is one more, and hides no other kind
 	expiresSoon  = 14 * 24 * time.Hour
 	agedMail     = time.Hour // mail that waits longer is worth a look
 )
@@ -54,11 +57,42 @@ func (a *API) attention(c *Call, load *overviewLoad) ([]attention, error) {
 	slices.SortStableFunc(out, func(x, y attention) int {
 		return cmp.Compare(slices.Index(severities, x.Severity), slices.Index(severities, y.Severity))
 	})
-	if len(out) > maxAttention {
-		out = out[:maxAttention]
-	}
-	return out, nil
+	out = fold(out)
+	return out[:min(len(out), maxAttention)], nil
 }
+
+// fold makes one line of all of a kind, which are as grave, but the first ones.
+func fold(all []attention) []attention {
+	type kind struct{ severity, code string }
+	count := map[kind]int{}
+	for i := range all {
+		count[kind{all[i].Severity, all[i].Code}]++
+	}
+	seen := map[kind]int{}
+	out := all[:0]
+	for _, at := range all {
+		k := kind{at.Severity, at.Code}
+		switch seen[k]++; {
+		case seen[k] <= maxAlike || count[k] == maxAlike+1:
+			out = append(out, at)
+		case seen[k] == maxAlike+1:
+			least := ""
+			if strings.HasPrefix(at.Code, watchCode) && len(all) >= maxAttention {
+				least = "At least "
+			}
+			page, _, _ := strings.Cut(at.Href, "?")
+			if above := path.Dir(page); above != "/" {
+				page = above
+			}
+			out = append(out, attention{Severity: at.Severity, Code: at.Code, Href: page, Fix: "See them all.",
+				Text: fmt.Sprintf("%s%d more of the kind above (%s).", least, count[k]-maxAlike, strings.ReplaceAll(at.Code, "_", " "))})
+		}
+	}
+	return out
+}
+
+// watchCode begins the codes of findings of the watch.
+const watchCode = "watch_"
 
 // attendFindings are those of the watch that nobody has decided on.
 func (a *API) attendFindings(c *Call) ([]attention, error) {
@@ -73,7 +107,7 @@ func (a *API) attendFindings(c *Call) ([]attention, error) {
 			continue
 		}
 		out = append(out, attention{
-			Severity: string(f.Severity), Code: "watch_" + string(f.Rule), Subject: cmp.Or(f.KeyName, f.Subject), Text: f.Text, Fix: f.Fix,
+			Severity: string(f.Severity), Code: watchCode + string(f.Rule), Subject: cmp.Or(f.KeyName, f.Subject), Text: f.Text, Fix: f.Fix,
 			Href: "/watch/" + f.ID.String(), At: f.LastAt,
 		})
 	}

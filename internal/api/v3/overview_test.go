@@ -91,6 +91,39 @@ func TestAttention(t *testing.T) {
 	}
 }
 
+// Many of one kind hide no other kind.
+func TestManyOfAKindNeedAttention(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]string{10: "10 lines, the last: key_expiring", 11: "11 lines, the last: key_expiring", 12: "11 lines, the last: 2 more of the kind above (key expiring). /keys", 300: "11 lines, the last: 290 more of the kind above (key expiring). /keys"} {
+		w := newWorld(t)
+		f := consoleOf(w)
+		for range n {
+			w.addKey(w.acme)
+			w.keys[len(w.keys)-1].ExpiresAt = t0.Add(24 * time.Hour)
+		}
+		f.setState(f.addMail(w.acme, "ann@dest.test"), relay.MessageHeld)
+		var v overview
+		w.as(w.acme, relay.FullAccess()...).want("GET", "/v3/overview", "", 200, &v)
+		var keys []attention
+		held := false
+		for _, x := range v.Attention {
+			if held = held || x.Code == "mail_held"; strings.HasPrefix(x.Code, "key_") {
+				keys = append(keys, x)
+			}
+		}
+		if !held {
+			t.Errorf("%d keys hide the mail that is held", n)
+		}
+		got := fmt.Sprintf("%d lines, the last: %s", len(keys), keys[len(keys)-1].Code)
+		if last := keys[len(keys)-1]; last.Subject == "" {
+			got = fmt.Sprintf("%d lines, the last: %s %s", len(keys), last.Text, last.Href)
+		}
+		if got != want {
+			t.Errorf("of %d keys %s, want %s", n, got, want)
+		}
+	}
+}
+
 func TestLoginSummary(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
