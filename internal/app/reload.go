@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -16,7 +17,7 @@ import (
 // Reload implements api.System: it reads the configuration file again and
 // applies it, or keeps the old one and says why. A setting that needs a restart
 // refuses the whole: half a configuration is nobody's intention.
-func (a *App) Reload(_ context.Context, by store.By) error {
+func (a *App) Reload(ctx context.Context, by store.By) error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	old := a.cfg.Load()
@@ -42,6 +43,23 @@ func (a *App) Reload(_ context.Context, by store.By) error {
 	}
 	a.cfg.Store(now)
 	a.log.Info("app: configuration applied", "by", by.Who, "changed", names)
+	if len(names) == 0 {
+		return nil
+	}
+	// What it was and is may be a secret's place: the record has the names only.
+	return a.recordDone(ctx, by, "config.reload", "configuration", map[string]any{"changed": names})
+}
+
+// recordDone records what was done to the process itself. That does not wait for the
+// database, which may be why it is done; whoever did it is told if it is not recorded.
+func (a *App) recordDone(ctx context.Context, by store.By, action, subject string, after map[string]any) error {
+	image, err := json.Marshal(after)
+	if err == nil {
+		err = a.store.RecordChange(ctx, by, relay.Change{Action: action, Subject: subject, After: image})
+	}
+	if err != nil {
+		return &relay.Error{Kind: relay.Unavailable, Public: "it is done, but the record of changes could not be written", Err: fmt.Errorf("record %s: %w", action, err)}
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,29 @@ func TestReload(t *testing.T) {
 	if level.Level() != slog.LevelDebug {
 		t.Errorf("log level %v", level.Level())
 	}
+	for _, on := range []bool{true, true, false, false} {
+		if err := (queueService{a}).Drain(t.Context(), by, on); err != nil {
+			t.Fatal(err)
+		}
+	}
+	records := func() (out []string) {
+		t.Helper()
+		all, err := a.store.Changes(t.Context(), store.ChangeFilter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range all {
+			if all[i].Action == "config.reload" || all[i].Action == "queue.drain" {
+				out = append(out, fmt.Sprintf("%s %s %s %s", all[i].By, all[i].Action, all[i].Subject, all[i].After))
+			}
+		}
+		return out
+	}
+	want := []string{`test config.reload configuration {"changed":["limits.message_size","deliver.port","log.level"]}`,
+		`test queue.drain queue {"draining":true}`, `test queue.drain queue {"draining":false}`}
+	if got := records(); !slices.Equal(got, want) {
+		t.Errorf("recorded %q, want %q", got, want)
+	}
 	if size := dialSMTP(t, addr).ehlo(t); size != "12582912" {
 		t.Errorf("SIZE %s after the reload", size)
 	}
@@ -105,6 +129,9 @@ func TestReload(t *testing.T) {
 		if size := dialSMTP(t, addr).ehlo(t); size != "12582912" {
 			t.Errorf("%s: SIZE %s, a part of it was applied", name, size)
 		}
+	}
+	if got := records(); len(got) != len(want) {
+		t.Errorf("recorded what was refused: %q", got)
 	}
 }
 

@@ -189,10 +189,12 @@ func (s queueService) Bounce(ctx context.Context, by store.By, ids []relay.Messa
 }
 
 // Drain closes or opens submission; what is queued goes on leaving.
-func (s queueService) Drain(_ context.Context, by store.By, on bool) error {
-	s.a.gate.closed.Store(on)
+func (s queueService) Drain(ctx context.Context, by store.By, on bool) error {
+	if s.a.gate.closed.Swap(on) == on {
+		return nil
+	}
 	s.a.log.Info("app: drain", "on", on, "by", by.Who)
-	return nil
+	return s.a.recordDone(ctx, by, "queue.drain", "queue", map[string]any{"draining": on})
 }
 
 // Status implements api.System.
