@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,7 +103,7 @@ func (a *Answers) now() time.Time {
 // as long as one receiver takes for all that was found of its account.
 const patience = 10 * time.Second
 
-// errLater: the receiver of the account has had its time.
+// errLater: the receiver of the account has had its time, and nothing else is wrong.
 var errLater = errors.New("the receiver is asked again soon")
 
 // undoEvery is how long what came to nothing waits while findings are answered, each of
@@ -272,7 +273,7 @@ func (a *Answers) tell(ctx context.Context, f *relay.WatchFinding, s *relay.Watc
 			secrets = secrets[:1]
 		}
 		if a.waited[f.Account] >= patience {
-			return errLater
+			return cmp.Or(errors.Join(errs...), errLater)
 		}
 		begun := a.now()
 		if err := a.Post(ctx, s.Webhook, secrets, tellingOf(f).hookID(), body); err != nil {

@@ -77,7 +77,7 @@ func fold(all []attention) []attention {
 			out = append(out, at)
 		case seen[k] == maxAlike+1:
 			least := ""
-			if strings.HasPrefix(at.Code, watchCode) && len(all) >= maxAttention {
+			if strings.HasPrefix(at.Code, watchCode) { // of which not all are read
 				least = "At least "
 			}
 			page, _, _ := strings.Cut(at.Href, "?")
